@@ -1,0 +1,1 @@
+//! Shared helpers of the benchmarks; see `README.md` beside this crate.

@@ -1,0 +1,1 @@
+"""Small GPTs over gptbpe token shards."""
