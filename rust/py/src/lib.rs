@@ -2,6 +2,9 @@
 //!
 //! No policy lives here: defaults, names and documentation are `python/gptbpe`'s.
 
+mod error;
+mod input;
+
 use pyo3::prelude::*;
 
 /// The compiled core of gptbpe.

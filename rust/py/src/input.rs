@@ -1,0 +1,268 @@
+//! Python values in, plain Rust values out: text, ids, sets of special tokens, numbers of threads.
+//!
+//! Text is borrowed where Python promises that it never changes (`str`, whose UTF-8 form the interpreter caches, and
+//! `bytes`), so that it can be read after the GIL is released. Other buffers (`bytearray`, `memoryview`, arrays of
+//! bytes, mapped files) may be written by another thread at any time: they are copied first.
+
+use std::thread::available_parallelism;
+
+use numpy::{Element, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyUnicodeEncodeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple};
+
+use crate::error::{TextError, TokenizerError, UnknownTokenError};
+
+/// A piece of text that stays where Python keeps it.
+pub(crate) enum Text<'py> {
+    Str(Bound<'py, PyString>),
+    Bytes(Bound<'py, PyBytes>),
+}
+
+impl<'py> Text<'py> {
+    /// Takes `str`, `bytes` or any buffer of bytes.
+    pub(crate) fn new(value: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Ok(text) = value.cast::<PyString>() {
+            return Ok(Self::Str(text.clone()));
+        }
+        if let Ok(bytes) = value.cast::<PyBytes>() {
+            return Ok(Self::Bytes(bytes.clone()));
+        }
+        copy_buffer(value).map(Self::Bytes)
+    }
+
+    /// The UTF-8 (or raw) bytes, without a copy.
+    pub(crate) fn bytes(&self) -> PyResult<&[u8]> {
+        match self {
+            Self::Str(text) => match text.to_str() {
+                Ok(text) => Ok(text.as_bytes()),
+                Err(error) => Err(surrogate_error(text, error)),
+            },
+            Self::Bytes(bytes) => Ok(bytes.as_bytes()),
+        }
+    }
+
+    /// Where character `n` of this text begins is byte `offsets[n]`: true only of `str`.
+    pub(crate) fn is_str(&self) -> bool {
+        matches!(self, Self::Str(_))
+    }
+}
+
+fn copy_buffer<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    let wrong = |found: String| {
+        TextError::new_err(format!(
+            "text must be str, bytes or a buffer of bytes, found {found}; \
+             for several texts call the batch form of this method"
+        ))
+    };
+    let type_name = || {
+        value
+            .get_type()
+            .name()
+            .map_or_else(|_| "another type".to_owned(), |name| name.to_string())
+    };
+    let Ok(view) = PyMemoryView::from(value) else {
+        return Err(wrong(type_name()));
+    };
+    let item_size: usize = view.getattr("itemsize")?.extract()?;
+    if item_size != 1 {
+        return Err(wrong(format!(
+            "{} with items of {item_size} bytes",
+            type_name()
+        )));
+    }
+    Ok(value
+        .py()
+        .get_type::<PyBytes>()
+        .call1((view,))?
+        .cast_into::<PyBytes>()?)
+}
+
+fn surrogate_error(text: &Bound<'_, PyString>, error: PyErr) -> PyErr {
+    let py = text.py();
+    if !error.is_instance_of::<PyUnicodeEncodeError>(py) {
+        return error;
+    }
+    let place = || -> PyResult<(usize, u32)> {
+        let position: usize = error.value(py).getattr("start")?.extract()?;
+        let character = text.get_item(position)?;
+        let ord = py.import("builtins")?.getattr("ord")?;
+        Ok((position, ord.call1((character,))?.extract()?))
+    };
+    match place() {
+        Ok((position, code)) => TextError::new_err(format!(
+            "text has the lone surrogate U+{code:04X} at character {position}, which UTF-8 cannot carry; repair it with \
+             text.encode(\"utf-16\", \"surrogatepass\").decode(\"utf-16\", \"replace\"), or pass bytes"
+        )),
+        Err(other) => other,
+    }
+}
+
+/// Several texts: any iterable of what [`Text`] takes, but not one text by mistake.
+pub(crate) fn texts<'py>(values: &Bound<'py, PyAny>) -> PyResult<Vec<Text<'py>>> {
+    if values.is_instance_of::<PyString>() || values.is_instance_of::<PyBytes>() {
+        return Err(TextError::new_err(
+            "expected several texts (a list of str or bytes), found one; write [text]",
+        ));
+    }
+    let mut all = Vec::with_capacity(values.len().unwrap_or(0));
+    for (index, value) in values.try_iter()?.enumerate() {
+        all.push(Text::new(&value?).map_err(|error| name_the_text(values.py(), &error, index))?);
+    }
+    Ok(all)
+}
+
+/// The bytes of several texts; an error names the text by its index.
+pub(crate) fn all_bytes<'a>(py: Python<'_>, texts: &'a [Text<'_>]) -> PyResult<Vec<&'a [u8]>> {
+    texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            text.bytes()
+                .map_err(|error| name_the_text(py, &error, index))
+        })
+        .collect()
+}
+
+fn name_the_text(py: Python<'_>, error: &PyErr, index: usize) -> PyErr {
+    if error.is_instance_of::<TextError>(py) {
+        TextError::new_err(format!("texts[{index}]: {}", error.value(py)))
+    } else {
+        error.clone_ref(py)
+    }
+}
+
+/// Token ids from any iterable of integers, or from a one-dimensional array of an integer type.
+pub(crate) fn ids(values: &Bound<'_, PyAny>, vocab_size: usize) -> PyResult<Vec<u32>> {
+    if let Ok(array) = values.cast::<PyUntypedArray>() {
+        return array_ids(array, vocab_size);
+    }
+    if let Ok(list) = values.cast::<PyList>() {
+        return collect_ids(list.iter().map(Ok), list.len(), vocab_size);
+    }
+    if let Ok(tuple) = values.cast::<PyTuple>() {
+        return collect_ids(tuple.iter().map(Ok), tuple.len(), vocab_size);
+    }
+    if values.is_instance_of::<PyString>() || values.is_instance_of::<PyBytes>() {
+        return Err(UnknownTokenError::new_err(
+            "ids must be integers, found text; to make ids of text call encode",
+        ));
+    }
+    let hint = values.len().unwrap_or(0);
+    let iterator = values.try_iter().map_err(|_| {
+        UnknownTokenError::new_err(
+            "ids must be a sequence of integers; for a single id write [id]".to_owned(),
+        )
+    })?;
+    collect_ids(iterator, hint, vocab_size)
+}
+
+fn collect_ids<'py>(
+    values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
+    hint: usize,
+    vocab_size: usize,
+) -> PyResult<Vec<u32>> {
+    let mut ids = Vec::with_capacity(hint);
+    for (index, value) in values.enumerate() {
+        let value = value?;
+        match value.extract::<u32>() {
+            Ok(id) => ids.push(id),
+            Err(_) => return Err(bad_id(index, &value, vocab_size)),
+        }
+    }
+    Ok(ids)
+}
+
+/// One id, as an argument of its own.
+pub(crate) fn single_id(value: &Bound<'_, PyAny>, vocab_size: usize) -> PyResult<u32> {
+    value
+        .extract::<u32>()
+        .map_err(|_| bad_id(0, value, vocab_size))
+}
+
+fn bad_id(index: usize, value: &Bound<'_, PyAny>, vocab_size: usize) -> PyErr {
+    let shown = value
+        .repr()
+        .map_or_else(|_| "?".to_owned(), |text| text.to_string());
+    UnknownTokenError::new_err((
+        format!(
+            "ids[{index}] is {shown}, which is no token: ids are integers from 0 to {}",
+            vocab_size.saturating_sub(1)
+        ),
+        index,
+        value.clone().unbind(),
+        vocab_size,
+    ))
+}
+
+fn array_ids(array: &Bound<'_, PyUntypedArray>, vocab_size: usize) -> PyResult<Vec<u32>> {
+    if array.ndim() != 1 {
+        return Err(UnknownTokenError::new_err(format!(
+            "ids must have one dimension, found {}; pass one row at a time, or call decode_batch",
+            array.ndim()
+        )));
+    }
+    macro_rules! try_types {
+        ($($type:ty),*) => {
+            $(if let Ok(typed) = array.cast::<PyArrayDyn<$type>>() {
+                return typed_ids::<$type>(typed, vocab_size);
+            })*
+        };
+    }
+    try_types!(u16, u32, i64, i32, u64, u8, i16, i8);
+    // Floats, objects, other byte orders: one by one, so that the error names the first bad element.
+    collect_ids(array.try_iter()?, array.len(), vocab_size)
+}
+
+fn typed_ids<T>(array: &Bound<'_, PyArrayDyn<T>>, vocab_size: usize) -> PyResult<Vec<u32>>
+where
+    T: Element + Copy + TryInto<u32>,
+{
+    let view = array.try_readonly()?;
+    let view = view.as_array();
+    let mut ids = Vec::with_capacity(view.len());
+    for (index, &value) in view.iter().enumerate() {
+        match value.try_into() {
+            Ok(id) => ids.push(id),
+            Err(_) => return Err(bad_id(index, &array.get_item(index)?, vocab_size)),
+        }
+    }
+    Ok(ids)
+}
+
+/// Which special tokens a call means: `"all"`, or the names in an iterable.
+pub(crate) enum Names {
+    All,
+    These(Vec<String>),
+}
+
+impl Names {
+    pub(crate) fn new(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(text) = value.cast::<PyString>() {
+            if text == "all" {
+                return Ok(Self::All);
+            }
+            return Err(TokenizerError::new_err(format!(
+                "{argument} must be \"all\" or a set of strings, found the string {}; write {{{}}}",
+                text.repr()?,
+                text.repr()?
+            )));
+        }
+        let mut names = Vec::new();
+        for name in value.try_iter()? {
+            names.push(name?.extract()?);
+        }
+        Ok(Self::These(names))
+    }
+}
+
+/// The number of threads asked for, or one per core that this process may use.
+pub(crate) fn threads(asked: Option<usize>) -> PyResult<usize> {
+    match asked {
+        None => Ok(available_parallelism().map_or(1, std::num::NonZero::get)),
+        Some(0) => Err(pyo3::exceptions::PyValueError::new_err(
+            "threads must be at least 1, found 0; leave it out for one per core",
+        )),
+        Some(count) => Ok(count),
+    }
+}
