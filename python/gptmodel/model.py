@@ -1,0 +1,405 @@
+"""The GPT, from ids to logits, and nothing else: no optimizer, no data, no device policy.
+
+Read it top to bottom: the configuration, the pieces, one block, the model. A few choices span two families.
+**gpt2** (learned positions, LayerNorm, tanh GELU, biases, tied head) equals Hugging Face's
+`GPT2LMHeadModel`; **modern** (rotary positions, RMSNorm, QK-norm, ReLU² or SwiGLU, untied head) equals
+`NanoChatForCausalLM`, `LlamaForCausalLM` or `Qwen3ForCausalLM`, according to the fields. No field without a
+test against such a reference.
+
+Numbers: weights keep their own dtype (fp32 when trained). Activations flow in `GPT.compute_dtype` (None:
+the weights' dtype); set it to bfloat16 to train in bf16 with fp32 master weights: every matrix is cast
+where it is used, and `torch.compile` fuses the cast. Norms, rotations, softmax and loss compute in fp32
+whatever flows. Autocast works too, with an fp32 residual stream.
+
+Shapes: B batch, T positions, D width, H query heads, G key and value heads, K head width, F feed-forward
+width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from os import PathLike
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from gptmodel.attention import Kernel, KeyValueCache, Mask, attention, document_mask
+from gptmodel.positions import FixedTable, RotaryPositions, SinusoidalPositions, position_in_document
+
+HEAD_MULTIPLE = 64
+"""Columns of the head are padded to this multiple on CUDA: an odd 50,257 misses the fast kernels."""
+
+
+class ModelConfig(BaseModel):
+    """The architecture, complete. The defaults are the modern family."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vocab_size: int = Field(gt=0, description="number of ids")
+    context_length: int = Field(gt=0, description="positions that one forward pass may see")
+    width: int = Field(gt=0, description="width of the residual stream")
+    layers: int = Field(ge=0, description="number of blocks")
+    heads: int = Field(gt=0, description="query heads")
+    key_value_heads: int | None = Field(
+        None, gt=0, description="grouped-query attention; as many as heads if not given"
+    )
+    head_width: int | None = Field(None, gt=0, description="width / heads if not given")
+    expansion: float = Field(4.0, gt=0, description="feed-forward width as a multiple of width")
+    position: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary"
+    normalization: Literal["layer", "rms"] = "rms"
+    activation: Literal["gelu_tanh", "gelu", "relu2", "swiglu"] = "relu2"
+    qk_norm: bool = Field(True, description="normalize queries and keys by RMS before their product")
+    norm_affine: bool = Field(False, description="norms have a learned gain")
+    embedding_norm: bool = Field(True, description="normalize the embedding before the first block")
+    bias: bool = Field(False, description="linear layers and LayerNorms have a bias")
+    qkv_bias: bool | None = Field(None, description="bias of queries, keys and values; as bias if not given")
+    tied_head: bool = Field(False, description="the head's matrix is the embedding")
+    logit_softcap: float | None = Field(None, gt=0, description="logits become c · tanh(logits / c)")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    rotary_base: float = Field(10_000.0, gt=0)
+    norm_eps: float = Field(1e-5, gt=0)
+    initialization: Literal["gpt2", "modern"] = "modern"
+    attention: Kernel = "auto"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.head_width is None and self.width % self.heads:
+            raise ValueError(
+                f"width {self.width} is not divisible by {self.heads} heads: change one or give head_width"
+            )
+        if self.heads % self.groups:
+            raise ValueError(f"{self.heads} heads do not divide among {self.groups} key_value_heads")
+        if self.position == "rotary" and self.width_per_head % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of numbers: the head width {self.width_per_head} must be even"
+            )
+        if self.position == "sinusoidal" and self.width % 2:
+            raise ValueError(f"sinusoidal positions come in pairs: the width {self.width} must be even")
+        return self
+
+    @property
+    def width_per_head(self) -> int:
+        return self.head_width or self.width // self.heads
+
+    @property
+    def groups(self) -> int:
+        return self.key_value_heads or self.heads
+
+    @property
+    def feed_forward_width(self) -> int:
+        return round(self.width * self.expansion)
+
+
+class Linear(nn.Linear):
+    """A linear layer that computes in its input's dtype."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(input.dtype)
+        return F.linear(input, self.weight.to(input.dtype), bias)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / √(variance + eps), times a gain, plus a bias; over the last dimension, in fp32."""
+
+    def __init__(self, width: int, *, eps: float = 1e-5, affine: bool = True, bias: bool = True):
+        super().__init__()
+        self.width, self.eps = width, eps
+        self.weight = nn.Parameter(torch.ones(width)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(width)) if affine and bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain, bias = (None if p is None else p.float() for p in (self.weight, self.bias))
+        return F.layer_norm(x.float(), (self.width,), gain, bias, self.eps).to(x.dtype)
+
+
+class RMSNorm(nn.Module):
+    """x / √(mean of squares + eps), times a gain; over the last dimension, in fp32."""
+
+    def __init__(self, width: int, *, eps: float = 1e-5, affine: bool = True):
+        super().__init__()
+        self.width, self.eps = width, eps
+        self.weight = nn.Parameter(torch.ones(width)) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = None if self.weight is None else self.weight.float()
+        return F.rms_norm(x.float(), (self.width,), gain, self.eps).to(x.dtype)
+
+
+class MultiHeadAttention(nn.Module):
+    """Causal self-attention, (B, T, D) -> (B, T, D); queries, keys and values come of one product."""
+
+    def __init__(self, config: ModelConfig, layer: int = 0):
+        super().__init__()
+        H, G, K = config.heads, config.groups, config.width_per_head
+        self.layer, self.heads, self.groups, self.head_width = layer, H, G, K
+        self.dropout, self.kernel = config.dropout, config.attention
+        qkv_bias = config.bias if config.qkv_bias is None else config.qkv_bias
+        self.qkv = Linear(config.width, (H + 2 * G) * K, bias=qkv_bias)
+        self.output = Linear(H * K, config.width, bias=config.bias)
+        self.query_norm = (
+            RMSNorm(K, eps=config.norm_eps, affine=config.norm_affine) if config.qk_norm else nn.Identity()
+        )
+        self.key_norm = (
+            RMSNorm(K, eps=config.norm_eps, affine=config.norm_affine) if config.qk_norm else nn.Identity()
+        )
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        *,
+        rotary: RotaryPositions | None = None,
+        mask: Mask = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        B, T, _ = x_BTD.shape
+        H, G, K = self.heads, self.groups, self.head_width
+        q_BHTK, k_BGTK, v_BGTK = self.qkv(x_BTD).view(B, T, H + 2 * G, K).transpose(1, 2).split((H, G, G), 1)
+        q_BHTK, k_BGTK = self.query_norm(q_BHTK), self.key_norm(k_BGTK)
+        if rotary is not None:
+            start = 0 if cache is None else cache.length
+            q_BHTK, k_BGTK = rotary(q_BHTK, start), rotary(k_BGTK, start)
+        if cache is not None:
+            k_BGTK, v_BGTK = cache.append(self.layer, k_BGTK, v_BGTK)
+        dropout = self.dropout if self.training else 0.0
+        y_BHTK = attention(q_BHTK, k_BGTK, v_BGTK, mask=mask, dropout=dropout, kernel=self.kernel)
+        return F.dropout(
+            self.output(y_BHTK.transpose(1, 2).reshape(B, T, H * K)), self.dropout, self.training
+        )
+
+
+class FeedForward(nn.Module):
+    """down(activation(up(x))), or SwiGLU's down(silu(gate(x)) · up(x)); (B, T, D) -> (B, T, D)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.activation, self.dropout = config.activation, config.dropout
+        if config.activation == "swiglu":
+            self.gate = Linear(config.width, config.feed_forward_width, bias=config.bias)
+        self.up = Linear(config.width, config.feed_forward_width, bias=config.bias)
+        self.down = Linear(config.feed_forward_width, config.width, bias=config.bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        h_BTF = self.up(x_BTD)
+        if self.activation == "swiglu":
+            h_BTF = F.silu(self.gate(x_BTD)) * h_BTF
+        elif self.activation == "relu2":
+            h_BTF = F.relu(h_BTF).square()
+        else:
+            h_BTF = F.gelu(h_BTF, approximate="tanh" if self.activation == "gelu_tanh" else "none")
+        return F.dropout(self.down(h_BTF), self.dropout, self.training)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + feed_forward(norm(x)): the residual stream is not normalized."""
+
+    def __init__(self, config: ModelConfig, layer: int = 0):
+        super().__init__()
+        self.attention_norm = make_norm(config)
+        self.attention = MultiHeadAttention(config, layer)
+        self.feed_forward_norm = make_norm(config)
+        self.feed_forward = FeedForward(config)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        *,
+        rotary: RotaryPositions | None = None,
+        mask: Mask = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotary=rotary, mask=mask, cache=cache)
+        return x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD))  # type: ignore[no-any-return]
+
+
+def make_norm(config: ModelConfig) -> LayerNorm | RMSNorm:
+    if config.normalization == "layer":
+        return LayerNorm(config.width, eps=config.norm_eps, affine=config.norm_affine, bias=config.bias)
+    return RMSNorm(config.width, eps=config.norm_eps, affine=config.norm_affine)
+
+
+class GPT(nn.Module):
+    """A decoder-only transformer.
+
+    Example:
+        >>> model = GPT(ModelConfig(vocab_size=512, context_length=128, width=384, layers=6, heads=6))
+        >>> model(torch.zeros(2, 16, dtype=torch.long)).shape
+        torch.Size([2, 16, 512])
+    """
+
+    compute_dtype: torch.dtype | None = None
+
+    def __init__(self, config: ModelConfig, seed: int | None = 0):
+        """Build the model and `initialize` it, unless `seed` is None because weights are loaded next."""
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocab_size, config.width)
+        self.positions: nn.Embedding | SinusoidalPositions | RotaryPositions | None = None
+        if config.position == "learned":
+            self.positions = nn.Embedding(config.context_length, config.width)
+        elif config.position == "sinusoidal":
+            self.positions = SinusoidalPositions(config.context_length, config.width)
+        elif config.position == "rotary":
+            self.positions = RotaryPositions(config.context_length, config.width_per_head, config.rotary_base)
+        self.embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.final_norm = make_norm(config)
+        self.head = None if config.tied_head else Linear(config.width, config.vocab_size, bias=False)
+        if seed is not None:
+            self.initialize(seed)
+
+    def forward(
+        self, ids_BT: Tensor, *, documents_BT: Tensor | None = None, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        """Logits (B, T, V) of the id after each position.
+
+        `documents_BT` numbers the document of each token: attention then stays inside a document, and added
+        positions count from its start. `cache` holds the positions before these and receives these.
+        """
+        return self.logits(self.hidden(ids_BT, documents_BT=documents_BT, cache=cache))
+
+    def loss(
+        self,
+        ids_BT: Tensor,
+        targets_BT: Tensor,
+        *,
+        documents_BT: Tensor | None = None,
+        ignore_index: int = -1,
+        reduction: Literal["mean", "sum", "none"] = "mean",
+    ) -> Tensor:
+        """Cross-entropy in nats, in fp32. Targets equal to `ignore_index` do not count; "none" gives (B, T).
+
+        Only the loss leaves the graph, so a compiler or a fused kernel may keep the logits out of memory.
+        """
+        logits_BTV = self.logits(self.hidden(ids_BT, documents_BT=documents_BT))
+        loss = F.cross_entropy(
+            logits_BTV.float().flatten(0, 1),
+            targets_BT.flatten().long(),
+            ignore_index=ignore_index,
+            reduction=reduction,
+        )
+        return loss.view(targets_BT.shape) if reduction == "none" else loss
+
+    def hidden(
+        self, ids_BT: Tensor, *, documents_BT: Tensor | None = None, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        """The normalized output of the last block, (B, T, D)."""
+        T, start = ids_BT.shape[1], 0 if cache is None else cache.length
+        if start + T > self.config.context_length:
+            raise ValueError(
+                f"{start + T} positions do not fit in the context length {self.config.context_length}"
+            )
+        x_BTD = self.token_embedding(ids_BT)
+        if self.config.position == "sinusoidal":
+            x_BTD = x_BTD * math.sqrt(
+                self.config.width
+            )  # §3.4 of the paper: else the positions drown the tokens
+        if self.config.position in ("learned", "sinusoidal"):
+            position = torch.arange(start, start + T, device=ids_BT.device)
+            if documents_BT is not None:
+                position = position_in_document(documents_BT)
+            x_BTD = x_BTD + self.positions(position)  # type: ignore[misc]
+        x_BTD = x_BTD.to(self.compute_dtype or x_BTD.dtype)
+        x_BTD = F.dropout(self.embedding_norm(x_BTD), self.config.dropout, self.training)
+        mask = None if documents_BT is None else document_mask(documents_BT, self.config.attention)
+        rotary = self.positions if isinstance(self.positions, RotaryPositions) else None
+        for block in self.blocks:
+            x_BTD = block(x_BTD, rotary=rotary, mask=mask, cache=cache)
+        if cache is not None:
+            cache.advance(T)
+        return self.final_norm(x_BTD)  # type: ignore[no-any-return]
+
+    def logits(self, x_BTD: Tensor) -> Tensor:
+        """The head, (B, T, D) -> (B, T, V). Padding columns live inside this product, not in the weights."""
+        weight_VD = (self.token_embedding if self.head is None else self.head).weight.to(x_BTD.dtype)
+        padding = -len(weight_VD) % HEAD_MULTIPLE if x_BTD.is_cuda else 0
+        if padding:
+            weight_VD = F.pad(weight_VD, (0, 0, 0, padding))
+        logits_BTV = F.linear(x_BTD, weight_VD)[..., : self.config.vocab_size]
+        if self.config.logit_softcap is not None:
+            logits_BTV = self.config.logit_softcap * torch.tanh(logits_BTV / self.config.logit_softcap)
+        return logits_BTV
+
+    @torch.no_grad()
+    def initialize(self, seed: int) -> None:
+        """Set every weight from `seed`: the same numbers on every device, drawn by a CPU generator in fp32.
+
+        "gpt2": matrices N(0, 0.02²), those that write to the residual stream N(0, 0.02² / 2L). "modern":
+        embeddings N(0, 1), matrices N(0, 1 / inputs), and zero for an untied head and for what writes to the
+        residual stream, so that the model starts with loss exactly ln V. Gains are 1 and biases 0 in both.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        gpt2 = self.config.initialization == "gpt2"
+        residual_std = 0.02 / math.sqrt(2 * max(self.config.layers, 1)) if gpt2 else 0.0
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.ndim == 1:
+                parameter.fill_(1.0)
+            else:
+                if name.endswith(("output.weight", "down.weight")):
+                    std = residual_std
+                elif gpt2:
+                    std = 0.02
+                elif name == "head.weight":
+                    std = 0.0
+                else:
+                    std = 1.0 if "embedding" in name or "positions" in name else parameter.shape[1] ** -0.5
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+        for module in self.modules():
+            if isinstance(module, FixedTable):
+                module.reset()
+
+    def num_parameters(self, *, embeddings: bool = True) -> int:
+        """Number of weights, a tied matrix once; optionally without the token and position tables."""
+        tables = [m for m in self.modules() if isinstance(m, nn.Embedding)]
+        tabled = 0 if embeddings else sum(m.weight.numel() for m in tables)
+        return sum(p.numel() for p in self.parameters()) - tabled
+
+    def flops_per_token(self, context: int | None = None, *, causal: bool = False) -> int:
+        """Floating-point operations to train on one token: 6 per weight of a matrix product, plus attention.
+
+        Attention over `context` positions (default: the context length) counts in full, the convention of
+        PaLM and nanoGPT, or half of that with `causal`, what a causal kernel computes. The head counts; a
+        look-up is free.
+        """
+        config, T = self.config, self.config.context_length if context is None else context
+        weights = sum(m.weight.numel() for m in self.blocks.modules() if isinstance(m, nn.Linear))
+        weights += config.vocab_size * config.width
+        attention = 12 * config.layers * config.heads * config.width_per_head * T
+        return 6 * weights + (attention // 2 if causal else attention)
+
+    def key_value_cache(self, batch: int, capacity: int | None = None) -> KeyValueCache:
+        """An empty cache for `batch` rows of up to `capacity` positions (default: the context length)."""
+        config, weight = self.config, self.token_embedding.weight
+        return KeyValueCache(
+            config.layers,
+            batch,
+            config.groups,
+            config.context_length if capacity is None else capacity,
+            config.width_per_head,
+            dtype=self.compute_dtype or weight.dtype,
+            device=weight.device,
+        )
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], device: Any = None, dtype: torch.dtype | None = None) -> GPT:
+        """A model in eval mode from a run, one of its checkpoints, or a folder in Hugging Face's form."""
+        from gptmodel.hf import load_model  # what reads files imports this module, never the other way
+
+        return load_model(path, device=device, dtype=dtype)
+
+    def generate(self, ids: Any, max_new_tokens: int, **sampling: Any) -> Any:
+        """The prompt and up to `max_new_tokens` new ids; see `gptmodel.generate` for the sampling options."""
+        from gptmodel.generate import generate
+
+        return generate(self, ids, max_new_tokens, **sampling)
+
+    def stream(self, ids: Any, max_new_tokens: int, **sampling: Any) -> Iterator[int]:
+        """New ids one by one, as they are chosen; see `gptmodel.generate`."""
+        from gptmodel.generate import stream
+
+        return stream(self, ids, max_new_tokens, **sampling)
