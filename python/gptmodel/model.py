@@ -45,22 +45,24 @@ class ModelConfig(BaseModel):
     layers: int = Field(ge=0, description="number of blocks")
     heads: int = Field(gt=0, description="query heads")
     key_value_heads: int | None = Field(
-        None, gt=0, description="grouped-query attention; as many as heads if not given"
+        default=None, gt=0, description="grouped-query attention; as many as heads if not given"
     )
-    head_width: int | None = Field(None, gt=0, description="width / heads if not given")
-    expansion: float = Field(4.0, gt=0, description="feed-forward width as a multiple of width")
+    head_width: int | None = Field(default=None, gt=0, description="width / heads if not given")
+    expansion: float = Field(default=4.0, gt=0, description="feed-forward width as a multiple of width")
     position: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary"
     normalization: Literal["layer", "rms"] = "rms"
     activation: Literal["gelu_tanh", "gelu", "relu2", "swiglu"] = "relu2"
-    qk_norm: bool = Field(True, description="normalize queries and keys by RMS before their product")
-    norm_affine: bool = Field(False, description="norms have a learned gain")
-    embedding_norm: bool = Field(True, description="normalize the embedding before the first block")
-    bias: bool = Field(False, description="linear layers and LayerNorms have a bias")
-    qkv_bias: bool | None = Field(None, description="bias of queries, keys and values; as bias if not given")
-    tied_head: bool = Field(False, description="the head's matrix is the embedding")
-    logit_softcap: float | None = Field(None, gt=0, description="logits become c · tanh(logits / c)")
-    dropout: float = Field(0.0, ge=0, lt=1)
-    rotary_base: float = Field(10_000.0, gt=0)
+    qk_norm: bool = Field(default=True, description="normalize queries and keys by RMS before their product")
+    norm_affine: bool = Field(default=False, description="norms have a learned gain")
+    embedding_norm: bool = Field(default=True, description="normalize the embedding before the first block")
+    bias: bool = Field(default=False, description="linear layers and LayerNorms have a bias")
+    qkv_bias: bool | None = Field(
+        default=None, description="bias of queries, keys and values; as bias if not given"
+    )
+    tied_head: bool = Field(default=False, description="the head's matrix is the embedding")
+    logit_softcap: float | None = Field(default=None, gt=0, description="logits become c · tanh(logits / c)")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    rotary_base: float = Field(default=10_000.0, gt=0)
     norm_eps: float = Field(1e-5, gt=0)
     initialization: Literal["gpt2", "modern"] = "modern"
     attention: Kernel = "auto"

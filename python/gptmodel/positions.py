@@ -14,6 +14,8 @@ class FixedTable(nn.Module):
     wrong.
     """
 
+    bits: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("bits", self.compute().view(torch.int32), persistent=False)
@@ -22,14 +24,11 @@ class FixedTable(nn.Module):
         raise NotImplementedError
 
     def table(self) -> Tensor:
-        assert isinstance(self.bits, Tensor)
         return self.bits.view(torch.float32)
 
-    @torch.no_grad()
-    def reset(self) -> None:
-        """Fill the table again, for a module that was built on the meta device."""
-        assert isinstance(self.bits, Tensor)
-        self.bits.copy_(self.compute().view(torch.int32))
+    def reset(self, device: torch.device | None = None) -> None:
+        """Compute the table again, for a module that was built without memory (on the meta device)."""
+        self.bits = self.compute().view(torch.int32).to(device or self.bits.device)
 
 
 class SinusoidalPositions(FixedTable):
