@@ -17,6 +17,55 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// No split pattern has this name.
+    #[error(
+        "no split pattern is named {name:?}: use one of {known}, or give a regular expression",
+        known = crate::pretokenize::NAMES.join(", ")
+    )]
+    UnknownPattern {
+        /// The name asked for.
+        name: String,
+    },
+    /// A split pattern that linear time does not allow, or that is not a regular expression.
+    #[error("cannot use the split pattern {pattern:?} (at byte {at}): {reason}")]
+    UnsupportedPattern {
+        /// The regular expression.
+        pattern: String,
+        /// Where in it, in bytes.
+        at: usize,
+        /// What stands there.
+        reason: String,
+    },
+    /// A count does not fit in 64 bits.
+    #[error("the counts of the training text exceed 64 bits: scale them down")]
+    CountOverflow,
+    /// More different words than the trainer can address.
+    #[error(
+        "the different words of the training text hold {symbols} bytes, more than {limit}: \
+         split long runs or leave out rare words"
+    )]
+    TooMuchText {
+        /// Bytes in all different words.
+        symbols: u64,
+        /// The most that can be addressed.
+        limit: u64,
+    },
+    /// A merge to begin with that cannot be.
+    #[error(
+        "merge {index} joins ({left}, {right}): expected two ids below {next} and each pair once",
+        next = 256 + index
+    )]
+    InvalidMerge {
+        /// Which merge, from 0.
+        index: usize,
+        /// Its left id.
+        left: u32,
+        /// Its right id.
+        right: u32,
+    },
+    /// The caller asked to stop.
+    #[error("stopped before the end, as asked")]
+    Cancelled,
 }
 
 /// `Result` with this crate's [`Error`].

@@ -5,5 +5,9 @@
 //! that can go wrong is an [`Error`].
 
 pub mod error;
+#[doc(hidden)]
+pub mod oracle;
+pub mod pretokenize;
+pub mod train;
 
 pub use error::{Error, Result};

@@ -1,0 +1,127 @@
+//! Splitting text into pre-tokens, the pieces that merges never cross.
+//!
+//! Three strategies stand behind one seam, [`Split::fill`], which finds the ends
+//! of a block of pieces; [`Stage::new`] picks one. The concatenation of the
+//! pieces is the text, whatever the bytes: where a text is not UTF-8, each
+//! maximal run of invalid bytes is one pre-token, and the valid stretches
+//! between are split each as a text of its own.
+
+mod pattern;
+mod regex;
+mod syntax;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use pattern::{NAMES, Pattern};
+
+use crate::Result;
+use regex::RegexSplit;
+
+/// Finds where the pieces of valid UTF-8 end. Whatever finds many boundaries at
+/// once fits behind this.
+trait Split: Send + Sync + fmt::Debug {
+    /// Writes the ends of the pieces that follow `start`, in order, and returns
+    /// how many; zero only at the end of the text.
+    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize;
+}
+
+/// How many ends are found at a time.
+const BLOCK: usize = 128;
+
+/// One regular expression, compiled.
+#[derive(Debug, Clone)]
+struct Stage {
+    split: Arc<dyn Split>,
+}
+
+impl Stage {
+    fn new(regex: &str) -> Result<Self> {
+        let alternatives = syntax::parse(regex)?;
+        let split = Arc::new(RegexSplit::new(regex, &alternatives)?);
+        Ok(Self { split })
+    }
+
+    fn splits_like(&self, _other: &Self) -> bool {
+        false
+    }
+}
+
+/// A compiled [`Pattern`]: immutable, cheap to clone, shared among threads.
+///
+/// ```
+/// use gptbpe_core::pretokenize::{Pattern, Pretokenizer};
+///
+/// let pretokenizer = Pretokenizer::new(&Pattern::named("gpt2")?)?;
+/// let mut pieces = Vec::new();
+/// pretokenizer.for_each(b"It's  fine", |piece| pieces.push(piece.to_vec()));
+/// assert_eq!(pieces, [&b"It"[..], b"'s", b" ", b" fine"]);
+/// # Ok::<(), gptbpe_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Pretokenizer {
+    stages: Arc<[Stage]>,
+}
+
+impl Pretokenizer {
+    /// Compiles every regular expression of `pattern`, or says which cannot be.
+    pub fn new(pattern: &Pattern) -> Result<Self> {
+        let stages = pattern.regexes().iter().map(|regex| Stage::new(regex));
+        Ok(Self {
+            stages: stages.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Calls `f` with every pre-token in order.
+    pub fn for_each(&self, text: &[u8], mut f: impl FnMut(&[u8])) {
+        if simdutf8::basic::from_utf8(text).is_ok() {
+            split(&self.stages, text, &mut f);
+            return;
+        }
+        // Chunks are a valid stretch and a run of invalid bytes no longer than
+        // one broken character; neighbouring runs are joined.
+        let mut at = 0;
+        let mut invalid = 0;
+        for chunk in text.utf8_chunks() {
+            let valid = chunk.valid().as_bytes();
+            if !valid.is_empty() {
+                if invalid < at {
+                    f(&text[invalid..at]);
+                }
+                split(&self.stages, valid, &mut f);
+                invalid = at + valid.len();
+            }
+            at += valid.len() + chunk.invalid().len();
+        }
+        if invalid < at {
+            f(&text[invalid..at]);
+        }
+    }
+}
+
+/// Splits valid UTF-8 by the first stage, and each piece by the others.
+fn split<F: FnMut(&[u8])>(stages: &[Stage], text: &[u8], f: &mut F) {
+    let Some((stage, rest)) = stages.split_first() else {
+        if !text.is_empty() {
+            f(text);
+        }
+        return;
+    };
+    let mut ends = [0; BLOCK];
+    let mut start = 0;
+    loop {
+        let filled = stage.split.fill(text, start, &mut ends);
+        if filled == 0 {
+            return;
+        }
+        for &end in &ends[..filled] {
+            let piece = &text[start..end];
+            if rest.is_empty() {
+                f(piece);
+            } else {
+                split(rest, piece, f);
+            }
+            start = end;
+        }
+    }
+}
