@@ -2,8 +2,8 @@
 
 Tests are hermetic: they make their own small tokenizer, text and model. The real corpora, vocabularies and
 reference files are too large and too differently licensed to live in the repository; they lie in
-``../shared/data`` (or where ``GPTBPE_SHARED_DATA`` points) on machines that have them, and a test that wants one
-asks for the fixture ``shared_data`` or ``corpus`` and is skipped, by name, where it is absent.
+``../shared/data`` (or where ``GPTBPE_SHARED_DATA`` points) on machines that have them, and a test that wants
+one asks for the fixture ``shared_data`` or ``corpus`` and is skipped, by name, where it is absent.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A shared machine is slow now and then; a property is wrong or right whatever the clock says. Derandomised, so
-# that the run that lands is the run that was tried; `--hypothesis-profile=explore` looks further.
+# A shared machine is slow now and then; a property is wrong or right whatever the clock says. Derandomised,
+# so that the run that lands is the run that was tried; `--hypothesis-profile=explore` looks further.
 settings.register_profile(
     "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -53,10 +53,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def corpus() -> Callable[..., bytes]:
-    """Return ``corpus(name, limit=None) -> bytes``: a corpus's first ``limit`` bytes; skips where it is absent.
+    """Return ``corpus(name, limit=None) -> bytes``: a corpus's first ``limit`` bytes, or a skip.
 
-    The corpora are unpacked once per machine, into ``$GPTBPE_CORPORA`` or ``~/.cache/gptbpe-corpora``. ``limit``
-    may cut a character in two: that is deliberate, the code under test takes bytes.
+    The corpora are unpacked once per machine, into ``$GPTBPE_CORPORA`` or ``~/.cache/gptbpe-corpora``.
+    ``limit`` may cut a character in two: that is deliberate, the code under test takes bytes.
     """
 
     def read(name: str, limit: int | None = None) -> bytes:
