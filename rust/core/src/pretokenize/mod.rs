@@ -6,6 +6,7 @@
 //! maximal run of invalid bytes is one pre-token, and the valid stretches
 //! between are split each as a text of its own.
 
+mod cut;
 mod pattern;
 mod regex;
 mod syntax;
@@ -13,6 +14,7 @@ mod syntax;
 use std::fmt;
 use std::sync::Arc;
 
+pub use cut::Cuts;
 pub use pattern::{NAMES, Pattern};
 
 use crate::Result;
