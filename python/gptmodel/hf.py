@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,22 +24,37 @@ from gptmodel.hf_architectures import ARCHITECTURES, BY_TYPE, Architecture, RawC
 from gptmodel.model import GPT, ModelConfig
 from gptmodel.positions import FixedTable
 
+if TYPE_CHECKING:
+    from gptbpe import Tokenizer
+
 State = dict[str, Tensor]
 
 
 def load_model(path: str | PathLike[str], *, device: Any = None, dtype: torch.dtype | None = None) -> GPT:
     """A model in eval mode, from a run folder, one of its checkpoints, or a folder in Hugging Face's form."""
+    config, state, _ = load_parts(path, tokenizer=False)
+    return assemble(config, state).to(device=device, dtype=dtype).eval()
+
+
+def load_parts(
+    path: str | PathLike[str], *, tokenizer: bool = True
+) -> tuple[ModelConfig, State, Tokenizer | None]:
+    """Configuration, weights and, if wanted and there, the tokenizer of a folder that `load_model` reads."""
     folder = Path(path)
     if not folder.exists():
         raise FileNotFoundError(f"no run, checkpoint or model folder at {folder}")
     if (folder / "config.json").is_file():
         config, state = read(folder)
-    else:
-        from gptmodel import checkpoint
+        file = folder / "tokenizer.json"
+        if not (tokenizer and file.is_file()):
+            return config, state, None
+        from gptbpe import Tokenizer
 
-        saved = checkpoint.load(folder)
-        config, state = saved.model_config, saved.state_dict
-    return assemble(config, state).to(device=device, dtype=dtype).eval()
+        return config, state, Tokenizer.load(file)
+    from gptmodel import checkpoint
+
+    saved = checkpoint.load(folder)
+    return saved.model_config, saved.state_dict, saved.tokenizer
 
 
 def assemble(config: ModelConfig, state: Mapping[str, Tensor]) -> GPT:
