@@ -17,6 +17,7 @@ Shapes: B batch, H query heads, G key and value heads (G divides H), T queries, 
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any, Literal
 
@@ -62,6 +63,8 @@ def attention(
         )
 
     if kernel == "flash":
+        if mask is not None:
+            raise ValueError("flash attention takes no document mask: use the kernel auto or sdpa")
         with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
             return fused()
     return fused()
@@ -154,8 +157,15 @@ def describe_attention(
     _, H, T, K = shape
     # One row is enough: no kernel is chosen by the batch, and the probe must not disturb a full device.
     probe = torch.zeros(1, H, T, K, device=device, dtype=dtype, requires_grad=True)
-    with _WatchOperators() as seen:
-        attention(probe, probe, probe, kernel=kernel, dropout=dropout)
+    with _WatchOperators() as seen, warnings.catch_warnings(action="ignore"):
+        try:
+            attention(probe, probe, probe, kernel=kernel, dropout=dropout)
+        except RuntimeError:
+            how = " with dropout" if dropout else ""
+            raise ValueError(
+                f"{kernel} attention cannot run for {dtype} heads of {K}{how} on {device}: "
+                "use the kernel auto, which takes what the device has"
+            ) from None
     fused = [name for name in seen.names if "scaled_dot_product" in name]
     return (
         f"sdpa: {_KERNEL_NAMES.get(fused[0], fused[0])}"
