@@ -69,14 +69,16 @@ def train(**given: Any) -> None:
     from gptmodel import checkpoint, config, initial, runs, train
 
     file, resume, print_config = (given.pop(name, None) for name in ("config", "resume", "print_config"))
-    resolved = config.compose(given, file=file, environment=os.environ)
     run = None
     if resume:
-        settings = resolved.config.train
+        named = {name: given[name] for name in ("output", "experiment_name") if name in given}
+        settings = config.compose(named, file=file, environment=os.environ).config.train
         run = runs.find(settings.output, settings.experiment_name)
         base = checkpoint.latest(run).config()
         resolved = config.compose(given, file=file, environment=os.environ, base=base)
-    elif resolved.config.train.init_from is not None:
+    else:
+        resolved = config.compose(given, file=file, environment=os.environ)
+    if not resume and resolved.config.train.init_from is not None:
         resolved = config.compose(
             given, file=file, environment=os.environ, shape=initial.shape_of(resolved.config.train.init_from)
         )

@@ -16,6 +16,7 @@ import math
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -175,8 +176,9 @@ class Progress:
     def step(self, done: int, values: dict[str, str]) -> None:
         """``done`` steps are done; ``values`` are shown behind the bar."""
         if self._moves:
-            self._bar.set_postfix(values, refresh=False)
-            self._bar.update(done - self._bar.n)
+            with suppress(OSError):
+                self._bar.set_postfix(values, refresh=False)
+                self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
         if now - self._said >= self.seconds or done == self.total:
@@ -187,10 +189,11 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line that stays, above the bar."""
-        if self._moves:
-            self._bar.write(text, file=self.stream)
-        else:
-            print(text, file=self.stream, flush=True)
+        with suppress(OSError):  # nobody listening, or a full log, is no reason to end a run
+            if self._moves:
+                self._bar.write(text, file=self.stream)
+            else:
+                print(text, file=self.stream, flush=True)
 
     def __enter__(self) -> Self:
         return self

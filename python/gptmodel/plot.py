@@ -84,6 +84,7 @@ def plot_losses(
     if title:
         figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
     figure.savefig(path, dpi=150)
     return path
 
@@ -130,20 +131,20 @@ def _label(axes: Any, curves: list[Curve], shared: bool) -> None:
     top.xaxis.set_major_formatter(count)
     if _same([c.tokens_per_epoch for c in curves]):
         ratio = per_step / per_epoch
-        below = axes.secondary_xaxis(-0.17, functions=(lambda s: s * ratio, lambda e: e / ratio))
+        below = axes.secondary_xaxis(-0.16, functions=(lambda s: s * ratio, lambda e: e / ratio))
         below.set_xlabel("epoch")
 
 
 def _smooth(values: list[float]) -> list[float]:
-    """A centred average over a fiftieth of the run, narrower at its ends, so that nothing lags."""
+    """An average over a fiftieth of the run: symmetric at its steep beginning, one-sided at its end."""
     half = len(values) // 100
     total = [0.0]
     for value in values:
         total.append(total[-1] + value)
     smoothed = []
     for i in range(len(values)):
-        reach = min(half, i, len(values) - 1 - i)
-        smoothed.append((total[i + reach + 1] - total[i - reach]) / (2 * reach + 1))
+        start, stop = max(0, i - half), min(len(values), i + min(half, i) + 1)
+        smoothed.append((total[stop] - total[start]) / (stop - start))
     return smoothed
 
 

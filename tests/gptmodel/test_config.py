@@ -1,0 +1,125 @@
+"""Composition: who wins, where a value came from, and what is refused with which words."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gptmodel import presets
+from gptmodel.config import SECTIONS, compose, dump_toml, parse
+from gptmodel.errors import ConfigError
+
+
+def test_a_setting_stands_in_one_table_only() -> None:
+    names = [name for kind in SECTIONS.values() for name in kind.model_fields]
+    assert len(names) == len(set(names))
+    assert not set(names) & {"preset", "depth", "config", "resume", "print_config"}
+
+
+def test_every_layer_beats_the_one_before(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("batch_size = 3\nseed = 3\n[optim]\nlearning-rate = 0.3\n[model]\nlayers = 3\n")
+    environment = {"GPTMODEL_SEED": "4", "GPTMODEL_LAYERS": "4", "PATH": "/bin"}
+    found = compose({"preset": "nano", "layers": 5}, file=file, environment=environment)
+    assert found.config.train.batch_size == 3
+    assert found.config.optim.learning_rate == 0.3
+    assert found.config.train.seed == 4
+    assert found.config.model["layers"] == 5
+    assert found.config.model["width"] == presets.preset("nano")["model"]["width"]
+    assert found.origins["preset"] == "--preset"
+    assert found.origins["model.width"] == "preset nano"
+    assert found.origins["train.batch_size"] == str(file)
+    assert found.origins["train.seed"] == "GPTMODEL_SEED"
+    assert found.origins["model.layers"] == "--layers"
+    assert "optim.beta1" not in found.origins
+
+
+def test_printing_shows_value_and_origin_and_is_toml() -> None:
+    text = str(compose({"seed": 7}))
+    assert tomllib.loads(text)["train"]["seed"] == 7
+    assert next(line for line in text.splitlines() if line.startswith("seed")).endswith("# --seed")
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_composes_and_survives_its_own_toml(name: str) -> None:
+    config = compose({"preset": name, "train_data": ("a b.txt", 'q"\\uote\x7f')}).config
+    assert parse(dump_toml(config)) == config
+    assert "vocab_size" not in config.model
+    assert config.model_shape(300).vocab_size == 300
+
+
+def test_the_vocabulary_of_a_preset_is_only_what_to_train() -> None:
+    assert compose({"preset": "gpt2"}).config.data.vocab == 50257
+    assert compose({"vocab_size": 999}).config.model_shape(5).vocab_size == 999
+
+
+def test_depth_is_one_dial_over_modern() -> None:
+    found = compose({"depth": 4, "heads": 4})
+    assert found.config.preset == "modern"
+    shape = found.config.model_shape(10)
+    assert (shape.layers, shape.width, shape.heads) == (4, 256, 4)
+    assert found.origins["model.width"] == "derived from depth 4"
+
+
+def test_who_says_how_long_last_says_it_alone() -> None:
+    assert compose({"preset": "tiny"}).config.train.max_steps is not None
+    train = compose({"preset": "tiny", "epochs": 2}).config.train
+    assert (train.epochs, train.max_steps, train.max_tokens) == (2, None, None)
+
+
+def test_hyphens_are_underscores() -> None:
+    assert compose({"learning-rate": 0.5}).config == compose({"learning_rate": 0.5}).config
+
+
+def test_a_resumed_run_keeps_what_it_was_started_with() -> None:
+    base = compose({"preset": "nano", "seed": 3, "max_steps": 5}).config
+    found = compose({"max_steps": 9}, base=base)
+    assert found.config.train.seed == 3
+    assert found.config.train.max_steps == 9
+    assert found.origins["train.seed"] == "the run's config.toml"
+    with pytest.raises(ConfigError, match="--preset nano, not tiny"):
+        compose({"preset": "tiny"}, base=base)
+
+
+REFUSED = [
+    ({"lerning_rate": 1}, {}, "unknown setting 'lerning_rate' .*did you mean 'learning_rate'"),
+    ({}, {"GPTMODEL_BATCH_SIEZ": "1"}, "GPTMODEL_BATCH_SIEZ.*did you mean 'batch_size'"),
+    ({}, {"GPTMODEL_BATCH_SIZE": "many"}, "batch_size = 'many' .from GPTMODEL_BATCH_SIZE."),
+    ({"learning_rate": -1}, {}, "learning_rate = -1 .from --learning-rate.: should be greater than 0"),
+    ({"preset": "nan"}, {}, "did you mean 'nano'"),
+    ({"heads": 5}, {}, "192 is not divisible by 5 heads"),
+    ({"depth": 0}, {}, "depth = 0 .from --depth."),
+    ({"position": "absolute"}, {}, "position"),
+]
+
+
+@pytest.mark.parametrize(("flags", "environment", "message"), REFUSED)
+def test_refusals_are_one_line_and_say_where(
+    flags: dict[str, object], environment: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        compose(flags, environment=environment)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[optim]\nbeta3 = 1\n", "unknown setting 'beta3' in .optim.*did you mean 'beta"),
+        ("[optim]\nseed = 1\n", "it belongs to .train."),
+        ("[optimizer]\nseed = 1\n", "unknown table .optimizer.*did you mean 'optim'"),
+        ("[optim\n", "cannot read the configuration"),
+    ],
+)
+def test_files_are_checked(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        compose(file=file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no configuration file"):
+        compose(file=tmp_path / "no.toml")
