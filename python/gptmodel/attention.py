@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Kernel = Literal["auto", "flash", "sdpa", "math"]
-Mask = Any  # a bool tensor (B or 1, 1, T, S), True where attention is allowed, or a FlexAttention BlockMask
+Mask = Tensor | BlockMask | None  # a tensor is bool, (B or 1, 1, T, S), True where attention is allowed
 
 
 def attention(
@@ -91,37 +91,23 @@ def document_mask(documents_BT: Tensor, kernel: Kernel = "auto") -> Mask:
     `documents_BT` numbers the document of every token. On CUDA with kernel "auto" the result is a
     FlexAttention block mask; everywhere else it is a bool tensor (B, 1, T, T).
     """
-    B, T = documents_BT.shape
     if kernel == "auto" and documents_BT.is_cuda:
-
-        def allowed(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return (query >= key) & (documents_BT[b, query] == documents_BT[b, key])
-
-        return create_block_mask(allowed, B, None, T, T, device=str(documents_BT.device))
+        return _block_mask(documents_BT)
     same_B1TT = (documents_BT[:, :, None] == documents_BT[:, None, :])[:, None]
     return same_B1TT.tril()
 
 
 class KeyValueCache:
-    """Keys and values of the positions seen so far, for `layers` layers, in buffers allocated once.
+    """Keys and values of the positions seen so far, in buffers of the shape (layers, B, G, S, K) allocated
+    once.
 
-    `length` positions are filled. A forward pass appends to every layer, then calls `advance`.
+    `length` of the S positions are filled. A forward pass appends to every layer, then calls `advance`.
     """
 
-    def __init__(
-        self,
-        layers: int,
-        batch: int,
-        heads: int,
-        capacity: int,
-        head_width: int,
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-    ):
-        self.keys_LBGSK = torch.empty(layers, batch, heads, capacity, head_width, dtype=dtype, device=device)
+    def __init__(self, shape: tuple[int, int, int, int, int], *, dtype: torch.dtype, device: torch.device):
+        self.keys_LBGSK = torch.empty(shape, dtype=dtype, device=device)
         self.values_LBGSK = torch.empty_like(self.keys_LBGSK)
-        self.capacity, self.length = capacity, 0
+        self.capacity, self.length = shape[3], 0
 
     def append(self, layer: int, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor]:
         """Store T new positions of one layer; return views of all its positions, (B, G, length + T, K)."""
@@ -196,7 +182,16 @@ class _WatchOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def _flex(q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, mask: Mask) -> Tensor:
+def _block_mask(documents_BT: Tensor) -> BlockMask:
+    B, T = documents_BT.shape
+
+    def allowed(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (query >= key) & (documents_BT[b, query] == documents_BT[b, key])
+
+    return create_block_mask(allowed, B, None, T, T, device=str(documents_BT.device))
+
+
+def _flex(q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, mask: BlockMask) -> Tensor:
     grouped = q_BHTK.shape[1] != k_BGSK.shape[1]
     # A compiled model fuses the plain function; called eagerly it would fill the whole score matrix.
     function: Any = flex_attention if torch.compiler.is_compiling() else _compiled_flex()

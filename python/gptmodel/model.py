@@ -330,27 +330,23 @@ class GPT(nn.Module):
         """Set every weight from `seed`: the same numbers on every device, drawn by a CPU generator in fp32.
 
         "gpt2": matrices N(0, 0.02²), those that write to the residual stream N(0, 0.02² / 2L). "modern":
-        embeddings N(0, 1), matrices N(0, 1 / inputs), and zero for an untied head and for what writes to the
-        residual stream, so that the model starts with loss exactly ln V. Gains are 1 and biases 0 in both.
+        embeddings N(0, 0.02²), matrices N(0, 1 / inputs), and zero for an untied head and for what writes
+        to the residual stream, so that the model starts with loss exactly ln V. Gains are 1 and biases 0 in
+        both.
         """
         generator = torch.Generator().manual_seed(seed)
         gpt2 = self.config.initialization == "gpt2"
-        residual_std = 0.02 / math.sqrt(2 * max(self.config.layers, 1)) if gpt2 else 0.0
         for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                parameter.zero_()
-            elif parameter.ndim == 1:
-                parameter.fill_(1.0)
+            if parameter.ndim == 1:
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+                continue
+            if name.endswith(("output.weight", "down.weight")):
+                std = 0.02 / math.sqrt(2 * self.config.layers) if gpt2 else 0.0
+            elif gpt2 or name in ("token_embedding.weight", "positions.weight"):
+                std = 0.02
             else:
-                if name.endswith(("output.weight", "down.weight")):
-                    std = residual_std
-                elif gpt2:
-                    std = 0.02
-                elif name == "head.weight":
-                    std = 0.0
-                else:
-                    std = 1.0 if "embedding" in name or "positions" in name else parameter.shape[1] ** -0.5
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+                std = 0.0 if name == "head.weight" else parameter.shape[1] ** -0.5
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
         for module in self.modules():
             if isinstance(module, FixedTable):
                 module.reset()
@@ -362,7 +358,7 @@ class GPT(nn.Module):
         return sum(p.numel() for p in self.parameters()) - tabled
 
     def flops_per_token(self, context: int | None = None, *, causal: bool = False) -> int:
-        """Floating-point operations to train on one token: 6 per weight of a matrix product, plus attention.
+        """Operations to train on one token: 6 per weight of a matrix product, plus attention.
 
         Attention over `context` positions (default: the context length) counts in full, the convention of
         PaLM and nanoGPT, or half of that with `causal`, what a causal kernel computes. The head counts; a
@@ -377,20 +373,14 @@ class GPT(nn.Module):
     def key_value_cache(self, batch: int, capacity: int | None = None) -> KeyValueCache:
         """An empty cache for `batch` rows of up to `capacity` positions (default: the context length)."""
         config, weight = self.config, self.token_embedding.weight
-        return KeyValueCache(
-            config.layers,
-            batch,
-            config.groups,
-            config.context_length if capacity is None else capacity,
-            config.width_per_head,
-            dtype=self.compute_dtype or weight.dtype,
-            device=weight.device,
-        )
+        S, G, K = capacity or config.context_length, config.groups, config.width_per_head
+        shape = (config.layers, batch, G, S, K)
+        return KeyValueCache(shape, dtype=self.compute_dtype or weight.dtype, device=weight.device)
 
     @classmethod
     def load(cls, path: str | PathLike[str], device: Any = None, dtype: torch.dtype | None = None) -> GPT:
         """A model in eval mode from a run, one of its checkpoints, or a folder in Hugging Face's form."""
-        from gptmodel.hf import load_model  # what reads files imports this module, never the other way
+        from gptmodel.hf import load_model  # imports this module
 
         return load_model(path, device=device, dtype=dtype)
 

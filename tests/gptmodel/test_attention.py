@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gptmodel import attention as module
 from gptmodel.attention import KeyValueCache, attention, describe_attention, document_mask, math_attention
 
 SHAPES = [(2, 4, 4, 9, 9), (2, 4, 2, 9, 9), (1, 6, 1, 1, 12), (2, 4, 2, 3, 12), (1, 2, 2, 130, 130)]
@@ -70,6 +71,18 @@ def test_a_document_mask_is_attention_within_each_document(kernel: str) -> None:
         torch.testing.assert_close(got[:, :, start:end], alone, atol=1e-5, rtol=1e-4)
 
 
+def test_flex_attention_under_its_block_mask_is_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CUDA compiles, here run eagerly: the same mask as blocks and as a tensor."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    monkeypatch.setattr(module, "_compiled_flex", lambda: flex_attention)
+    q, k, v = (tensor.detach() for tensor in random_qkv((2, 4, 2, 150, 150)))  # no backward on the CPU
+    documents = torch.stack((torch.arange(150) // 60, torch.arange(150) // 7))
+    twin = attention(q, k, v, mask=document_mask(documents), kernel="math")
+    blocks = module._block_mask(documents)
+    torch.testing.assert_close(attention(q, k, v, mask=blocks), twin, atol=1e-5, rtol=1e-4)
+
+
 def test_dropout_drops_probabilities_and_keeps_their_mean() -> None:
     q, k, _ = random_qkv((1, 1, 1, 1, 16))
     v = torch.eye(16)[None, None]  # so that the output is the row of probabilities
@@ -88,7 +101,7 @@ def test_dropout_drops_probabilities_and_keeps_their_mean() -> None:
 
 
 def test_a_cache_gives_back_what_was_put_in() -> None:
-    cache = KeyValueCache(2, 1, 2, 6, 4, dtype=torch.float32, device=torch.device("cpu"))
+    cache = KeyValueCache((2, 1, 2, 6, 4), dtype=torch.float32, device=torch.device("cpu"))
     k, v = torch.randn(2, 1, 2, 6, 4, generator=torch.Generator().manual_seed(0))
     for start, end in ((0, 4), (4, 5), (5, 6)):
         for layer in range(2):
