@@ -66,7 +66,199 @@ pub enum Error {
     /// The caller asked to stop.
     #[error("stopped before the end, as asked")]
     Cancelled,
+    /// An id that the vocabulary does not have.
+    #[error("token {id} at index {index} is not in this vocabulary, whose ids end at {last}", last = vocab_size.saturating_sub(1))]
+    UnknownToken {
+        /// Position in the ids that were given.
+        index: usize,
+        /// The id.
+        id: u32,
+        /// One more than the greatest id.
+        vocab_size: u32,
+    },
+    /// A character tokenizer met a character that its vocabulary lacks.
+    #[error(
+        "the character {character:?} at byte {position} is not in this tokenizer's vocabulary; train on text that has it, or use byte-level BPE"
+    )]
+    UnknownCharacter {
+        /// The character.
+        character: char,
+        /// Byte position in the text.
+        position: usize,
+    },
+    /// A character tokenizer met bytes that are not UTF-8.
+    #[error("byte {position} of the text is not valid UTF-8, which a character tokenizer needs")]
+    NotUtf8 {
+        /// Byte position in the text.
+        position: usize,
+    },
+    /// One pre-token is longer than positions can count.
+    #[error(
+        "one pre-token has {bytes} bytes; the limit is {limit}; split the text, or use a pattern that splits it"
+    )]
+    PreTokenTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The greatest length that works.
+        limit: usize,
+    },
+    /// One document of a batch could not be processed.
+    #[error("document {index}: {source}")]
+    Document {
+        /// Its place in the batch, from 0.
+        index: usize,
+        /// What was wrong with it.
+        source: Box<Error>,
+    },
+    /// A vocabulary without a token for some byte cannot encode every text.
+    #[error(
+        "the vocabulary has no token for the single byte 0x{byte:02x}; byte-level BPE needs all 256"
+    )]
+    MissingByte {
+        /// The byte.
+        byte: u8,
+    },
+    /// Two ids stand for the same bytes.
+    #[error(
+        "tokens {first} and {second} are the same {bytes} bytes; every token must be different"
+    )]
+    DuplicateToken {
+        /// The id that came first.
+        first: u32,
+        /// The id that repeats it.
+        second: u32,
+        /// Their length.
+        bytes: usize,
+    },
+    /// One id was given twice.
+    #[error("id {id} stands for two different tokens")]
+    DuplicateId {
+        /// The id.
+        id: u32,
+    },
+    /// A token without bytes.
+    #[error("token {id} is empty; every token needs at least one byte")]
+    EmptyToken {
+        /// Its id.
+        id: u32,
+    },
+    /// An id beyond what the tables can hold.
+    #[error("id {id} is too large; the greatest id supported is {greatest}")]
+    IdTooLarge {
+        /// The id.
+        id: u64,
+        /// The greatest id that works.
+        greatest: u32,
+    },
+    /// More merges than the tables can hold.
+    #[error("{merges} merges are too many; at most {limit} are supported")]
+    TooManyMerges {
+        /// How many there were.
+        merges: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The tokens together are too long.
+    #[error(
+        "the tokens up to token {id} are longer than {limit} bytes together; limit the token length when training"
+    )]
+    TokensTooLong {
+        /// The token at which the limit was passed.
+        id: u32,
+        /// The limit.
+        limit: usize,
+    },
+    /// A merge names an id that does not exist (yet).
+    #[error(
+        "merge {merge} uses token {id}, which does not exist at that point; a merge may only use bytes and the tokens of earlier merges"
+    )]
+    MergeOfUnknownToken {
+        /// Number of the merge, from 0.
+        merge: usize,
+        /// The id.
+        id: u32,
+    },
+    /// A merge makes a token that the vocabulary lacks.
+    #[error(
+        "merge {merge} joins tokens {left} and {right} to bytes that are not in the vocabulary"
+    )]
+    MergeWithoutToken {
+        /// Number of the merge, from 0.
+        merge: usize,
+        /// Left token.
+        left: u32,
+        /// Right token.
+        right: u32,
+    },
+    /// The same pair is merged twice.
+    #[error("merge {merge} repeats the pair of tokens {left} and {right}")]
+    DuplicateMerge {
+        /// Number of the later merge, from 0.
+        merge: usize,
+        /// Left token.
+        left: u32,
+        /// Right token.
+        right: u32,
+    },
+    /// A special token that cannot be.
+    #[error("the special token {content:?} (id {id}) {problem}")]
+    SpecialToken {
+        /// Its text.
+        content: String,
+        /// Its id.
+        id: u32,
+        /// What is wrong, as a predicate: "is given twice".
+        problem: &'static str,
+    },
+    /// A vocabulary cannot be cut to the size that was asked for.
+    #[error("cannot cut the vocabulary to {wanted} ids: {problem}")]
+    Shrink {
+        /// The size asked for, special tokens included.
+        wanted: u32,
+        /// Why not, and what would work.
+        problem: String,
+    },
+    /// A file is not what its format says.
+    #[error("{origin} is not a valid {format} file: {place}: {problem}")]
+    Format {
+        /// Name of the format.
+        format: &'static str,
+        /// Where the bytes came from, usually a path.
+        origin: String,
+        /// Where in them: a line, a byte, a field.
+        place: String,
+        /// What was expected and what was found.
+        problem: String,
+    },
+    /// A file is valid, but needs something that this library does not do.
+    #[error("{origin} needs {feature}, which is not supported here; {advice}")]
+    Unsupported {
+        /// Where the bytes came from, usually a path.
+        origin: String,
+        /// The feature, as the file names it.
+        feature: String,
+        /// What can be done instead.
+        advice: &'static str,
+    },
+    /// A tokenizer whose meaning a format cannot carry.
+    #[error("this tokenizer cannot be written as {format}: {problem}")]
+    NotExpressible {
+        /// Name of the format.
+        format: &'static str,
+        /// What is in the way, and what to write instead.
+        problem: String,
+    },
 }
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// The same error in a text of which the place counts from byte `by`.
+    pub(crate) fn shifted(mut self, by: usize) -> Self {
+        if let Self::UnknownCharacter { position, .. } | Self::NotUtf8 { position } = &mut self {
+            *position += by;
+        }
+        self
+    }
+}

@@ -4,10 +4,23 @@
 //! spawns a pool it was not asked for, and never panics on input: everything
 //! that can go wrong is an [`Error`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod characters;
+pub mod decode;
+pub mod encode;
 pub mod error;
+pub mod fingerprint;
 #[doc(hidden)]
 pub mod oracle;
 pub mod pretokenize;
+pub mod special;
+pub mod tokenizer;
 pub mod train;
+pub mod vocab;
 
+pub use decode::StreamDecoder;
+pub use encode::{Ragged, Scratch};
 pub use error::{Error, Result};
+pub use special::{SpecialSet, SpecialToken};
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,137 @@
+//! Merging a long piece in O(n log n): symbols in a linked list laid over the
+//! bytes, candidate merges in a heap ordered by (priority, place).
+//!
+//! A symbol lives at its first byte. A heap entry is stale when the priority
+//! noted at its place has changed since; it is then dropped when it surfaces.
+//! Each merge adds at most two entries and removes a symbol, so the heap never
+//! takes more than 3n. The order (priority, then place) is the order in which
+//! `short` picks, so the results are equal; a million times `a` takes a fraction
+//! of a second, where scanning would take minutes.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::vocab::{MergeRules, NEVER};
+use crate::{Error, Result};
+
+/// The longest piece: places must fit beside a priority in one heap entry.
+const LIMIT: usize = u32::MAX as usize - 1;
+/// Marks the end of the list, and bytes that are no longer a symbol's first.
+const NONE: u32 = u32::MAX;
+/// Buffers larger than this are given back after use.
+const KEEP: usize = 1 << 16;
+
+/// Reusable memory for long pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    symbols: Vec<Symbol>,
+    heap: Vec<Reverse<u64>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Symbol {
+    id: u32,
+    previous: u32,
+    next: u32,
+    /// Of the pair with the next symbol.
+    priority: u32,
+}
+
+/// Appends the tokens of a piece of any length.
+pub(super) fn merge(
+    rules: &MergeRules,
+    piece: &[u8],
+    buffers: &mut Buffers,
+    out: &mut Vec<u32>,
+) -> Result<()> {
+    if piece.len() > LIMIT {
+        return Err(Error::PreTokenTooLong {
+            bytes: piece.len(),
+            limit: LIMIT,
+        });
+    }
+    lay_out(rules, piece, &mut buffers.symbols);
+    let symbols = &mut buffers.symbols[..];
+    let mut entries = std::mem::take(&mut buffers.heap);
+    entries.clear();
+    entries.extend(
+        (0..)
+            .zip(symbols.iter())
+            .filter_map(|(at, s)| entry(s.priority, at)),
+    );
+    let mut heap = BinaryHeap::from(entries);
+    while let Some(Reverse(top)) = heap.pop() {
+        let (priority, at) = ((top >> 32) as u32, top as u32);
+        if symbols[at as usize].priority != priority {
+            continue;
+        }
+        join(rules, symbols, at, priority);
+        heap.extend(refresh(rules, symbols, at));
+        heap.extend(refresh(rules, symbols, symbols[at as usize].previous));
+    }
+    let mut at = 0;
+    while let Some(symbol) = symbols.get(at as usize) {
+        out.push(symbol.id);
+        at = symbol.next;
+    }
+    buffers.heap = heap.into_vec();
+    buffers.release();
+    Ok(())
+}
+
+fn lay_out(rules: &MergeRules, piece: &[u8], symbols: &mut Vec<Symbol>) {
+    symbols.clear();
+    symbols.reserve_exact(piece.len());
+    for (at, &byte) in (0u32..).zip(piece) {
+        symbols.push(Symbol {
+            id: rules.byte_ids[byte as usize],
+            previous: at.checked_sub(1).unwrap_or(NONE),
+            next: at + 1,
+            priority: NEVER,
+        });
+    }
+    if let Some(last) = symbols.last_mut() {
+        last.next = NONE;
+    }
+    for at in 1..symbols.len() {
+        symbols[at - 1].priority = rules.pairs.priority(symbols[at - 1].id, symbols[at].id);
+    }
+}
+
+/// Makes one symbol of the pair at `at`.
+fn join(rules: &MergeRules, symbols: &mut [Symbol], at: u32, priority: u32) {
+    let gone = symbols[at as usize].next;
+    let after = symbols[gone as usize].next;
+    symbols[gone as usize].priority = NEVER;
+    symbols[at as usize].id = rules.made[priority as usize];
+    symbols[at as usize].next = after;
+    if let Some(symbol) = symbols.get_mut(after as usize) {
+        symbol.previous = at;
+    }
+}
+
+/// Asks again about the pair at `at`; the heap entry if it merges.
+fn refresh(rules: &MergeRules, symbols: &mut [Symbol], at: u32) -> Option<Reverse<u64>> {
+    let symbol = *symbols.get(at as usize)?;
+    let priority = match symbols.get(symbol.next as usize) {
+        Some(next) => rules.pairs.priority(symbol.id, next.id),
+        None => NEVER,
+    };
+    symbols[at as usize].priority = priority;
+    entry(priority, at)
+}
+
+fn entry(priority: u32, at: u32) -> Option<Reverse<u64>> {
+    (priority != NEVER).then(|| Reverse(u64::from(priority) << 32 | u64::from(at)))
+}
+
+impl Buffers {
+    fn release(&mut self) {
+        if self.symbols.capacity() > KEEP {
+            self.symbols = Vec::new();
+        }
+        if self.heap.capacity() > KEEP {
+            self.heap = Vec::new();
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! One number for what a tokenizer *does*.
+//!
+//! Shards and checkpoints carry it, and refuse to meet under another tokenizer. It
+//! is the sha256 of a canonical form of the definition, never of a file: saving,
+//! reformatting or converting a tokenizer keeps it. The form is, each field with
+//! its length before it: this format's tag; the kind; the pattern, by name where it is a
+//! known one however it is spelled, else as portable regular expressions; every
+//! token with its id; every merge as its two ids; whether whole pre-tokens are
+//! looked up first *if that changes any result*; special tokens with their ids,
+//! and the order of looking for them if there are two kinds.
+//!
+//! So GPT-2 from `tokenizer.json` (merges only) and from `r50k_base.tiktoken` (look up
+//! first) have one fingerprint, for they give the same ids for every text. Whether
+//! a special token is hidden when decoding does not enter.
+
+use sha2::{Digest, Sha256};
+
+use crate::Tokenizer;
+use crate::tokenizer::Model;
+
+const TAG: &[u8] = b"gptbpe tokenizer definition 1";
+
+pub(crate) fn of(tokenizer: &Tokenizer) -> [u8; 32] {
+    let mut form = Form(Sha256::new());
+    form.field(TAG);
+    match tokenizer.model() {
+        Model::Bytes(vocab) => {
+            form.field(b"bytes");
+            let pattern = pattern(tokenizer);
+            form.number(pattern.len());
+            for part in &pattern {
+                form.field(part.as_bytes());
+            }
+            form.number(vocab.len());
+            for (id, bytes) in vocab.iter() {
+                form.id(id);
+                form.field(bytes);
+            }
+            form.number(vocab.merges().len());
+            for merge in vocab.merges() {
+                form.id(merge.left);
+                form.id(merge.right);
+            }
+            let look_up = vocab.whole_first() && vocab.whole_first_matters();
+            form.number(usize::from(look_up));
+        }
+        Model::Characters(characters) => {
+            form.field(b"characters");
+            form.number(characters.iter().count());
+            for (character, id) in characters.iter() {
+                form.id(id);
+                form.id(character.into());
+            }
+        }
+    }
+    let two_stages = tokenizer.special().has_two_stages();
+    form.number(tokenizer.special_tokens().len());
+    for token in tokenizer.special_tokens() {
+        form.id(token.id);
+        form.field(token.content.as_bytes());
+        form.number(usize::from(two_stages && token.normalized));
+    }
+    form.0.finalize().into()
+}
+
+/// The pattern's name, or its regular expressions.
+fn pattern(tokenizer: &Tokenizer) -> Vec<String> {
+    let pattern = tokenizer.pattern();
+    if let Some(name) = pattern.name() {
+        return vec![format!("name {name}")];
+    }
+    pattern
+        .portable()
+        .unwrap_or_else(|_| pattern.regexes().to_vec())
+}
+
+struct Form(Sha256);
+
+impl Form {
+    fn field(&mut self, bytes: &[u8]) {
+        self.number(bytes.len());
+        self.0.update(bytes);
+    }
+
+    fn number(&mut self, number: usize) {
+        self.0.update((number as u64).to_le_bytes());
+    }
+
+    fn id(&mut self, id: u32) {
+        self.0.update(id.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::pretokenize::Pattern;
+    use crate::special::SpecialToken;
+    use crate::vocab::Vocab;
+    use crate::{Scratch, Tokenizer};
+
+    const A: u32 = b'a' as u32;
+
+    fn of(merges: &[(u32, u32)], pattern: &str, special: &[(&str, u32)]) -> [u8; 32] {
+        let special: Vec<_> = special.iter().map(|&(s, id)| (s.to_owned(), id)).collect();
+        let pattern = Pattern::named(pattern).unwrap();
+        Tokenizer::from_merges(merges, pattern, &special)
+            .unwrap()
+            .fingerprint()
+    }
+
+    #[test]
+    fn every_part_of_the_definition_enters() {
+        let all = [
+            of(&[(A, A), (256, A)], "gpt2", &[("x", 300)]),
+            of(&[(A, A), (A, 256)], "gpt2", &[("x", 300)]),
+            of(&[(A, A)], "gpt2", &[("x", 300)]),
+            of(&[(A, A), (256, A)], "llama3", &[("x", 300)]),
+            of(&[(A, A), (256, A)], "gpt2", &[("y", 300)]),
+            of(&[(A, A), (256, A)], "gpt2", &[("x", 301)]),
+            of(&[(A, A), (256, A)], "gpt2", &[]),
+            Tokenizer::characters("ab".chars(), &[])
+                .unwrap()
+                .fingerprint(),
+            Tokenizer::characters("ac".chars(), &[])
+                .unwrap()
+                .fingerprint(),
+        ];
+        for (i, left) in all.iter().enumerate() {
+            for (j, right) in all.iter().enumerate() {
+                assert_eq!(left == right, i == j, "{i} {j}");
+            }
+        }
+        assert_eq!(all[0], of(&[(A, A), (256, A)], "gpt2", &[("x", 300)]));
+    }
+
+    #[test]
+    fn the_same_ids_have_the_same_fingerprint() {
+        let merges = Vocab::from_merges(&[(A, A), (256, A)]).unwrap();
+        let ranks = Vocab::from_ranks(merges.iter()).unwrap();
+        let whole = |vocab| Tokenizer::from_vocab(vocab, Pattern::none(), Vec::new()).unwrap();
+        let (merges, ranks) = (whole(merges), whole(ranks));
+        let mut scratch = Scratch::new();
+        let mut ids = [Vec::new(), Vec::new()];
+        for (tokenizer, ids) in [&merges, &ranks].into_iter().zip(&mut ids) {
+            tokenizer
+                .encode_ordinary(b"aaaaa", &mut scratch, ids)
+                .unwrap();
+        }
+        assert_eq!(ids[0], ids[1]);
+        assert_eq!(merges.fingerprint(), ranks.fingerprint());
+    }
+
+    #[test]
+    fn one_kind_of_special_token_is_like_the_other() {
+        let with = |normalized| {
+            let vocab = Vocab::from_merges(&[]).unwrap();
+            let token = SpecialToken {
+                normalized,
+                ..SpecialToken::new("x", 256)
+            };
+            Tokenizer::from_vocab(vocab, Pattern::default(), vec![token]).unwrap()
+        };
+        assert_eq!(with(true).fingerprint(), with(false).fingerprint());
+    }
+}

@@ -1,0 +1,333 @@
+//! The tokenizer: a vocabulary, the pattern that splits text, special tokens.
+//!
+//! Built whole or not at all, then immutable: a clone is a reference, and threads
+//! share one. What encoding remembers lives in the caller's
+//! [`Scratch`](crate::encode::Scratch), not here.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::characters::Characters;
+use crate::pretokenize::{Pattern, Pretokenizer};
+use crate::special::{SpecialSet, SpecialToken, SpecialTokens};
+use crate::vocab::{Merge, Vocab};
+use crate::{Error, Result};
+
+/// Byte-level BPE or characters, ready to encode and decode.
+///
+/// ```
+/// use gptbpe_core::{Scratch, SpecialSet, Tokenizer, pretokenize::Pattern};
+///
+/// let (a, b) = (u32::from(b'a'), u32::from(b'b'));
+/// let special = [("<|endoftext|>".to_owned(), 258)];
+/// let tokenizer = Tokenizer::from_merges(&[(a, b), (256, a)], Pattern::default(), &special)?;
+/// let (mut scratch, mut ids) = (Scratch::new(), Vec::new());
+/// tokenizer.encode_ordinary(b"abab aba", &mut scratch, &mut ids)?;
+/// assert_eq!(ids, [257, b, u32::from(b' '), 257]);
+/// assert_eq!(tokenizer.decode(&ids)?, b"abab aba");
+/// # Ok::<(), gptbpe_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    serial: u64,
+    model: Model,
+    pattern: Pattern,
+    pretokenizer: Pretokenizer,
+    special: SpecialTokens,
+    fingerprint: OnceLock<[u8; 32]>,
+}
+
+/// What turns a stretch of text into ids.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Model {
+    /// Byte-level BPE.
+    Bytes(Box<Vocab>),
+    /// One id per character.
+    Characters(Characters),
+}
+
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
+
+impl Tokenizer {
+    /// A tokenizer of our own numbering: bytes 0–255, merge `k` makes id `256 + k`.
+    pub fn from_merges(
+        merges: &[(u32, u32)],
+        pattern: Pattern,
+        special: &[(String, u32)],
+    ) -> Result<Self> {
+        Self::from_vocab(Vocab::from_merges(merges)?, pattern, named(special))
+    }
+
+    /// A tokenizer of tiktoken's kind: tokens whose ids are their ranks.
+    pub fn from_ranks<'a>(
+        ranks: impl IntoIterator<Item = (u32, &'a [u8])>,
+        pattern: Pattern,
+        special: &[(String, u32)],
+    ) -> Result<Self> {
+        Self::from_vocab(Vocab::from_ranks(ranks)?, pattern, named(special))
+    }
+
+    /// A tokenizer over any vocabulary.
+    pub fn from_vocab(vocab: Vocab, pattern: Pattern, special: Vec<SpecialToken>) -> Result<Self> {
+        Self::new(Model::Bytes(Box::new(vocab)), pattern, special)
+    }
+
+    /// A character tokenizer: the distinct characters by code point, then the special tokens.
+    pub fn characters(
+        alphabet: impl IntoIterator<Item = char>,
+        special: &[String],
+    ) -> Result<Self> {
+        let characters = Characters::new(alphabet)?;
+        let special = special.iter().zip(characters.limit()..);
+        let special = special.map(|(content, id)| SpecialToken::new(content, id));
+        let special = special.collect();
+        Self::from_characters(characters, special)
+    }
+
+    /// A character tokenizer with ids of its own.
+    pub fn from_characters(characters: Characters, special: Vec<SpecialToken>) -> Result<Self> {
+        Self::new(Model::Characters(characters), Pattern::none(), special)
+    }
+
+    fn new(model: Model, pattern: Pattern, special: Vec<SpecialToken>) -> Result<Self> {
+        let special = SpecialTokens::new(special, |id| model.token(id))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
+                pretokenizer: Pretokenizer::new(&pattern)?,
+                model,
+                pattern,
+                special,
+                fingerprint: OnceLock::new(),
+            }),
+        })
+    }
+
+    /// One more than the greatest id, special tokens included.
+    pub fn vocab_size(&self) -> u32 {
+        let special = self.special_tokens().last().map_or(0, |last| last.id + 1);
+        self.inner.model.limit().max(special)
+    }
+
+    /// The bytes that an id stands for; those of its text for a special token.
+    #[inline]
+    pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
+        self.inner
+            .model
+            .token(id)
+            .or_else(|| Some(self.inner.special.by_id(id)?.content.as_bytes()))
+    }
+
+    /// The id of exactly these bytes, if they are an ordinary token.
+    pub fn token_id(&self, bytes: &[u8]) -> Option<u32> {
+        match &self.inner.model {
+            Model::Bytes(vocab) => vocab.id(bytes),
+            Model::Characters(characters) => {
+                let mut text = std::str::from_utf8(bytes).ok()?.chars();
+                let character = text.next()?;
+                text.next().map_or(characters.id(character), |_| None)
+            }
+        }
+    }
+
+    /// The merges in the order in which they apply; none for characters.
+    ///
+    /// Those of a rank file are recovered: see [`Vocab::from_ranks`].
+    pub fn merges(&self) -> &[Merge] {
+        self.vocab().map_or(&[], Vocab::merges)
+    }
+
+    /// The special tokens by id.
+    pub fn special_tokens(&self) -> &[SpecialToken] {
+        self.inner.special.as_slice()
+    }
+
+    /// The id of a special token.
+    pub fn special_id(&self, content: &str) -> Option<u32> {
+        Some(self.inner.special.by_content(content)?.id)
+    }
+
+    /// All special tokens, ready to be looked for.
+    pub fn all_special(&self) -> &SpecialSet {
+        self.inner.special.all()
+    }
+
+    /// Those of the named special tokens that this tokenizer has, ready to be looked for.
+    pub fn special_set<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<SpecialSet> {
+        let mut chosen: Vec<&SpecialToken> = names
+            .into_iter()
+            .filter_map(|name| self.inner.special.by_content(name))
+            .collect();
+        chosen.sort_by_key(|token| token.id);
+        chosen.dedup_by_key(|token| token.id);
+        SpecialSet::new(chosen)
+    }
+
+    /// The first of `set` in `text`: the byte at which it starts, and its text.
+    pub fn find_special(&self, text: &[u8], set: &SpecialSet) -> Option<(usize, &str)> {
+        let found = set.find(text, 0)?;
+        let token = self.inner.special.by_id(found.id)?;
+        Some((found.start, &token.content))
+    }
+
+    /// How text is split before merging.
+    pub fn pattern(&self) -> &Pattern {
+        &self.inner.pattern
+    }
+
+    /// What turns a stretch of text into ids.
+    pub fn model(&self) -> &Model {
+        &self.inner.model
+    }
+
+    /// The byte-level vocabulary; none for characters.
+    pub fn vocab(&self) -> Option<&Vocab> {
+        match &self.inner.model {
+            Model::Bytes(vocab) => Some(vocab),
+            Model::Characters(_) => None,
+        }
+    }
+
+    /// sha256 of the definition: see [`crate::fingerprint`].
+    pub fn fingerprint(&self) -> [u8; 32] {
+        *self
+            .inner
+            .fingerprint
+            .get_or_init(|| crate::fingerprint::of(self))
+    }
+
+    /// The tokenizer of the first merges, with `size` ids in all.
+    ///
+    /// Special tokens keep their order and take the ids after the last token. Since
+    /// a merge only uses earlier ones, the result is the tokenizer that training to
+    /// `size` would have made.
+    pub fn shrink(&self, size: u32) -> Result<Self> {
+        let refuse = |problem: String| Error::Shrink {
+            wanted: size,
+            problem,
+        };
+        let Some(vocab) = self.vocab() else {
+            return Err(refuse(
+                "a character tokenizer has no merges to leave out".into(),
+            ));
+        };
+        let special = self.special_tokens();
+        let smallest = 256 + special.len() as u32;
+        let largest = vocab.limit() + special.len() as u32;
+        if size < smallest || size > largest {
+            return Err(refuse(format!("expected {smallest} to {largest}")));
+        }
+        let limit = size - special.len() as u32;
+        let vocab = vocab
+            .prefix(limit)
+            .map_err(|problem| refuse(problem.into()))?;
+        let special = special.iter().zip(limit..).map(|(token, id)| SpecialToken {
+            id,
+            ..token.clone()
+        });
+        Self::from_vocab(vocab, self.pattern().clone(), special.collect())
+    }
+
+    /// Different for every tokenizer built in this process; clones share it.
+    #[inline]
+    pub(crate) fn serial(&self) -> u64 {
+        self.inner.serial
+    }
+
+    #[inline]
+    pub(crate) fn pretokenizer(&self) -> &Pretokenizer {
+        &self.inner.pretokenizer
+    }
+
+    pub(crate) fn special(&self) -> &SpecialTokens {
+        &self.inner.special
+    }
+}
+
+impl Model {
+    fn limit(&self) -> u32 {
+        match self {
+            Self::Bytes(vocab) => vocab.limit(),
+            Self::Characters(characters) => characters.limit(),
+        }
+    }
+
+    #[inline]
+    fn token(&self, id: u32) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(vocab) => vocab.token(id),
+            Self::Characters(characters) => characters.token(id),
+        }
+    }
+}
+
+fn named(special: &[(String, u32)]) -> Vec<SpecialToken> {
+    let tokens = special.iter();
+    tokens
+        .map(|(content, id)| SpecialToken::new(content, *id))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::Scratch;
+
+    const A: u32 = b'a' as u32;
+
+    fn toy() -> Tokenizer {
+        let special = [("<|x|>".to_owned(), 259), ("<|y|>".to_owned(), 260)];
+        let merges = [(A, A), (256, A), (256, 256)];
+        Tokenizer::from_merges(&merges, Pattern::default(), &special).unwrap()
+    }
+
+    fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let all = tokenizer.all_special();
+        let mut scratch = Scratch::new();
+        tokenizer
+            .encode(text.as_bytes(), all, &mut scratch, &mut ids)
+            .unwrap();
+        ids
+    }
+
+    #[test]
+    fn shrinking_moves_the_special_tokens() {
+        let (long, short) = (toy(), toy().shrink(259).unwrap());
+        assert_eq!((long.vocab_size(), short.vocab_size()), (261, 259));
+        assert_eq!(ids(&long, "aaaa<|y|>"), [258, 260]);
+        assert_eq!(ids(&short, "aaaa<|y|>"), [256, 256, 258]);
+        assert_eq!(short.merges().len(), 1);
+        for size in [257, 262, 0, u32::MAX] {
+            let error = long.shrink(size).unwrap_err().to_string();
+            assert!(error.contains("expected 258 to 261"), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_known_names_enter_a_set() {
+        let tokenizer = toy();
+        let set = tokenizer.special_set(["<|y|>", "<|y|>", "<|z|>"]).unwrap();
+        assert_eq!(
+            tokenizer.find_special(b"a<|x|><|y|>", &set),
+            Some((6, "<|y|>"))
+        );
+        assert!(tokenizer.special_set(["<|z|>"]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn tokens_are_found_by_bytes() {
+        assert_eq!(toy().token_id(b"aaa"), Some(257));
+        assert_eq!(toy().token_bytes(260), Some(&b"<|y|>"[..]));
+        let characters = Tokenizer::characters("ba".chars(), &["<e>".into()]).unwrap();
+        assert_eq!(characters.token_id(b"b"), Some(1));
+        assert_eq!(characters.token_id(b"ba"), None);
+        assert_eq!(ids(&characters, "ab<e>a"), [0, 1, 2, 0]);
+    }
+}

@@ -1,0 +1,108 @@
+//! From ranks to merges.
+//!
+//! A rank file says only how early each token was made, not from which two.
+//! tiktoken's rule needs no more: of all neighbours whose joined bytes are a
+//! token, it merges those of the lowest rank first. Asking "are the joined
+//! bytes a token?" at every step would hash strings in the inner loop, so the
+//! rule is turned into pairs once.
+//!
+//! *Canonical pair.* Take a token `t` and merge its bytes by the tokens of lower
+//! rank only. If exactly two parts are left, they are `t`'s pair. When every
+//! token has one, no other split of any token ever meets in a merge: ranks
+//! then rise throughout every merge sequence, so the state of a stretch of text
+//! at rank `r` depends on the stretch alone, and just before `t` appears that
+//! state is the canonical one. One pair a token: this holds for GPT-2,
+//! p50k, cl100k, o200k and Qwen.
+//!
+//! *Every split.* Otherwise (Llama 3 has 678 tokens whose parts come later than
+//! they do) every split into two tokens is a pair, with the priority of the
+//! token it makes, shared by all its splits: that is tiktoken's rule word for word.
+
+use super::Merge;
+use super::pairs::{MERGE_LIMIT, MergeRules};
+use super::tokens::Tokens;
+use crate::encode::{MergeBuffers, merge_piece};
+use crate::{Error, Result};
+
+/// The merges of a rank vocabulary, in order, and the rules made from them.
+pub(super) fn recover(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
+    match canonical(tokens)? {
+        Some(found) => Ok(found),
+        None => every_split(tokens),
+    }
+}
+
+/// One pair per token, or `None` when some token has no canonical pair but
+/// could be made by another split.
+fn canonical(tokens: &Tokens) -> Result<Option<(Vec<Merge>, MergeRules)>> {
+    let mut rules = MergeRules::new(tokens.byte_ids()?, tokens.count())?;
+    let mut merges = Vec::with_capacity(tokens.count());
+    let mut buffers = MergeBuffers::default();
+    let mut parts = Vec::new();
+    let lengths = Lengths::of(tokens);
+    for (id, bytes) in tokens.iter().filter(|(_, bytes)| bytes.len() > 1) {
+        parts.clear();
+        merge_piece(&rules, bytes, &mut buffers, &mut parts)?;
+        if let [left, right] = parts[..] {
+            rules.pairs.insert(left, right, rules.made.len() as u32);
+            rules.made.push(id);
+            merges.push(Merge { left, right, id });
+        } else if splits(tokens, &lengths, bytes).next().is_some() {
+            return Ok(None);
+        }
+    }
+    Ok(Some((merges, rules)))
+}
+
+fn every_split(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
+    let lengths = Lengths::of(tokens);
+    let mut rules = MergeRules::new(tokens.byte_ids()?, 2 * tokens.count())?;
+    rules.made = (0..tokens.limit()).collect();
+    let mut merges = Vec::with_capacity(2 * tokens.count());
+    for (id, bytes) in tokens.iter() {
+        let first = merges.len();
+        for (left, right) in splits(tokens, &lengths, bytes) {
+            rules.pairs.insert(left, right, id);
+            merges.push(Merge { left, right, id });
+        }
+        merges[first..].sort_unstable_by_key(|merge| (merge.left, merge.right));
+    }
+    if merges.len() > MERGE_LIMIT {
+        return Err(Error::TooManyMerges {
+            merges: merges.len(),
+            limit: MERGE_LIMIT,
+        });
+    }
+    Ok((merges, rules))
+}
+
+/// Every way to make `bytes` of two tokens.
+fn splits<'a>(
+    tokens: &'a Tokens,
+    lengths: &'a Lengths,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = (u32, u32)> + 'a {
+    (1..bytes.len())
+        .filter(|&at| lengths.has(at) && lengths.has(bytes.len() - at))
+        .filter_map(|at| Some((tokens.id(&bytes[..at])?, tokens.id(&bytes[at..])?)))
+}
+
+/// Which lengths occur at all: keeps one very long token from being hashed at every place.
+struct Lengths(Vec<bool>);
+
+impl Lengths {
+    fn of(tokens: &Tokens) -> Self {
+        let mut lengths = Vec::new();
+        for (_, bytes) in tokens.iter() {
+            if lengths.len() <= bytes.len() {
+                lengths.resize(bytes.len() + 1, false);
+            }
+            lengths[bytes.len()] = true;
+        }
+        Self(lengths)
+    }
+
+    fn has(&self, length: usize) -> bool {
+        self.0.get(length).copied().unwrap_or(false)
+    }
+}

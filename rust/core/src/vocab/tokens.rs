@@ -1,0 +1,216 @@
+//! The bytes of every token, by id and back.
+//!
+//! All bytes lie in one arena; an id finds its span in a vector, and holes in
+//! the numbering are spans of length zero, which no token may have. The way
+//! back is an open-addressing table of `(hash, id)`; half of the hash is kept
+//! in the slot, so a wrong slot is left without touching the arena.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::pairs::GREATEST_ID;
+use crate::{Error, Result};
+
+/// All tokens together may have this many bytes. Merges can double a token's
+/// length, so a hundred bytes of merges could otherwise ask for any memory.
+const ARENA_LIMIT: usize = 1 << 26;
+const EMPTY: u64 = u64::MAX;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tokens {
+    arena: Vec<u8>,
+    spans: Vec<Span>,
+    slots: Vec<u64>,
+    count: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    start: u32,
+    length: u32,
+}
+
+impl Tokens {
+    pub(crate) fn with_capacity(tokens: usize) -> Self {
+        Self {
+            arena: Vec::with_capacity(tokens * 8),
+            spans: Vec::with_capacity(tokens),
+            slots: vec![EMPTY; (tokens * 2).next_power_of_two().max(16)],
+            count: 0,
+        }
+    }
+
+    /// Adds a token under an id of its own.
+    pub(crate) fn push(&mut self, id: u32, bytes: &[u8]) -> Result<()> {
+        if id > GREATEST_ID {
+            return Err(Error::IdTooLarge {
+                id: id.into(),
+                greatest: GREATEST_ID,
+            });
+        }
+        if bytes.is_empty() {
+            return Err(Error::EmptyToken { id });
+        }
+        if self.arena.len() + bytes.len() > ARENA_LIMIT {
+            return Err(Error::TokensTooLong {
+                id,
+                limit: ARENA_LIMIT,
+            });
+        }
+        if self.get(id).is_some() {
+            return Err(Error::DuplicateId { id });
+        }
+        if let Some(first) = self.id(bytes) {
+            return Err(Error::DuplicateToken {
+                first,
+                second: id,
+                bytes: bytes.len(),
+            });
+        }
+        if self.spans.len() <= id as usize {
+            self.spans.resize(id as usize + 1, Span::default());
+        }
+        self.spans[id as usize] = Span {
+            start: self.arena.len() as u32,
+            length: bytes.len() as u32,
+        };
+        self.arena.extend_from_slice(bytes);
+        self.count += 1;
+        self.index(id, bytes);
+        Ok(())
+    }
+
+    /// Adds the token that two others make together.
+    pub(crate) fn push_joined(&mut self, id: u32, left: u32, right: u32) -> Result<()> {
+        let joined = self.joined(left, right);
+        self.push(id, &joined)
+    }
+
+    /// The bytes of two tokens, one after the other; both must exist.
+    pub(crate) fn joined(&self, left: u32, right: u32) -> Vec<u8> {
+        let (left, right) = (self.get(left), self.get(right));
+        [left.unwrap_or_default(), right.unwrap_or_default()].concat()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: u32) -> Option<&[u8]> {
+        let span = self.spans.get(id as usize)?;
+        if span.length == 0 {
+            return None;
+        }
+        let start = span.start as usize;
+        Some(&self.arena[start..start + span.length as usize])
+    }
+
+    pub(crate) fn id(&self, bytes: &[u8]) -> Option<u32> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let hash = hash(bytes);
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = self.slots[at];
+            if slot == EMPTY {
+                return None;
+            }
+            if slot >> 32 == hash >> 32 && self.get(slot as u32) == Some(bytes) {
+                return Some(slot as u32);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Tokens in the order of their ids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        (0..self.limit()).filter_map(|id| Some((id, self.get(id)?)))
+    }
+
+    /// One more than the greatest id.
+    pub(crate) fn limit(&self) -> u32 {
+        self.spans.len() as u32
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The ids of the 256 single bytes.
+    pub(crate) fn byte_ids(&self) -> Result<Box<[u32; 256]>> {
+        let mut ids = Box::new([0; 256]);
+        for byte in 0..=u8::MAX {
+            ids[byte as usize] = self.id(&[byte]).ok_or(Error::MissingByte { byte })?;
+        }
+        Ok(ids)
+    }
+
+    fn index(&mut self, id: u32, bytes: &[u8]) {
+        if self.count * 2 > self.slots.len() {
+            let size = (self.slots.len() * 2).max(16);
+            self.slots = vec![EMPTY; size];
+            let all: Vec<u32> = self.iter().map(|(id, _)| id).collect();
+            for id in all {
+                let hash = hash(self.get(id).unwrap_or_default());
+                place(&mut self.slots, id, hash);
+            }
+        } else {
+            place(&mut self.slots, id, hash(bytes));
+        }
+    }
+}
+
+fn place(slots: &mut [u64], id: u32, hash: u64) {
+    let mask = slots.len() - 1;
+    let mut at = hash as usize & mask;
+    while slots[at] != EMPTY {
+        at = (at + 1) & mask;
+    }
+    slots[at] = (hash >> 32) << 32 | u64::from(id);
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, 0x6770_7462_7065)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_tokens_both_ways_and_leaves_holes() {
+        let mut tokens = Tokens::default();
+        for id in (0..3000u32).step_by(3) {
+            tokens.push(id, format!("token {id}").as_bytes()).unwrap();
+        }
+        assert_eq!(tokens.count(), 1000);
+        assert_eq!(tokens.limit(), 2998);
+        for id in 0..3001u32 {
+            let name = format!("token {id}");
+            let expected = (id % 3 == 0 && id < 3000).then_some(name.as_bytes());
+            assert_eq!(tokens.get(id), expected);
+            assert_eq!(tokens.id(name.as_bytes()), expected.map(|_| id));
+        }
+    }
+
+    #[test]
+    fn refuses_what_cannot_be() {
+        let mut tokens = Tokens::default();
+        tokens.push(7, b"a").unwrap();
+        let refusal = |result: Result<()>| result.unwrap_err().to_string();
+        assert!(refusal(tokens.push(7, b"b")).contains("id 7 stands for two"));
+        assert!(refusal(tokens.push(8, b"a")).contains("tokens 7 and 8 are the same"));
+        assert!(refusal(tokens.push(8, b"")).contains("token 8 is empty"));
+        assert!(refusal(tokens.push(GREATEST_ID + 1, b"b")).contains("too large"));
+        assert!(matches!(
+            tokens.byte_ids(),
+            Err(Error::MissingByte { byte: 0 })
+        ));
+    }
+
+    #[test]
+    fn doubling_tokens_end_in_an_error() {
+        let mut tokens = Tokens::default();
+        tokens.push(0, b"a").unwrap();
+        let error = (1..64).find_map(|id| tokens.push_joined(id, id - 1, id - 1).err());
+        assert!(matches!(error, Some(Error::TokensTooLong { .. })));
+    }
+}
