@@ -49,7 +49,7 @@ types: $(VENV)/installed-dev
 test-rust:
 	$(call step,Rust tests)
 	cargo test --locked --package gptbpe-core
-	cargo test --locked --package gptbpe-benches --benches
+	cargo test --locked --package gptbpe-benches --lib --benches
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --package gptbpe-core
 
 throughput: $(VENV)/installed-dev

@@ -97,7 +97,7 @@ def test_the_architecture_needs_torch_and_pydantic_only() -> None:
 
 @pytest.mark.parametrize("path", [*sources("gptbpe"), *sources("gptmodel")], ids=module_name)
 def test_nothing_runs_what_it_reads(path: Path) -> None:
-    """No pickle, marshal, YAML, eval or ``torch.load``; ``torch.save`` only to write the ``.pth`` asked for."""
+    """No pickle, marshal, YAML, eval or ``torch.load``; ``torch.save`` only for the ``.pth`` asked for."""
     assert not {top_level(name) for name in imported_modules(path)} & UNSAFE_MODULES
     calls = {
         ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
