@@ -116,7 +116,11 @@ def _write_json(path: Path, value: Any) -> None:
 
 def _publish(partial: Path, out: Path) -> None:
     """Flush `partial` to disk and give it the name `out`, in place of what had that name."""
-    for path in (partial, *(partial.iterdir() if partial.is_dir() else ())):
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in (*(partial.iterdir() if partial.is_dir() else ()), partial):
+        if path.is_file():
+            path.chmod(0o666 & ~umask)  # safetensors leaves files that only their owner can read
         _flush(path)
     old = out.with_name(f".{out.name}.old-{os.getpid()}")
     if out.is_dir():  # a folder cannot be replaced in one step

@@ -41,8 +41,6 @@ def load_parts(
 ) -> tuple[ModelConfig, State, Tokenizer | None]:
     """Configuration, weights and, if wanted and there, the tokenizer of a folder that `load_model` reads."""
     folder = Path(path)
-    if not folder.exists():
-        raise FileNotFoundError(f"no run, checkpoint or model folder at {folder}")
     if (folder / "config.json").is_file():
         config, state = read(folder)
         file = folder / "tokenizer.json"

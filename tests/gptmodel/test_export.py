@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,18 @@ def test_from_a_folder_to_a_folder(tmp_path: Path) -> None:
     second = export(first, tmp_path / "second")
     for name in ("config.json", "model.safetensors"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.parametrize("format", ["hf", "pth", "safetensors"])
+def test_others_may_read_what_the_umask_lets_them(format: Any, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        out = export(trained("nano"), tmp_path / "out", format)
+    finally:
+        os.umask(before)
+    files = list(out.iterdir()) if out.is_dir() else [out]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o644}
 
 
 @pytest.mark.parametrize("format", ["hf", "pth", "safetensors"])
