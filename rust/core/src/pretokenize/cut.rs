@@ -1,6 +1,6 @@
 //! Places where a long text may be cut before it is split.
 //!
-//! Splitting the two sides of a cut must give the pieces of the whole text. Every pattern of [`super::NAMES`] takes
+//! Splitting the two sides of a cut must give the pieces of the whole text. Every recognised pattern takes
 //! words, digits, punctuation and white space for classes of their own, looks at most at the white space that follows,
 //! and never behind. So these two places always end a piece, and nothing after them changes what comes before:
 //!
@@ -10,7 +10,7 @@
 //!
 //! Of any other pattern nothing is known, and its texts are not cut. A property test holds this to the splitters.
 
-use super::Pattern;
+use super::{Cutting, Pattern, Stage};
 
 /// Where texts of a pattern may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +19,16 @@ pub struct Cuts {
 }
 
 impl Cuts {
-    /// The places for `pattern`; none unless it is, in some spelling, one of the named patterns that split.
+    /// The places for `pattern`; none unless the scanner takes it.
     pub fn of(pattern: &Pattern) -> Self {
+        // What stages before the one that splits leave whole, it takes apart
+        // there; what stages after it get is the same either way.
+        let stages = pattern.regexes().iter().map(|regex| Stage::new(regex));
+        let deciding = stages
+            .map(|stage| stage.map_or(Cutting::Unknown, |stage| stage.split.cutting()))
+            .find(|&cutting| cutting != Cutting::Neutral);
         Self {
-            known: !pattern.regexes().is_empty() && pattern.name().is_some(),
+            known: deciding == Some(Cutting::Splits),
         }
     }
 

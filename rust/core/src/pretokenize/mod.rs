@@ -8,8 +8,17 @@
 
 mod cut;
 mod pattern;
+mod reader;
+mod recognise;
 mod regex;
+#[allow(clippy::inline_always)] // or the constants would not reach the helpers
+mod scan;
+mod set;
+mod shape;
 mod syntax;
+#[cfg(test)]
+mod tests;
+mod unicode;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +28,9 @@ pub use pattern::{NAMES, Pattern};
 
 use crate::Result;
 use regex::RegexSplit;
+use scan::{Fixed, Scan};
+use set::SetRuns;
+use shape::Shape;
 
 /// Finds where the pieces of valid UTF-8 end. Whatever finds many boundaries at
 /// once fits behind this.
@@ -26,26 +38,83 @@ trait Split: Send + Sync + fmt::Debug {
     /// Writes the ends of the pieces that follow `start`, in order, and returns
     /// how many; zero only at the end of the text.
     fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize;
+
+    /// What is known of the places where [`Cuts`] cuts.
+    fn cutting(&self) -> Cutting {
+        Cutting::Unknown
+    }
+}
+
+/// What a stage does at the places where [`Cuts`] cuts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cutting {
+    /// It always begins a new piece there.
+    Splits,
+    /// No match goes on over them, but text that nothing matches may.
+    Neutral,
+    Unknown,
 }
 
 /// How many ends are found at a time.
 const BLOCK: usize = 128;
 
+/// The shapes with a scanner of their own, compiled for them alone.
+const SCANNED: [Shape; 7] = [
+    shape::CL100K,
+    shape::GPT2,
+    shape::O200K,
+    shape::LLAMA3,
+    shape::QWEN2,
+    shape::NANOCHAT,
+    shape::DEEPSEEK,
+];
+
 /// One regular expression, compiled.
 #[derive(Debug, Clone)]
 struct Stage {
     split: Arc<dyn Split>,
+    recognised: Recognised,
+}
+
+/// What a pattern was recognised as; equal ones split every text alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Recognised {
+    Shape(Shape),
+    SetRuns(SetRuns),
+    No,
 }
 
 impl Stage {
+    /// The one place where a strategy is picked.
     fn new(regex: &str) -> Result<Self> {
         let alternatives = syntax::parse(regex)?;
-        let split = Arc::new(RegexSplit::new(regex, &alternatives)?);
-        Ok(Self { split })
+        let (split, recognised): (Arc<dyn Split>, _) =
+            if let Some(shape) = Shape::recognise(&alternatives) {
+                (scanner(shape), Recognised::Shape(shape))
+            } else if let Some(set) = SetRuns::recognise(&alternatives) {
+                (Arc::new(set.clone()), Recognised::SetRuns(set))
+            } else {
+                let split = RegexSplit::new(regex, &alternatives)?;
+                (Arc::new(split), Recognised::No)
+            };
+        Ok(Self { split, recognised })
     }
 
-    fn splits_like(&self, _other: &Self) -> bool {
-        false
+    fn splits_like(&self, other: &Self) -> bool {
+        self.recognised != Recognised::No && self.recognised == other.recognised
+    }
+}
+
+fn scanner(shape: Shape) -> Arc<dyn Split> {
+    match SCANNED.iter().position(|known| *known == shape) {
+        Some(0) => Arc::new(Scan(Fixed::<0>)),
+        Some(1) => Arc::new(Scan(Fixed::<1>)),
+        Some(2) => Arc::new(Scan(Fixed::<2>)),
+        Some(3) => Arc::new(Scan(Fixed::<3>)),
+        Some(4) => Arc::new(Scan(Fixed::<4>)),
+        Some(5) => Arc::new(Scan(Fixed::<5>)),
+        Some(6) => Arc::new(Scan(Fixed::<6>)),
+        _ => Arc::new(Scan(shape)),
     }
 }
 

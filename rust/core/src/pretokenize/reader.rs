@@ -1,0 +1,288 @@
+//! Finding the atoms and quantifiers of a pattern's text.
+//!
+//! Only as much of the syntax as it takes to know where an atom ends; what the
+//! atom means is `regex-syntax`'s business.
+
+use super::syntax::{Alternative, Element, Node, greedy_is_possessive, set, set_of, unsupported};
+use crate::Result;
+
+/// Whether a possessive quantifier or a look-around stands anywhere.
+pub(super) fn needs_care(pattern: &str) -> bool {
+    let reader = Reader::new(pattern);
+    let mut at = 0;
+    while at < pattern.len() {
+        let rest = &pattern[at..];
+        if CARE.iter().any(|opening| rest.starts_with(opening)) {
+            return true;
+        }
+        at = match rest.as_bytes()[0] {
+            b'(' => at + group_opening(rest),
+            b')' | b'|' => at + 1,
+            _ => reader.atom_end(at),
+        };
+        match reader.quantifier(at) {
+            Ok(quantifier) if quantifier.possessive => return true,
+            Ok(quantifier) => at = quantifier.end,
+            Err(_) => at += 1,
+        }
+    }
+    false
+}
+
+const CARE: [&str; 5] = ["(?=", "(?!", "(?<=", "(?<!", "(?>"];
+
+/// The length of `(`, `(?:`, `(?i:`, `(?P<name>` and their like.
+fn group_opening(rest: &str) -> usize {
+    if !rest.starts_with("(?") {
+        return 1;
+    }
+    rest.find([':', '>', ')']).map_or(rest.len(), |end| {
+        if rest.as_bytes()[end] == b')' {
+            end
+        } else {
+            end + 1
+        }
+    })
+}
+
+struct Quantifier {
+    min: u32,
+    max: Option<u32>,
+    greedy: bool,
+    possessive: bool,
+    end: usize,
+}
+
+pub(super) struct Reader<'p> {
+    pattern: &'p str,
+}
+
+impl<'p> Reader<'p> {
+    pub(super) fn new(pattern: &'p str) -> Self {
+        Self { pattern }
+    }
+
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.pattern.as_bytes().get(at).copied()
+    }
+
+    fn refuse<T>(&self, at: usize, reason: &str) -> Result<T> {
+        Err(unsupported(self.pattern, at, &reason))
+    }
+
+    pub(super) fn alternatives(&self) -> Result<Vec<Alternative>> {
+        let mut alternatives = Vec::new();
+        let mut elements = Vec::new();
+        let mut start = 0;
+        let mut at = 0;
+        loop {
+            match self.byte(at) {
+                None | Some(b'|') => {
+                    let elements = std::mem::take(&mut elements);
+                    alternatives.push(self.alternative(elements, start)?);
+                    if at == self.pattern.len() {
+                        return Ok(alternatives);
+                    }
+                    at += 1;
+                    start = at;
+                }
+                Some(_) => {
+                    let (element, end) = self.element(at)?;
+                    elements.push(element);
+                    at = end;
+                }
+            }
+        }
+    }
+
+    /// Checks what only shows in the whole branch.
+    fn alternative(&self, elements: Vec<Element>, at: usize) -> Result<Alternative> {
+        for (index, element) in elements.iter().enumerate() {
+            if element.possessive && !greedy_is_possessive(element, &elements[index + 1..]) {
+                let text = &element.text;
+                return self.refuse(
+                    at,
+                    &format!("the possessive quantifier of {text} differs from a greedy one here"),
+                );
+            }
+            let Node::NotAhead(ahead) = &element.node else {
+                continue;
+            };
+            let mut complement = ahead.clone();
+            complement.negate();
+            let simple = index == 1
+                && elements.len() == 2
+                && matches!(&elements[0], Element { node: Node::Set(set), min: 1, max: None, greedy: true, possessive: false, .. } if *set == complement);
+            if !simple {
+                return self.refuse(at, r"of look-aheads only the form \s+(?!\S) is supported");
+            }
+        }
+        Ok(Alternative { elements })
+    }
+
+    fn element(&self, at: usize) -> Result<(Element, usize)> {
+        let end = self.atom_end(at);
+        let text = &self.pattern[at..end];
+        let node = self.node(text, at)?;
+        let quantifier = self.quantifier(end)?;
+        let counted = (quantifier.min, quantifier.max) != (1, Some(1));
+        if counted && matches!(node, Node::End | Node::NotAhead(_)) {
+            return self.refuse(at, "a quantifier on an assertion");
+        }
+        let element = Element {
+            node,
+            min: quantifier.min,
+            max: quantifier.max,
+            greedy: quantifier.greedy,
+            possessive: quantifier.possessive,
+            text: text.to_owned(),
+        };
+        Ok((element, quantifier.end))
+    }
+
+    fn node(&self, text: &str, at: usize) -> Result<Node> {
+        if text == "$" || text == r"\z" {
+            return Ok(Node::End);
+        }
+        if let Some(inner) = text.strip_prefix("(?!") {
+            let inner = &inner[..inner.len().saturating_sub(1)];
+            return match set(inner) {
+                Some(set) => Ok(Node::NotAhead(set)),
+                None => self.refuse(at, "a look-ahead at more than one character"),
+            };
+        }
+        if CARE.iter().any(|opening| text.starts_with(opening)) {
+            return self.refuse(at, r"of look-arounds only \s+(?!\S) is supported");
+        }
+        if text.starts_with('(') {
+            let flags_only = text.starts_with("(?") && !text.contains([':', '>']);
+            if flags_only || needs_care(text) {
+                return self.refuse(
+                    at,
+                    "a look-around, a possessive quantifier or inline flags inside a group",
+                );
+            }
+        }
+        let hir =
+            regex_syntax::parse(text).map_err(|error| unsupported(self.pattern, at, &error))?;
+        match set_of(&hir) {
+            Some(set) if !text.starts_with('(') => Ok(Node::Set(set)),
+            _ => Ok(Node::Group(hir)),
+        }
+    }
+
+    /// Where the atom that starts at `at` ends; unbalanced ones end the pattern.
+    fn atom_end(&self, at: usize) -> usize {
+        match self.byte(at) {
+            None => at,
+            Some(b'\\') => self.escape_end(at),
+            Some(b'[') => self.set_end(at),
+            Some(b'(') => {
+                let mut inner = at + group_opening(&self.pattern[at..]);
+                loop {
+                    match self.byte(inner) {
+                        None => return inner,
+                        Some(b')') => return inner + 1,
+                        Some(_) => inner = self.atom_end(inner),
+                    }
+                }
+            }
+            Some(_) => at + self.char_len(at),
+        }
+    }
+
+    fn char_len(&self, at: usize) -> usize {
+        self.pattern[at..].chars().next().map_or(0, char::len_utf8)
+    }
+
+    fn escape_end(&self, at: usize) -> usize {
+        let letter = at + 1;
+        let Some(byte) = self.byte(letter) else {
+            return letter;
+        };
+        let braced = self.byte(letter + 1) == Some(b'{');
+        let end = match byte {
+            b'p' | b'P' | b'x' | b'u' | b'U' if braced => {
+                return self.pattern[letter..]
+                    .find('}')
+                    .map_or(self.pattern.len(), |close| letter + close + 1);
+            }
+            b'p' | b'P' => letter + 2,
+            b'x' => letter + 3,
+            b'u' => letter + 5,
+            b'U' => letter + 9,
+            _ => letter + self.char_len(letter),
+        };
+        // A truncated escape may end inside a character: step to its end.
+        (end.min(self.pattern.len())..=self.pattern.len())
+            .find(|&end| self.pattern.is_char_boundary(end))
+            .unwrap_or(self.pattern.len())
+    }
+
+    fn set_end(&self, at: usize) -> usize {
+        let mut inner = at + 1;
+        if self.byte(inner) == Some(b'^') {
+            inner += 1;
+        }
+        if self.byte(inner) == Some(b']') {
+            inner += 1;
+        }
+        loop {
+            match self.byte(inner) {
+                None => return inner,
+                Some(b']') => return inner + 1,
+                Some(b'[') => inner = self.set_end(inner),
+                Some(b'\\') => inner = self.escape_end(inner),
+                Some(_) => inner += self.char_len(inner),
+            }
+        }
+    }
+
+    fn quantifier(&self, at: usize) -> Result<Quantifier> {
+        let (min, max, end) = match self.byte(at) {
+            Some(b'?') => (0, Some(1), at + 1),
+            Some(b'*') => (0, None, at + 1),
+            Some(b'+') => (1, None, at + 1),
+            Some(b'{') => self.bounds(at)?,
+            _ => {
+                return Ok(Quantifier {
+                    min: 1,
+                    max: Some(1),
+                    greedy: true,
+                    possessive: false,
+                    end: at,
+                });
+            }
+        };
+        let possessive = self.byte(end) == Some(b'+');
+        let lazy = self.byte(end) == Some(b'?');
+        Ok(Quantifier {
+            min,
+            max,
+            greedy: !lazy,
+            possessive,
+            end: end + usize::from(possessive || lazy),
+        })
+    }
+
+    fn bounds(&self, at: usize) -> Result<(u32, Option<u32>, usize)> {
+        let rest = &self.pattern[at + 1..];
+        let parsed = rest.split_once('}').and_then(|(inner, _)| {
+            let end = at + inner.len() + 2;
+            let (low, high) = inner.split_once(',').unwrap_or((inner, inner));
+            let min = low.parse().ok()?;
+            let max = if high.is_empty() {
+                None
+            } else {
+                Some(high.parse().ok()?)
+            };
+            Some((min, max, end))
+        });
+        match parsed {
+            Some(bounds @ (min, max, _)) if max.is_none_or(|max| min <= max && max > 0) => {
+                Ok(bounds)
+            }
+            _ => self.refuse(at, "expected {n}, {n,} or {n,m}"),
+        }
+    }
+}
