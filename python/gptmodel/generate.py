@@ -37,11 +37,12 @@ def generate(
 ) -> Any:
     """The prompt followed by at most `max_new_tokens` new ids, in the form the prompt came in.
 
-    A list gives a list, a tensor (T,) or (B, T) gives a tensor. With `samples` the result is a list of so
-    many lists, or a tensor (samples, T). `temperature` 0 takes the likeliest id each time (greedy). `top_k`
-    keeps the k likeliest ids, `top_p` the fewest that hold this share of the probability. `stop` is an id,
-    or a list of ids and of sequences of ids; text ends before the first of them. In a tensor, rows that
-    stopped early are filled up with the stop's first id.
+    A list (or array) gives a list, a list of lists of one length gives a list of lists, a tensor (T,) or
+    (B, T) gives a tensor. With `samples` the result is a list of so many lists, or a tensor (samples, T).
+    `temperature` 0 takes the likeliest id each time (greedy). `top_k` keeps the k likeliest ids, `top_p`
+    the fewest that hold this share of the probability. `stop` is an id, or a list of ids and of sequences
+    of ids; text ends before the first of them. In a tensor, rows that stopped early are filled up with the
+    stop's first id.
 
     Raises:
         ValueError: an empty prompt, an id outside the vocabulary, or a sampling option outside its range.
@@ -72,7 +73,7 @@ def generate(
             break
     if not isinstance(ids, Tensor):
         texts = [prompt_BT[row].tolist() + added for row, added in enumerate(new)]
-        return texts if samples is not None else texts[0]
+        return texts if samples is not None or torch.as_tensor(ids).ndim == 2 else texts[0]
     longest = max(map(len, new))
     filled = [added + [fill[row] or 0] * (longest - len(added)) for row, added in enumerate(new)]
     new_BT = torch.tensor(filled, dtype=ids.dtype, device=ids.device).view(len(new), longest)
@@ -199,22 +200,23 @@ def _check(max_new_tokens: int, temperature: float, top_k: int | None, top_p: fl
 def _rows(model: GPT, ids: Sequence[int] | Tensor) -> Tensor:
     """The prompt as int64 rows (B, T) on the model's device, checked."""
     device, vocab_size = model.token_embedding.weight.device, model.config.vocab_size
-    rows_BT = torch.as_tensor(ids).to(device)
+    rows_BT = torch.as_tensor(ids)
+    if rows_BT.numel() and rows_BT.is_floating_point():
+        raise ValueError(f"the prompt must be ids, integers, not {rows_BT.dtype}")
+    rows_BT = rows_BT.long().to(device)
     rows_BT = rows_BT[None] if rows_BT.ndim == 1 else rows_BT
     if rows_BT.ndim != 2 or rows_BT.numel() == 0:
         raise ValueError(
             "the prompt must be a list of ids or a tensor (T,) or (B, T), with at least one id: "
             "to write from nothing, give the id of <|endoftext|>"
         )
-    if rows_BT.is_floating_point():
-        raise ValueError(f"the prompt must be ids, integers, not {rows_BT.dtype}")
     wrong = (rows_BT < 0) | (rows_BT >= vocab_size)
     if wrong.any():
         raise ValueError(
             f"the prompt holds the id {rows_BT[wrong][0].item()}, and the model knows 0 to {vocab_size - 1}: "
             "was it encoded by another tokenizer?"
         )
-    return rows_BT.long()
+    return rows_BT
 
 
 def _stops(stop: Stop) -> list[list[int]]:

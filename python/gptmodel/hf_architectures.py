@@ -169,6 +169,7 @@ class _Rotary(Architecture):
     def to_ours(self, raw: RawConfig) -> ModelConfig:
         raw.must("hidden_act", self.hidden_act)
         raw.must("use_sliding_window", False)
+        raw.must("layer_types", ["full_attention"] * raw["num_hidden_layers"])
         base = self._rotary_base(raw)
         bias = raw.get("attention_bias", False)
         if bias != raw.get("mlp_bias", False):
@@ -176,14 +177,14 @@ class _Rotary(Architecture):
                 f"{raw.folder}: attention_bias and mlp_bias differ, and only both or none are supported"
             )
         width, heads = raw["hidden_size"], raw["num_attention_heads"]
-        head_width = raw.get("head_dim") or None
+        head_width, groups = raw.get("head_dim") or None, raw.get("num_key_value_heads") or heads
         return ModelConfig(
             vocab_size=raw["vocab_size"],
             context_length=raw["max_position_embeddings"],
             width=width,
             layers=raw["num_hidden_layers"],
             heads=heads,
-            key_value_heads=raw.get("num_key_value_heads") or heads,
+            key_value_heads=None if groups == heads else groups,
             head_width=None if head_width and head_width * heads == width else head_width,
             expansion=raw["intermediate_size"] / width,
             position="rotary",
@@ -206,6 +207,8 @@ class _Rotary(Architecture):
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default":
             raise ValueError(f"{raw.folder}: rotary positions of type {kind!r} are not supported")
+        if rope.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0)) != 1.0:
+            raise ValueError(f"{raw.folder}: rotary positions over a part of each head are not supported")
         return float(rope.get("rope_theta", raw.get("rope_theta", 10_000.0)))
 
     def from_ours(self, config: ModelConfig) -> dict[str, Any]:

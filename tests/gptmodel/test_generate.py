@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -70,6 +71,8 @@ def test_the_prompt_comes_back_in_its_own_form(model: GPT) -> None:
     assert generate(model, row[None].expand(2, -1), 4, temperature=0).tolist() == [as_list, as_list]
     assert generate(model, [1, 2, 3], 4, temperature=0, samples=2) == [as_list, as_list]
     assert generate(model, row, 4, temperature=0, samples=2).tolist() == [as_list, as_list]
+    assert generate(model, [[1, 2, 3]], 4, temperature=0) == [as_list]
+    assert generate(model, np.array([1, 2, 3], dtype=np.uint16), 4, temperature=0) == as_list
     assert generate(model, [1, 2, 3], 0) == [1, 2, 3]
     assert generate(model, row, 0).tolist() == [1, 2, 3]
     assert model.generate([1, 2, 3], 4, temperature=0) == as_list

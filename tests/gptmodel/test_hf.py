@@ -107,6 +107,8 @@ def test_what_the_model_cannot_do_is_refused_by_name(
 ROTARY_REFUSED = [
     ({"rope_parameters": {"rope_type": "llama3", "factor": 8}}, "of type 'llama3' are not supported"),
     ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "of type 'linear' are not supported"),
+    ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "over a part of each head are not supported"),
+    ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types is .*, and only"),
     ({"attention_bias": True}, "attention_bias and mlp_bias differ"),
     ({"hidden_act": "gelu"}, "hidden_act is 'gelu', and only 'silu'"),
 ]

@@ -440,3 +440,27 @@ def test_a_configuration_is_frozen_and_survives_json() -> None:
 def test_too_many_positions_are_refused_with_both_numbers() -> None:
     with pytest.raises(ValueError, match="25 positions do not fit in the context length 24"):
         GPT(config())(torch.zeros(1, 25, dtype=torch.long))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("changes", [{}, CLASSIC], ids=["modern", "gpt2"])
+@pytest.mark.parametrize("masked", [False, True], ids=["causal", "documents"])
+def test_the_compiled_bf16_step_on_cuda_is_the_exact_one(changes: dict[str, Any], masked: bool) -> None:
+    """The whole fast path (compiled, bf16, fused attention, padded head) against fp32 on the CPU."""
+    model = random_weights(GPT(config(**changes | {"context_length": 256, "width": 64, "head_width": 32})))
+    ids = torch.randint(0, 61, (2, 256), generator=torch.Generator().manual_seed(0))
+    targets, documents = ids.roll(-1, 1), (torch.arange(256) // 100)[None].expand(2, -1)
+    exact = model.loss(ids, targets, documents_BT=documents if masked else None)
+    exact.backward()
+    gradient = model.blocks[0].attention.qkv.weight.grad.clone()
+    model.zero_grad()
+    model.cuda().compute_dtype = torch.bfloat16
+    compiled = torch.compile(model.loss, fullgraph=True, dynamic=False)
+    loss = compiled(ids.cuda(), targets.cuda(), documents_BT=documents.cuda() if masked else None)
+    loss.backward()
+    assert loss.item() == pytest.approx(exact.item(), rel=0.01)
+    similarity = F.cosine_similarity(
+        model.blocks[0].attention.qkv.weight.grad.cpu().flatten(), gradient.flatten(), dim=0
+    )
+    assert similarity > 0.99
