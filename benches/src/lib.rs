@@ -8,10 +8,18 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+
+use gptbpe_core::Tokenizer;
+use gptbpe_core::pretokenize::{Pattern, Pretokenizer};
+use gptbpe_core::train::{TrainOptions, count_documents, train};
 
 /// Bytes of each text.
 pub const SIZE: usize = 1 << 20;
+
+/// Bytes of each made text that [`tokenizer`] learns from.
+const LEARNED: usize = 64 << 10;
 
 /// A text, and why it is here.
 #[derive(Debug)]
@@ -63,6 +71,22 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// A vocabulary of 2,048 ids learned from a little of every made text.
+pub fn tokenizer() -> Tokenizer {
+    let pattern = Pattern::named("gpt2").expect("a named pattern");
+    let pretokenizer = Pretokenizer::new(&pattern).expect("named patterns compile");
+    let made = [prose(), code(), chinese(), digits()];
+    let samples: Vec<&[u8]> = made.iter().map(|text| &text[..LEARNED]).collect();
+    let words = count_documents(&pretokenizer, &samples, 1).expect("small counts fit");
+    let options = TrainOptions {
+        merges: 2_048 - 256,
+        ..TrainOptions::default()
+    };
+    let trained = train(&words, &options, &mut |_| ControlFlow::Continue(()));
+    let merges = trained.expect("nothing cancels this").merges;
+    Tokenizer::from_merges(&merges, pattern, &[]).expect("what was trained is a vocabulary")
 }
 
 fn case(name: &'static str, shows: &'static str, text: Vec<u8>) -> Case {
