@@ -230,6 +230,14 @@ pub enum Error {
         /// What was expected and what was found.
         problem: String,
     },
+    /// A file that could be parsed, but whose contents cannot be used.
+    #[error("{origin}: {source}")]
+    File {
+        /// Where the bytes came from, usually a path.
+        origin: String,
+        /// What is wrong with its contents.
+        source: Box<Error>,
+    },
     /// A file is valid, but needs something that this library does not do.
     #[error("{origin} needs {feature}, which is not supported here; {advice}")]
     Unsupported {

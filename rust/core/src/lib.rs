@@ -11,6 +11,7 @@ pub mod decode;
 pub mod encode;
 pub mod error;
 pub mod fingerprint;
+pub mod format;
 #[doc(hidden)]
 pub mod oracle;
 pub mod pretokenize;

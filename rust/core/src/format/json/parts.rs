@@ -1,0 +1,202 @@
+//! The plain values of a `tokenizer.json`, before they mean anything.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::format::{alphabet, excerpt};
+
+/// Only the kind of model: enough to refuse a file for the right reason.
+#[derive(Deserialize)]
+pub(super) struct Outline {
+    pub(super) model: OutlineModel,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OutlineModel {
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct File {
+    #[serde(default)]
+    pub(super) truncation: Value,
+    #[serde(default)]
+    pub(super) padding: Value,
+    #[serde(default)]
+    pub(super) added_tokens: Vec<AddedToken>,
+    #[serde(default)]
+    pub(super) normalizer: Value,
+    #[serde(default)]
+    pub(super) pre_tokenizer: Value,
+    #[serde(default)]
+    pub(super) post_processor: Value,
+    #[serde(default)]
+    pub(super) decoder: Value,
+    pub(super) model: Model,
+}
+
+#[derive(Deserialize, Serialize)]
+#[allow(clippy::struct_excessive_bools)] // the format's own fields
+pub(super) struct AddedToken {
+    pub(super) id: u32,
+    pub(super) content: String,
+    #[serde(default)]
+    pub(super) single_word: bool,
+    #[serde(default)]
+    pub(super) lstrip: bool,
+    #[serde(default)]
+    pub(super) rstrip: bool,
+    /// Absent: the opposite of `special`.
+    pub(super) normalized: Option<bool>,
+    #[serde(default)]
+    pub(super) special: bool,
+}
+
+#[derive(Deserialize, Serialize)]
+pub(super) struct Model {
+    #[serde(rename = "type", default)]
+    pub(super) kind: Option<String>,
+    pub(super) dropout: Option<f64>,
+    pub(super) unk_token: Option<String>,
+    pub(super) continuing_subword_prefix: Option<String>,
+    pub(super) end_of_word_suffix: Option<String>,
+    #[serde(default)]
+    pub(super) fuse_unk: bool,
+    #[serde(default)]
+    pub(super) byte_fallback: bool,
+    #[serde(default)]
+    pub(super) ignore_merges: bool,
+    pub(super) vocab: Entries,
+    pub(super) merges: Vec<Pair>,
+}
+
+/// `{"text": id, …}`, in the order of the file.
+pub(in crate::format) struct Entries(pub(in crate::format) Vec<(String, u32)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map;
+        impl<'de> Visitor<'de> for Map {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a map from tokens to ids")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Map)
+    }
+}
+
+impl Serialize for Entries {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (text, id) in &self.0 {
+            map.serialize_entry(text, id)?;
+        }
+        map.end()
+    }
+}
+
+/// A merge, written as `"left right"` or as `["left", "right"]`.
+pub(super) struct Pair(pub(super) String, pub(super) String);
+
+impl<'de> Deserialize<'de> for Pair {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Merge;
+        impl<'de> Visitor<'de> for Merge {
+            type Value = Pair;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a merge, as \"left right\" or [\"left\", \"right\"]")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<Pair, E> {
+                let pair = line
+                    .split_once(' ')
+                    .filter(|(_, right)| !right.contains(' '));
+                let (left, right) = pair.ok_or_else(|| {
+                    E::custom(format!(
+                        "expected two tokens and a space, found {}",
+                        excerpt(line)
+                    ))
+                })?;
+                Ok(Pair(left.to_owned(), right.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Pair, A::Error> {
+                let wrong = |count| serde::de::Error::invalid_length(count, &"two tokens");
+                let left = list.next_element()?.ok_or_else(|| wrong(0))?;
+                let right = list.next_element()?.ok_or_else(|| wrong(1))?;
+                match list.next_element::<serde::de::IgnoredAny>()? {
+                    None => Ok(Pair(left, right)),
+                    Some(_) => Err(wrong(3)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Merge)
+    }
+}
+
+impl Serialize for Pair {
+    /// As one string: every version of `tokenizers` reads it, and the byte alphabet has no space.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{} {}", self.0, self.1))
+    }
+}
+
+/// Tokens as bytes, and merges as ids.
+pub(in crate::format) type Resolved = (Vec<(u32, Vec<u8>)>, Vec<(u32, u32)>);
+
+/// Leaves the byte alphabet behind. An error is a place and a problem.
+pub(in crate::format) fn resolve<'a>(
+    entries: impl Iterator<Item = (&'a str, u32)>,
+    merges: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<Resolved, (String, String)> {
+    let mut ids = HashMap::new();
+    let mut tokens = Vec::new();
+    for (text, id) in entries {
+        let place = || format!("token {id}");
+        let bytes = alphabet::to_bytes(text).ok_or_else(|| {
+            let problem = "expected characters of the byte alphabet (or a special token), found";
+            (place(), format!("{problem} {}", excerpt(text)))
+        })?;
+        if ids.insert(text, id).is_some() {
+            return Err((place(), format!("{} is given twice", excerpt(text))));
+        }
+        tokens.push((id, bytes));
+    }
+    let mut pairs = Vec::new();
+    for (number, (left, right)) in merges.enumerate() {
+        let id = |text: &str| {
+            ids.get(text).copied().ok_or_else(|| {
+                let problem = format!("expected tokens of the vocabulary, found {}", excerpt(text));
+                (format!("merge {number}"), problem)
+            })
+        };
+        pairs.push((id(left)?, id(right)?));
+    }
+    Ok((tokens, pairs))
+}
+
+/// Where JSON went wrong.
+pub(in crate::format) fn position(file: &str, error: &serde_json::Error) -> String {
+    let place = format!("line {} column {}", error.line(), error.column());
+    if file.is_empty() {
+        return place;
+    }
+    format!("{file}, {place}")
+}

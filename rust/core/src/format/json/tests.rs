@@ -1,0 +1,299 @@
+//! Round trips, refusals by name, and files made to break the reader.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::pretokenize::{NAMES, Pattern};
+use crate::{Scratch, SpecialSet};
+
+const A: u32 = b'a' as u32;
+
+fn toy(pattern: &str) -> Tokenizer {
+    let special = [("<|e|>".to_owned(), 300), ("a b".to_owned(), 259)];
+    let merges = [(32, A), (A, A), (256, 257)];
+    Tokenizer::from_merges(&merges, Pattern::named(pattern).unwrap(), &special).unwrap()
+}
+
+fn written(tokenizer: &Tokenizer) -> Value {
+    serde_json::from_slice(&write(tokenizer).unwrap()).unwrap()
+}
+
+fn read_value(value: &Value) -> Result<Tokenizer> {
+    read(value.to_string().as_bytes(), "x.json")
+}
+
+fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    let mut ids = Vec::new();
+    let all = tokenizer.all_special();
+    tokenizer
+        .encode(text.as_bytes(), all, &mut Scratch::new(), &mut ids)
+        .unwrap();
+    ids
+}
+
+#[test]
+fn what_was_written_is_read() {
+    for name in NAMES {
+        let tokenizer = toy(name);
+        let bytes = write(&tokenizer).unwrap();
+        let again = read(&bytes, "x.json").unwrap();
+        let text = "a aa<|e|> aaaa a b12345  \n ";
+        assert_eq!(ids(&again, text), ids(&tokenizer, text), "{name}");
+        assert_eq!(again.fingerprint(), tokenizer.fingerprint(), "{name}");
+        assert_eq!(write(&again).unwrap(), bytes, "{name}");
+    }
+    let characters = Tokenizer::characters("héllo の".chars(), &["<e>".into()]).unwrap();
+    let again = read(&write(&characters).unwrap(), "x.json").unwrap();
+    assert_eq!(ids(&again, "hoの<e>"), ids(&characters, "hoの<e>"));
+    assert_eq!(again.fingerprint(), characters.fingerprint());
+}
+
+#[test]
+fn unreached_tokens_and_look_ups_survive() {
+    let tokens: Vec<Vec<u8>> = (0..=255u8)
+        .map(|b| vec![b])
+        .chain([b"abc".to_vec()])
+        .collect();
+    let ranks = (0..).zip(tokens.iter().map(Vec::as_slice));
+    let tokenizer = Tokenizer::from_ranks(ranks, Pattern::default(), &[]).unwrap();
+    assert_eq!(written(&tokenizer)["model"]["ignore_merges"], true);
+    let again = read_value(&written(&tokenizer)).unwrap();
+    assert_eq!(ids(&again, "abc"), [256]);
+    assert_eq!(again.fingerprint(), tokenizer.fingerprint());
+}
+
+#[test]
+fn both_spellings_of_merges_are_read() {
+    let mut file = written(&toy("gpt2"));
+    let pairs = file["model"]["merges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            let (left, right) = line.as_str().unwrap().split_once(' ').unwrap();
+            json!([left, right])
+        });
+    file["model"]["merges"] = pairs.collect();
+    assert_eq!(
+        read_value(&file).unwrap().fingerprint(),
+        toy("gpt2").fingerprint()
+    );
+}
+
+#[test]
+fn a_special_token_may_also_be_an_ordinary_one() {
+    let mut file = written(&toy("gpt2"));
+    let aa = json!({"id": 257, "content": "aa", "special": false, "normalized": true});
+    file["added_tokens"].as_array_mut().unwrap().push(aa);
+    let tokenizer = read_value(&file).unwrap();
+    assert_eq!(ids(&tokenizer, "aa"), [257]);
+    let mut ordinary = Vec::new();
+    let none = SpecialSet::none();
+    tokenizer
+        .encode(b"aa<|e|>", &none, &mut Scratch::new(), &mut ordinary)
+        .unwrap();
+    assert_eq!(ordinary, [257, 60, 124, 101, 124, 62]);
+}
+
+/// (where, what to put there, what the error must say)
+#[test]
+#[allow(clippy::too_many_lines)] // rows
+fn what_is_not_supported_is_named() {
+    let split = |behavior: &str, regex: &str| {
+        json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": regex}, "behavior": behavior, "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]})
+    };
+    let token = |flag: &str| json!([{"id": 300, "content": "<|e|>", "special": true, flag: true}]);
+    let rows = [
+        ("/model/type", json!("Unigram"), "the model Unigram"),
+        ("/model/dropout", json!(0.1), "needs dropout"),
+        (
+            "/model/end_of_word_suffix",
+            json!("</w>"),
+            "needs end_of_word_suffix",
+        ),
+        (
+            "/model/continuing_subword_prefix",
+            json!("##"),
+            "continuing_subword_prefix",
+        ),
+        ("/model/byte_fallback", json!(true), "needs byte_fallback"),
+        ("/normalizer", json!({"type": "NFC"}), "the normalizer NFC"),
+        (
+            "/normalizer",
+            json!({"type": "Sequence", "normalizers": [{"type": "Lowercase"}]}),
+            "Lowercase",
+        ),
+        ("/truncation", json!({"max_length": 3}), "needs truncation"),
+        (
+            "/padding",
+            json!({"strategy": "BatchLongest"}),
+            "needs padding",
+        ),
+        (
+            "/pre_tokenizer",
+            json!({"type": "Whitespace"}),
+            "the pre-tokenizer Whitespace",
+        ),
+        (
+            "/pre_tokenizer",
+            json!({"type": "ByteLevel", "add_prefix_space": true}),
+            "add_prefix_space",
+        ),
+        ("/pre_tokenizer", json!(null), "BPE over characters"),
+        (
+            "/pre_tokenizer",
+            split("Removed", r"\s+"),
+            "the Split behavior Removed",
+        ),
+        ("/pre_tokenizer", split("Isolated", r"a$|b"), "`$`"),
+        (
+            "/pre_tokenizer",
+            split("Isolated", r"[$]|\p{N}{1,3}+"),
+            "`}+`",
+        ),
+        (
+            "/pre_tokenizer",
+            split("Isolated", r"(a)\1"),
+            "x.json: cannot use the split pattern",
+        ),
+        (
+            "/post_processor",
+            json!({"type": "RobertaProcessing"}),
+            "the post-processor Roberta",
+        ),
+        (
+            "/decoder",
+            json!({"type": "WordPiece"}),
+            "the decoder WordPiece",
+        ),
+        (
+            "/added_tokens",
+            token("lstrip"),
+            "lstrip of the added token \"<|e|>\"",
+        ),
+        ("/added_tokens", token("rstrip"), "rstrip"),
+        ("/added_tokens", token("single_word"), "single_word"),
+        (
+            "/added_tokens",
+            json!([{"id": 7, "content": "<|e|>"}]),
+            "has id 7 here, but 300",
+        ),
+        (
+            "/added_tokens",
+            json!([]),
+            "token 259: expected characters of the byte alphabet",
+        ),
+        (
+            "/added_tokens",
+            json!([{"id": 65, "content": "<|e|>", "special": true}]),
+            "x.json",
+        ),
+        ("/added_tokens", json!("none"), "invalid type: string"),
+        (
+            "/model/merges/0",
+            json!("a b c"),
+            "expected two tokens and a space, found \"a b c\"",
+        ),
+        (
+            "/model/merges/0",
+            json!(["a"]),
+            "invalid length 1, expected two tokens",
+        ),
+        ("/model/merges/0", json!(7), "expected a merge, as"),
+        (
+            "/model/merges/0",
+            json!("a の"),
+            "model, merge 0: expected tokens of the vocabulary",
+        ),
+        (
+            "/model/merges/0",
+            json!("a b"),
+            "merge 0 joins tokens 97 and 98",
+        ),
+        ("/model/vocab/a", json!(-1), "expected u32"),
+        ("/model/vocab/a", json!(98), "id 98 stands for two"),
+        (
+            "/model/vocab/a",
+            json!(4_000_000),
+            "id 4000000 is too large",
+        ),
+        (
+            "/model/vocab",
+            json!([["a", 0.0]]),
+            "expected a map from tokens to ids",
+        ),
+        ("/model", json!(3), "invalid type"),
+    ];
+    for (place, value, expected) in rows {
+        let mut file = written(&toy("llama3"));
+        *file.pointer_mut(place).unwrap_or_else(|| panic!("{place}")) = value;
+        let error = read_value(&file).unwrap_err().to_string();
+        assert!(
+            error.contains(expected) && error.starts_with("x.json"),
+            "{place}: {error}"
+        );
+    }
+}
+
+#[test]
+fn harmless_parts_are_passed_over() {
+    let mut file = written(&toy("gpt2"));
+    file["post_processor"] = json!({"type": "Sequence", "processors": [
+        {"type": "ByteLevel"}, {"type": "TemplateProcessing", "single": []}]});
+    file["normalizer"] = json!({"type": "Sequence", "normalizers": []});
+    file["something_new"] = json!([1, 2]);
+    file["model"]["unk_token"] = json!("<|e|>");
+    assert_eq!(
+        read_value(&file).unwrap().fingerprint(),
+        toy("gpt2").fingerprint()
+    );
+    file["pre_tokenizer"] = json!({"type": "Split", "invert": true, "behavior": "Removed",
+        "pattern": {"Regex": Pattern::named("gpt2").unwrap().regexes()[0]}});
+    file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+        file["pre_tokenizer"], {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]});
+    assert_eq!(
+        read_value(&file).unwrap().fingerprint(),
+        toy("gpt2").fingerprint()
+    );
+}
+
+#[test]
+fn what_the_format_cannot_say_is_refused() {
+    let special = [("aa".to_owned(), 300)];
+    let tokenizer = Tokenizer::from_merges(&[(A, A)], Pattern::default(), &special).unwrap();
+    let error = write(&tokenizer).unwrap_err().to_string();
+    assert!(
+        error.contains("\"aa\" (id 300) is written like token 256"),
+        "{error}"
+    );
+}
+
+#[test]
+fn deep_nesting_is_an_error() {
+    for open in ["[", "{\"a\":"] {
+        let text = format!("{{\"normalizer\":{}", open.repeat(100_000));
+        assert!(matches!(
+            read(text.as_bytes(), "x"),
+            Err(Error::Format { .. })
+        ));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn broken_files_never_panic(cut in 0usize..10_000, flips in proptest::collection::vec((0usize..10_000, 0u8..8), 0..4)) {
+        let mut bytes = write(&toy("gpt2")).unwrap();
+        for (at, bit) in flips {
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+        }
+        // Either way it is an answer.
+        let _ = read(&bytes, "x");
+        bytes.truncate(cut % bytes.len());
+        prop_assert!(read(&bytes, "x").is_err());
+    }
+}
