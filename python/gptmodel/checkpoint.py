@@ -93,6 +93,15 @@ class Checkpoint:
 
         return parse((self.path / CONFIG).read_text(encoding="utf-8"), str(self.path / CONFIG))
 
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer stored with the model, if one was."""
+        file = self.path / TOKENIZER
+        if not file.exists():
+            return None
+        from gptbpe import Tokenizer
+
+        return Tokenizer.load(file)
+
     def model_tensors(self) -> dict[str, Tensor]:
         return _read_tensors(self.path / MODEL)
 
@@ -266,26 +275,24 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     >>> load("runs/tiny").model_config.context_length  # doctest: +SKIP
     128
     """
-    from gptbpe import Tokenizer
-
     checkpoint = find(path)
-    file = checkpoint.path / TOKENIZER
     return Loaded(
         checkpoint.config().model_shape(),
         checkpoint.model_tensors(),
-        Tokenizer.load(file) if file.exists() else None,
+        checkpoint.tokenizer(),
         checkpoint.path,
     )
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """The tokenizer that a run was trained with. Raises CheckpointError where none was stored."""
-    from gptbpe import Tokenizer
-
-    file = find(path).path / TOKENIZER
-    if not file.exists():
-        raise CheckpointError(f"{file.parent} has no {TOKENIZER}: its shards carried none; give --tokenizer")
-    return Tokenizer.load(file)
+    checkpoint = find(path)
+    tokenizer = checkpoint.tokenizer()
+    if tokenizer is None:
+        raise CheckpointError(
+            f"{checkpoint.path} has no {TOKENIZER}: its shards carried none; give --tokenizer"
+        )
+    return tokenizer
 
 
 def prune(run: Path, keep: int) -> None:

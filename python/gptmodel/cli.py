@@ -207,14 +207,18 @@ def generate(
     device
         auto, cpu, cuda, cuda:1, mps.
     """
-    from gptmodel.model import GPT
+    from gptmodel import hf
+    from gptmodel.data import named_tokenizer
 
     if samples < 1:
         raise DataError(f"--samples {samples}: should be 1 or more")
     text = _prompt(prompt, prompt_file)
     folder = _checkpoint(checkpoint)
-    model = GPT.load(folder, device=_device(device))
-    tok = _tokenizer(folder, tokenizer)
+    shape, state, tok = hf.load_parts(folder)
+    model = hf.assemble(shape, state).to(_device(device)).eval()
+    tok = tok if tokenizer is None else named_tokenizer(tokenizer)
+    if tok is None:
+        raise DataError(f"{folder} carries no tokenizer: give --tokenizer")
     end = tok.special_tokens.get("<|endoftext|>")
     ids = tok.encode_ordinary(text) or ([end] if end is not None else [])
     if not ids:
@@ -444,18 +448,6 @@ def _device(name: str) -> Any:
     from gptmodel.device import pick_device
 
     return pick_device(name)
-
-
-def _tokenizer(folder: Path, name: str | None) -> Any:
-    from gptbpe import Tokenizer
-    from gptmodel import checkpoint
-    from gptmodel.data import named_tokenizer
-
-    if name is not None:
-        return named_tokenizer(name)
-    if (folder / "config.json").exists() and (folder / "tokenizer.json").exists():  # Hugging Face's form
-        return Tokenizer.load(folder / "tokenizer.json")
-    return checkpoint.load_tokenizer(folder)
 
 
 def _say(text: str) -> None:

@@ -128,7 +128,7 @@ def compose(
     layers = [
         *([_file_layer(Path(file))] if file is not None else []),
         _environment_layer(environment or {}),
-        {f"--{k.replace('_', '-')}": (k, v) for k, v in given.items()},
+        {f"--{'no-' if v is False else ''}{k.replace('_', '-')}": (k, v) for k, v in given.items()},
     ]
     shorthands = {
         k: (v, origin) for layer in layers for origin, (k, v) in layer.items() if k in ("preset", "depth")

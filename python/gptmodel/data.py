@@ -199,6 +199,12 @@ def training_data(
     length = shape.context_length
     parts = shard_parts(reader)
     reserved = 0 if held_out else held_out_tokens(parts, length)
+    longest = max((len(part) for part in parts), default=0)
+    if longest <= length:
+        raise DataError(
+            f"{origin} has {longest:,} tokens, too few for one window of {length} and its target: "
+            "give more text or a smaller --context-length"
+        )
     sampler = Sampler(
         reader,
         length,
@@ -207,12 +213,6 @@ def training_data(
         stride=data.stride or length,
         reserve=reserved,
     )
-    if not len(sampler):
-        longest = max((len(part) for part in parts), default=0)
-        raise DataError(
-            f"{origin} has {longest:,} tokens, too few for one window of {length} and its target: "
-            f"give more text or a smaller --context-length"
-        )
     if held_out is not None:
         evaluated, said = shard_parts(held_out), "from --eval-data"
     else:

@@ -12,6 +12,7 @@ Steps are counted by updates done: the record of step k holds the loss before up
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -133,36 +134,34 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
 
     >>> state = train(compose({"shards": "data/", "max_steps": 100}).config)  # doctest: +SKIP
     """
-    with runs.Requests() as asked:
-        state = start(config, resume)
-        with (
-            state.data.batches(state.device, state.step, state.total_steps) as batches,
-            RunLog(state.run, resumed_at=state.step) as log,
-            Progress(state.total_steps, state.step) as progress,
-        ):
-            report(state, progress, log)
-            clock = Clock(state)
-            for inputs, targets in batches:
-                result = train_step(state, inputs, targets)
-                if is_due(state, state.config.train.log_every, 1 if state.device.type == "cpu" else 10):
-                    record(state, result, clock, log, progress, batches.waited)
-                if is_due(state, state.config.train.eval_every, tenth(state)):
-                    with clock.paused():
-                        run_evaluation(state, log, progress)
-                if is_due(
-                    state, state.config.train.sample_every or state.config.train.eval_every, tenth(state)
-                ):
-                    with clock.paused():
-                        write_sample(state, log, progress)
-                if asked.stop or asked.save or save_is_due(state):
-                    asked.save = False
-                    with clock.paused():
-                        save(state, result)
-                if asked.stop:
-                    raise InterruptedRunError(
-                        f"stopped after step {state.step} of {state.total_steps}, which is saved; "
-                        f"go on with: {runs.resume_command(state.run)}"
-                    )
+    state = start(config, resume)
+    with (
+        runs.Requests() as asked,
+        state.data.batches(state.device, state.step, state.total_steps) as batches,
+        RunLog(state.run, resumed_at=state.step) as log,
+        Progress(state.total_steps, state.step) as progress,
+    ):
+        report(state, progress, log)
+        clock = Clock(state)
+        for inputs, targets in batches:
+            result = train_step(state, inputs, targets)
+            if is_due(state, state.config.train.log_every, 1 if state.device.type == "cpu" else 10):
+                record(state, result, clock, log, progress, batches.waited)
+            if is_due(state, state.config.train.eval_every, tenth(state)):
+                with clock.paused():
+                    run_evaluation(state, log, progress)
+            if is_due(state, state.config.train.sample_every or state.config.train.eval_every, tenth(state)):
+                with clock.paused():
+                    write_sample(state, log, progress)
+            if asked.stop or asked.save or save_is_due(state):
+                asked.save = False
+                with clock.paused():
+                    save(state, result)
+            if asked.stop:
+                raise InterruptedRunError(
+                    f"stopped after step {state.step} of {state.total_steps}, which is saved; "
+                    f"go on with: {runs.resume_command(state.run)}"
+                )
     return state
 
 
@@ -209,7 +208,7 @@ def start(config: Config, resume: Path | None) -> TrainState:
         skipped: list[str] = []
         found = checkpoint.latest(resume, skipped)
         for reason in skipped:
-            print(f"passed over a damaged checkpoint: {reason}")
+            print(f"passed over a damaged checkpoint: {reason}", file=sys.stderr)
         runs.check_resumable(found.config(), config, found.state, data.identity)
 
     init_from = None if found else settings.init_from

@@ -1,0 +1,121 @@
+"""The same model, step and shards under Lightning's Trainer, for those whose tooling stands on it.
+
+``GPTLightningModule`` and ``ShardDataModule`` take the configuration that ``gptmodel train`` takes. Lightning
+then calls what our own loop calls: the model's loss, the groups of ``optim``, the schedule's rate for the
+step, the sampler's batch for the step. So ``Trainer(max_steps=N, gradient_clip_val=config.optim.grad_clip)``
+gives the losses of our loop. Needs the extra: ``pip install 'gptbpe[lightning]'``.
+
+    data = ShardDataModule(config)
+    trainer = lightning.Trainer(max_steps=200, gradient_clip_val=config.optim.grad_clip)
+    trainer.fit(GPTLightningModule(config, data.shape, total_steps=200), data)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from gptmodel import initial, optim
+from gptmodel.data import TrainingData, prepare
+from gptmodel.schedule import learning_rate_factor
+from gptmodel.windows import IGNORED
+
+if TYPE_CHECKING:
+    from gptmodel.config import Config
+    from gptmodel.model import ModelConfig
+
+__all__ = ["GPTLightningModule", "ShardDataModule"]
+
+Batch = tuple[Tensor, Tensor]
+
+
+class GPTLightningModule(lightning.LightningModule):
+    """A GPT of ``shape`` that trains as ``config`` says, over ``total_steps`` steps.
+
+    Batches are (inputs, targets), ids (B, T). Logs ``train/loss`` and ``evaluation/loss`` in nats a token.
+    """
+
+    def __init__(self, config: Config, shape: ModelConfig, total_steps: int) -> None:
+        super().__init__()
+        self.config, self.total_steps = config, total_steps
+        settings = config.train
+        self.model = initial.build(
+            shape, settings.seed, settings.init_from, resize_vocab=settings.resize_vocab
+        )
+        initial.freeze(self.model, settings.freeze_layers)
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """Logits (B, T, V)."""
+        logits: Tensor = self.model(ids_BT)
+        return logits
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        loss = self.model.loss(*batch, ignore_index=IGNORED)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        inputs, targets = batch
+        counted = int((targets != IGNORED).sum())
+        loss = self.model.loss(inputs, targets, ignore_index=IGNORED)
+        self.log("evaluation/loss", loss, batch_size=counted, on_epoch=True, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = optim.build_optimizer(self.model, self.config.optim, self.device)
+        rate = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(self.config.schedule, step, self.total_steps)
+        )
+        # LambdaLR multiplies the rate that each group had: it must be the group's own peak
+        rate.base_lrs = [group["peak_learning_rate"] for group in optimizer.param_groups]
+        for group, peak in zip(optimizer.param_groups, rate.base_lrs, strict=True):
+            group["lr"] = peak * learning_rate_factor(self.config.schedule, 0, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+
+class _Steps(IterableDataset[Batch]):
+    """The batches of steps ``start``, ``start + 1``, …, without end: the Trainer says when to stop."""
+
+    def __init__(self, data: TrainingData, start: int) -> None:
+        self.data, self.start = data, start
+
+    def __iter__(self) -> Iterator[Batch]:
+        step = self.start
+        while True:
+            yield self.data.batch(step)
+            step += 1
+
+
+class _HeldOut(IterableDataset[Batch]):
+    def __init__(self, data: TrainingData, rows: int, batches: int) -> None:
+        self.data, self.rows, self.batches = data, rows, batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.data.evaluation is not None:
+            for _, batch in zip(range(self.batches), self.data.evaluation(self.rows), strict=False):
+                yield batch
+
+
+class ShardDataModule(lightning.LightningDataModule):
+    """The text or shards that ``config`` names, with the same part held out as in our loop.
+
+    ``shape`` is the model's configuration with the tokenizer's vocabulary. Training goes on at the Trainer's
+    step, so a resumed Trainer reads the batches that come next. Raises DataError as ``gptmodel train`` does.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config, self.data = config, prepare(config)
+        self.shape = self.data.shape
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        start = 0 if self.trainer is None else self.trainer.global_step
+        return DataLoader(_Steps(self.data, start), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        settings = self.config.train
+        return DataLoader(_HeldOut(self.data, settings.batch_size, settings.eval_batches), batch_size=None)
