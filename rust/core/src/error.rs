@@ -256,6 +256,134 @@ pub enum Error {
         /// What is in the way, and what to write instead.
         problem: String,
     },
+
+    /// A file has its final name and content, but the disk did not confirm that it will survive a power cut.
+    #[error("{path} is written, but the disk did not confirm it: {source}; write it again", path = path.display())]
+    DurabilityUncertain {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+
+    /// A shard file has another size than its header and manifest say.
+    #[error("{path} is {found} bytes long instead of {expected}: it was cut short or is still being copied; \
+             restore it, or delete it and write the shards again", path = path.display())]
+    ShardTruncated {
+        /// The file.
+        path: PathBuf,
+        /// Its size by header and manifest, in bytes.
+        expected: u64,
+        /// Its size on disk, in bytes.
+        found: u64,
+    },
+
+    /// Bytes of a shard, its sidecar or the manifest contradict their checksum or one another.
+    #[error("{path} is damaged at byte {offset}: {what}; restore it, or delete it and write the shards again",
+            path = path.display())]
+    ShardCorrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where the damaged part begins.
+        offset: u64,
+        /// What was expected and found.
+        what: String,
+    },
+
+    /// A shard, sidecar or manifest is written in a format that this version does not know.
+    #[error("{path} has {found}, this version of gptbpe reads {supported}; upgrade gptbpe", path = path.display())]
+    ShardVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version or feature found.
+        found: String,
+        /// What is understood.
+        supported: String,
+    },
+
+    /// A folder holds shards but no manifest, so writing them never ended.
+    #[error("{path} holds shards but no manifest.json, so writing them was not finished; run the same command again",
+            path = path.display())]
+    ShardUnfinished {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A folder already holds shards that the writer was not asked to replace.
+    #[error("{path} already holds other shards; choose another folder, or replace them with force", path = path.display())]
+    ShardExists {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// Somebody else is writing in the folder.
+    #[error("{path} is being written by {owner}; wait for it or stop it", path = path.display(),
+            owner = if owner.is_empty() { "another process" } else { owner })]
+    ShardLocked {
+        /// The folder.
+        path: PathBuf,
+        /// Who, as far as known.
+        owner: String,
+    },
+
+    /// Two things made with different tokenizers, or a plan with other data, meet.
+    #[error("{path} was made with another {what}: expected {expected}, found {found}", path = path.display())]
+    FingerprintMismatch {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the fingerprints are of: "tokenizer", "sampler plan".
+        what: &'static str,
+        /// The fingerprint asked for, in hexadecimal.
+        expected: String,
+        /// The fingerprint found, in hexadecimal.
+        found: String,
+    },
+
+    /// A token to be written in a shard lies outside the vocabulary.
+    #[error("token {index} of the document is {id}, but the vocabulary has {vocab_size} ids (0 to {last}); \
+             write with the tokenizer that made the ids", last = u64::from(*vocab_size).saturating_sub(1))]
+    TokenOutOfRange {
+        /// Its place in the document.
+        index: u64,
+        /// The id.
+        id: u64,
+        /// One more than the largest id allowed.
+        vocab_size: u32,
+    },
+
+    /// A document does not fit in one shard, and documents never cross shards.
+    #[error("a document of {tokens} tokens is too long for a shard (at most {limit}); split it")]
+    DocumentTooLong {
+        /// Its length with separators.
+        tokens: u64,
+        /// The longest that fits.
+        limit: u64,
+    },
+
+    /// No shard is long enough for one training window.
+    #[error("the longest shard of {path} has {longest} tokens, but a window of {sequence_length} needs {needed} (its \
+             targets are shifted by one); use a shorter sequence length or more text", path = path.display())]
+    TooFewTokens {
+        /// The dataset.
+        path: PathBuf,
+        /// Inputs per window.
+        sequence_length: u64,
+        /// Tokens that one window needs.
+        needed: u64,
+        /// Tokens in the longest shard.
+        longest: u64,
+    },
+
+    /// An argument of the shard API is out of its range.
+    #[error("{name} is {found}, expected {expected}")]
+    ShardArgument {
+        /// The argument.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
 }
 
 /// `Result` with this crate's [`Error`].

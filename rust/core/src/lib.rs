@@ -15,6 +15,8 @@ pub mod format;
 #[doc(hidden)]
 pub mod oracle;
 pub mod pretokenize;
+pub mod publish;
+pub mod shard;
 pub mod special;
 pub mod tokenizer;
 pub mod train;

@@ -1,0 +1,520 @@
+//! Writes documents of token ids as a dataset of shards.
+//!
+//! Ids are checked against the vocabulary, narrowed and checksummed while they pass through one 1 MiB buffer, so
+//! memory does not depend on the size of a shard. A document never crosses shards: when it does not fit any more the
+//! shard is closed, and a document longer than a whole shard gets one of its own.
+//!
+//! Each shard is published by itself (sidecar, then tokens) as soon as it is full, the manifest last; see
+//! [`crate::publish`]. Nothing in the files depends on time, chance or machine: the same documents and options give
+//! the same bytes. That is also what resuming rests on. A writer created with `resume` keeps the shards that a
+//! killed run of the same work finished, checks them to the last byte, and says how many documents they hold; the
+//! caller leaves those out and goes on. It cannot see whether the input is still the same: the caller says so by
+//! passing `resume`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
+
+use super::format::{BLOCK_BYTES, HEADER_BYTES, Header, MAX_SHARD_TOKENS, Sidecar, TokenType, hex};
+use super::manifest::{MANIFEST_NAME, Manifest, ManifestParts, ShardEntry, TOKENIZER_NAME};
+use super::verify::check_shard_files;
+use crate::publish::{
+    FolderLock, atomic_write, create_new, io_error, remove_quietly, rename, sync_folder,
+};
+use crate::{Error, Result};
+
+/// Tokens per shard unless said otherwise: 256 MiB of u16, 512 MiB of u32.
+pub const DEFAULT_SHARD_TOKENS: u64 = 1 << 27;
+
+/// What a dataset is to be.
+#[derive(Clone, Debug)]
+pub struct WriterOptions {
+    /// One more than the largest id allowed.
+    pub vocab_size: u32,
+    /// The tokenizer's fingerprint; zeros where there is none to state.
+    pub fingerprint: [u8; 32],
+    /// The tokenizer as `tokenizer.json`, to be stored beside the shards.
+    pub tokenizer_json: Option<Vec<u8>>,
+    /// A token to put in front of every document.
+    pub bos: Option<u32>,
+    /// A token to put after every document.
+    pub eos: Option<u32>,
+    /// A shard is closed before it would exceed this many tokens.
+    pub shard_tokens: u64,
+    /// How the documents came to be, in words; stored in the manifest, and part of what resuming compares.
+    pub options: BTreeMap<String, String>,
+    /// Keep what a killed run with the same options wrote.
+    pub resume: bool,
+    /// Replace a dataset that is already in the folder.
+    pub force: bool,
+}
+
+impl WriterOptions {
+    /// Options for ids below `vocab_size`, with no separators.
+    pub fn new(vocab_size: u32) -> Self {
+        Self {
+            vocab_size,
+            fingerprint: [0; 32],
+            tokenizer_json: None,
+            bos: None,
+            eos: None,
+            shard_tokens: DEFAULT_SHARD_TOKENS,
+            options: BTreeMap::new(),
+            resume: false,
+            force: false,
+        }
+    }
+
+    /// The key of the work: equal keys and equal documents give equal bytes.
+    fn work(&self) -> [u8; 16] {
+        let words = format!(
+            "{:?} {} {:?} {:?} {}",
+            self.options, self.vocab_size, self.bos, self.eos, self.shard_tokens
+        );
+        let mut bytes = self.fingerprint.to_vec();
+        bytes.extend(words.bytes());
+        xxh3_128(&bytes).to_le_bytes()
+    }
+
+    fn validate(&self) -> Result<()> {
+        let wrong = |name, found: u64, expected: String| Error::ShardArgument {
+            name,
+            found: found.to_string(),
+            expected,
+        };
+        if self.vocab_size == 0 || self.vocab_size > i32::MAX as u32 {
+            let expected = format!("1 to {}", i32::MAX);
+            return Err(wrong("vocab_size", self.vocab_size.into(), expected));
+        }
+        if self.shard_tokens == 0 || self.shard_tokens > MAX_SHARD_TOKENS {
+            let expected = format!("1 to {MAX_SHARD_TOKENS}");
+            return Err(wrong("shard_tokens", self.shard_tokens, expected));
+        }
+        for (name, id) in [("bos", self.bos), ("eos", self.eos)] {
+            if let Some(id) = id.filter(|&id| id >= self.vocab_size) {
+                return Err(wrong(
+                    name,
+                    id.into(),
+                    format!("below the vocabulary's {}", self.vocab_size),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes one dataset. Dropping it before [`ShardWriter::finish`] leaves the shards that are complete, and no manifest.
+pub struct ShardWriter {
+    folder: PathBuf,
+    options: WriterOptions,
+    work: [u8; 16],
+    done: Vec<ShardEntry>,
+    open: Option<OpenShard>,
+    resumed_documents: u64,
+    /// The dataset was there already, whole.
+    finished: Option<Manifest>,
+    /// A write failed, so what follows would leave a hole.
+    broken: bool,
+    _lock: FolderLock,
+}
+
+impl ShardWriter {
+    /// Begins a dataset in a folder, which is made if it is not there.
+    pub fn create(folder: &Path, options: WriterOptions) -> Result<Self> {
+        options.validate()?;
+        if !folder.is_dir() {
+            std::fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
+            let _ = sync_folder(&folder.join("..")); // a missing folder is noticed, so this is no promise to keep
+        }
+        let mut writer = Self {
+            folder: folder.to_path_buf(),
+            work: options.work(),
+            _lock: FolderLock::take(folder)?,
+            options,
+            done: Vec::new(),
+            open: None,
+            resumed_documents: 0,
+            finished: None,
+            broken: false,
+        };
+        writer.remove_files(is_temporary)?;
+        writer.take_stock()?;
+        Ok(writer)
+    }
+
+    /// Documents that are already on disk, complete and verified; the caller starts after them.
+    pub fn resumed_documents(&self) -> u64 {
+        self.resumed_documents
+    }
+
+    /// The manifest, if the whole dataset was already there; then there is nothing to write.
+    pub fn finished(&self) -> Option<&Manifest> {
+        self.finished.as_ref()
+    }
+
+    /// Appends a document that stands for `source_bytes` bytes of text. When this fails nothing more can be written.
+    pub fn write(&mut self, ids: &[u32], source_bytes: u64) -> Result<()> {
+        self.writable()?;
+        let vocab_size = self.options.vocab_size;
+        // One branch-free pass finds that there is nothing to find.
+        if ids.iter().fold(0, |max, &id| max.max(id)) >= vocab_size
+            && let Some(index) = ids.iter().position(|&id| id >= vocab_size)
+        {
+            return Err(Error::TokenOutOfRange {
+                index: index as u64,
+                id: ids[index].into(),
+                vocab_size,
+            });
+        }
+        let (bos, eos) = (self.options.bos, self.options.eos);
+        let tokens = ids.len() as u64 + u64::from(bos.is_some()) + u64::from(eos.is_some());
+        if tokens > MAX_SHARD_TOKENS {
+            return Err(Error::DocumentTooLong {
+                tokens,
+                limit: MAX_SHARD_TOKENS,
+            });
+        }
+        let full = self.open.as_ref().is_some_and(|shard| {
+            let filled = shard.tokens + tokens > self.options.shard_tokens;
+            // Document ends are 32-bit and so is their number; only empty documents could exceed it.
+            (filled && shard.documents() > 0) || shard.documents() == u64::from(u32::MAX)
+        });
+        self.broken = true; // until all of the document is written
+        if full {
+            self.close_shard()?;
+        }
+        let shard = match &mut self.open {
+            Some(shard) => shard,
+            None => self.open.insert(OpenShard::create(
+                &self.folder,
+                self.done.len() as u32,
+                TokenType::for_vocabulary(vocab_size),
+            )?),
+        };
+        shard.push(bos.as_slice())?;
+        shard.push(ids)?;
+        shard.push(eos.as_slice())?;
+        shard.doc_ends.push(shard.tokens as u32);
+        shard.source_bytes += source_bytes;
+        self.broken = false;
+        Ok(())
+    }
+
+    /// Publishes the last shard and the manifest, and removes shards of earlier runs that are not listed in it.
+    pub fn finish(mut self) -> Result<Manifest> {
+        if let Some(manifest) = self.finished.take() {
+            return Ok(manifest);
+        }
+        self.writable()?;
+        self.close_shard()?;
+        let json = self.options.tokenizer_json.take();
+        if let Some(json) = &json {
+            atomic_write(&self.folder.join(TOKENIZER_NAME), json)?;
+        }
+        let parts = ManifestParts {
+            token_type: TokenType::for_vocabulary(self.options.vocab_size),
+            vocab_size: self.options.vocab_size,
+            fingerprint: self.options.fingerprint,
+            tokenizer_sha256: json.map(|json| Sha256::digest(json).into()),
+            bos: self.options.bos,
+            eos: self.options.eos,
+            work: self.work,
+            options: self.options.options.clone(),
+        };
+        let manifest = Manifest::new(parts, std::mem::take(&mut self.done));
+        atomic_write(&self.folder.join(MANIFEST_NAME), &manifest.to_bytes())?;
+        let count = manifest.shards.len() as u32;
+        self.remove_files(|name| shard_number(name).is_some_and(|number| number >= count))?;
+        Ok(manifest)
+    }
+
+    fn writable(&self) -> Result<()> {
+        if self.broken || self.finished.is_some() {
+            return Err(Error::ShardArgument {
+                name: "writer",
+                found: if self.broken {
+                    "broken by an earlier error"
+                } else {
+                    "finished"
+                }
+                .into(),
+                expected: "open; make a new one".into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn close_shard(&mut self) -> Result<()> {
+        if let Some(shard) = self.open.take() {
+            let entry = shard.publish(&self.options, self.work)?;
+            self.done.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Looks at what is in the folder, and decides what of it stays.
+    fn take_stock(&mut self) -> Result<()> {
+        let path = self.folder.join(MANIFEST_NAME);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.take_unfinished(),
+            Err(source) => return Err(io_error("read", &path, source)),
+        };
+        let mut resume = false;
+        if self.options.resume && !self.options.force {
+            match Manifest::parse(&bytes, &path) {
+                Ok(manifest) if manifest.work == hex(&self.work) => {
+                    if self.is_whole(&manifest) {
+                        self.resumed_documents = manifest.documents;
+                        self.finished = Some(manifest);
+                        return Ok(());
+                    }
+                    resume = true;
+                }
+                Err(Error::ShardCorrupt { .. }) => resume = self.valid_shard(0).is_some(),
+                _ => {}
+            }
+        }
+        if !resume && !self.options.force {
+            return self.exists();
+        }
+        // From here on no manifest may speak of shards that are being replaced.
+        std::fs::remove_file(&path)
+            .and_then(|()| sync_folder(&self.folder))
+            .map_err(|source| io_error("replace", &path, source))?;
+        self.take_unfinished()
+    }
+
+    fn is_whole(&self, manifest: &Manifest) -> bool {
+        let stored = std::fs::read(self.folder.join(TOKENIZER_NAME)).ok();
+        let sha256 = stored.as_ref().map(|json| hex(&Sha256::digest(json)));
+        (manifest.tokenizer.sha256.is_none() || manifest.tokenizer.sha256 == sha256)
+            && manifest.shards.iter().all(|entry| {
+                let path = self.folder.join(&entry.file);
+                check_shard_files(&path).is_ok_and(|header| entry.check(&header, &path).is_ok())
+            })
+    }
+
+    /// The header of a shard of this same work that is on disk and whole.
+    fn valid_shard(&self, index: u32) -> Option<Header> {
+        let header = check_shard_files(&self.folder.join(shard_name(index))).ok()?;
+        let ours = header.work == self.work && header.index == index;
+        ours.then_some(header)
+    }
+
+    /// There is no manifest: keeps the complete shards of a killed run, if that is wanted and they are of this work.
+    fn take_unfinished(&mut self) -> Result<()> {
+        if !self.options.force && self.has_foreign_shards()? {
+            return self.exists();
+        }
+        // The last shard of a run is closed because the documents end. It looks like a full one; but then nothing is
+        // left to write except the manifest.
+        while self.options.resume
+            && !self.options.force
+            && let Some(header) = self.valid_shard(self.done.len() as u32)
+        {
+            self.resumed_documents += header.documents;
+            self.done
+                .push(ShardEntry::new(shard_name(header.index), &header));
+        }
+        Ok(())
+    }
+
+    /// Files with the names of ours that some other program made.
+    fn has_foreign_shards(&self) -> Result<bool> {
+        for name in self.names()? {
+            if shard_number(&name).is_some() && !name.ends_with(SIDECAR_ENDING) {
+                let mut head = [0; HEADER_BYTES];
+                let path = self.folder.join(&name);
+                let read = File::open(&path)
+                    .and_then(|mut file| io::Read::read_exact(&mut file, &mut head));
+                if read.is_err() || head[12..16] != *b"GBT1" {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn exists(&self) -> Result<()> {
+        Err(Error::ShardExists {
+            path: self.folder.clone(),
+        })
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        let failed = |source| io_error("read", &self.folder, source);
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
+            names.extend(entry.map_err(failed)?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn remove_files(&self, unwanted: impl Fn(&str) -> bool) -> Result<()> {
+        for name in self.names()?.into_iter().filter(|name| unwanted(name)) {
+            let path = self.folder.join(name);
+            std::fs::remove_file(&path).map_err(|source| io_error("remove", &path, source))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a killed writer left; the lock says that it is nobody's now.
+fn is_temporary(name: &str) -> bool {
+    let ours = [".shard-", ".manifest.json", ".tokenizer.json"];
+    name.contains(".tmp") && ours.iter().any(|start| name.starts_with(start))
+}
+
+/// What the name of a sidecar ends with.
+const SIDECAR_ENDING: &str = ".gbx";
+
+fn shard_name(number: u32) -> String {
+    format!("shard-{number:05}.bin")
+}
+
+/// The number in the name of a shard's `.bin` or `.gbx` file.
+fn shard_number(name: &str) -> Option<u32> {
+    let (stem, extension) = name.split_once('.')?;
+    let number = stem.strip_prefix("shard-")?.parse().ok()?;
+    let canonical = format!("shard-{number:05}") == stem && matches!(extension, "bin" | "gbx");
+    canonical.then_some(number)
+}
+
+/// A shard that is being filled, in a hidden file.
+struct OpenShard {
+    path: PathBuf,
+    temporary: PathBuf,
+    index: u32,
+    token_type: TokenType,
+    file: File,
+    /// Tokens not yet on their way to the disk; below one block.
+    block: Vec<u8>,
+    digest: Box<Xxh3>,
+    sums: Vec<u64>,
+    doc_ends: Vec<u32>,
+    tokens: u64,
+    max_token: u32,
+    source_bytes: u64,
+    published: bool,
+}
+
+impl Drop for OpenShard {
+    fn drop(&mut self) {
+        if !self.published {
+            remove_quietly(&self.temporary);
+        }
+    }
+}
+
+impl OpenShard {
+    fn create(folder: &Path, index: u32, token_type: TokenType) -> Result<Self> {
+        let name = shard_name(index);
+        let path = folder.join(&name);
+        let temporary = folder.join(format!(".{name}.tmp"));
+        let failed = |source| io_error("write", &path, source);
+        let mut file = create_new(&temporary).map_err(failed)?;
+        // The header comes last: until then the file is recognisably no shard.
+        if let Err(source) = file.write_all(&[0; HEADER_BYTES]) {
+            remove_quietly(&temporary);
+            return Err(failed(source));
+        }
+        Ok(Self {
+            path,
+            temporary,
+            index,
+            token_type,
+            file,
+            block: Vec::with_capacity(BLOCK_BYTES),
+            digest: Box::new(Xxh3::new()),
+            sums: Vec::new(),
+            doc_ends: Vec::new(),
+            tokens: 0,
+            max_token: 0,
+            source_bytes: 0,
+            published: false,
+        })
+    }
+
+    fn documents(&self) -> u64 {
+        self.doc_ends.len() as u64
+    }
+
+    fn push(&mut self, mut ids: &[u32]) -> Result<()> {
+        while !ids.is_empty() {
+            let room = (BLOCK_BYTES - self.block.len()) / self.token_type.bytes();
+            let (now, later) = ids.split_at(room.min(ids.len()));
+            match self.token_type {
+                TokenType::U16 => self
+                    .block
+                    .extend(now.iter().flat_map(|&id| (id as u16).to_le_bytes())),
+                TokenType::U32 => self
+                    .block
+                    .extend(now.iter().flat_map(|id| id.to_le_bytes())),
+            }
+            self.max_token = now.iter().fold(self.max_token, |max, &id| max.max(id));
+            self.tokens += now.len() as u64;
+            if self.block.len() == BLOCK_BYTES {
+                self.flush_block()?;
+            }
+            ids = later;
+        }
+        Ok(())
+    }
+
+    fn flush_block(&mut self) -> Result<()> {
+        self.sums.push(xxh3_64(&self.block));
+        self.digest.update(&self.block);
+        self.file
+            .write_all(&self.block)
+            .map_err(|source| io_error("write", &self.path, source))?;
+        self.block.clear();
+        Ok(())
+    }
+
+    fn publish(mut self, options: &WriterOptions, work: [u8; 16]) -> Result<ShardEntry> {
+        if !self.block.is_empty() {
+            self.flush_block()?;
+        }
+        let sidecar = Sidecar {
+            doc_ends: std::mem::take(&mut self.doc_ends),
+            block_sums: std::mem::take(&mut self.sums),
+        };
+        let mut header = Header {
+            token_type: self.token_type,
+            tokens: self.tokens,
+            documents: sidecar.doc_ends.len() as u64,
+            vocab_size: options.vocab_size,
+            max_token: self.max_token,
+            bos: options.bos,
+            eos: options.eos,
+            id: [0; 16],
+            index: self.index,
+            fingerprint: options.fingerprint,
+            tokens_digest: self.digest.digest128().to_le_bytes(),
+            sidecar_digest: [0; 16],
+            source_bytes: self.source_bytes,
+            work,
+        };
+        // The id names content and origin: the header before it has an id, and the sidecar before it has one.
+        let mut content = header.to_bytes().to_vec();
+        content.extend(sidecar.to_bytes(&[0; 16]));
+        header.id = xxh3_128(&content).to_le_bytes();
+        let sidecar = sidecar.to_bytes(&header.id);
+        header.sidecar_digest = xxh3_128(&sidecar).to_le_bytes();
+
+        let failed = |source| io_error("write", &self.path, source);
+        atomic_write(&self.path.with_extension("gbx"), &sidecar)?;
+        self.file.sync_data().map_err(failed)?;
+        self.file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        self.file.write_all(&header.to_bytes()).map_err(failed)?;
+        self.file.sync_all().map_err(failed)?;
+        self.published = true; // `rename` cleans up after itself
+        rename(&self.temporary, &self.path)?;
+        Ok(ShardEntry::new(shard_name(self.index), &header))
+    }
+}
