@@ -71,6 +71,7 @@ def test_a_document_mask_is_attention_within_each_document(kernel: str) -> None:
         torch.testing.assert_close(got[:, :, start:end], alone, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_under_its_block_mask_is_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
     """What CUDA compiles, here run eagerly: the same mask as blocks and as a tensor."""
     from torch.nn.attention.flex_attention import flex_attention
