@@ -11,6 +11,7 @@
 //! Of any other pattern nothing is known, and its texts are not cut. A property test holds this to the splitters.
 
 use super::{Cutting, Pattern, Stage};
+use crate::Result;
 
 /// Where texts of a pattern may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +22,17 @@ pub struct Cuts {
 impl Cuts {
     /// The places for `pattern`; none unless the scanner takes it.
     pub fn of(pattern: &Pattern) -> Self {
-        // What stages before the one that splits leave whole, it takes apart
-        // there; what stages after it get is the same either way.
         let stages = pattern.regexes().iter().map(|regex| Stage::new(regex));
-        let deciding = stages
-            .map(|stage| stage.map_or(Cutting::Unknown, |stage| stage.split.cutting()))
+        let stages: Result<Vec<Stage>> = stages.collect();
+        Self::of_stages(&stages.unwrap_or_default())
+    }
+
+    /// What the stages before the one that splits leave whole, it takes apart;
+    /// what the stages after it get is the same either way.
+    pub(super) fn of_stages(stages: &[Stage]) -> Self {
+        let cutting = stages.iter().map(|stage| stage.split.cutting());
+        let deciding = cutting
+            .into_iter()
             .find(|&cutting| cutting != Cutting::Neutral);
         Self {
             known: deciding == Some(Cutting::Splits),

@@ -132,15 +132,21 @@ fn scanner(shape: Shape) -> Arc<dyn Split> {
 #[derive(Debug, Clone)]
 pub struct Pretokenizer {
     stages: Arc<[Stage]>,
+    cuts: Cuts,
 }
 
 impl Pretokenizer {
     /// Compiles every regular expression of `pattern`, or says which cannot be.
     pub fn new(pattern: &Pattern) -> Result<Self> {
         let stages = pattern.regexes().iter().map(|regex| Stage::new(regex));
-        Ok(Self {
-            stages: stages.collect::<Result<_>>()?,
-        })
+        let stages = stages.collect::<Result<Arc<[Stage]>>>()?;
+        let cuts = Cuts::of_stages(&stages);
+        Ok(Self { stages, cuts })
+    }
+
+    /// Where long texts may be cut without changing their pre-tokens.
+    pub fn cuts(&self) -> Cuts {
+        self.cuts
     }
 
     /// Calls `f` with every pre-token in order.

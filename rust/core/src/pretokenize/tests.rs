@@ -38,6 +38,7 @@ fn twin(pattern: &Pattern) -> Pretokenizer {
     };
     Pretokenizer {
         stages: pattern.regexes().iter().map(stage).collect(),
+        cuts: Cuts::of(pattern),
     }
 }
 
