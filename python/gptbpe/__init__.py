@@ -1,1 +1,12 @@
-"""Byte-level BPE: train, encode, shard."""
+"""Byte-level BPE: train, encode, shard.
+
+>>> from gptbpe import Tokenizer
+>>> tok = Tokenizer.train(b"low low lower lowest", vocab_size=260)
+>>> tok.decode(tok.encode("lowest"))
+'lowest'
+"""
+
+from gptbpe._core import StreamDecoder, __version__
+from gptbpe.tokenizer import Tokenizer
+
+__all__ = ["StreamDecoder", "Tokenizer", "__version__"]

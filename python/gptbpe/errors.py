@@ -16,15 +16,15 @@
         ├── ShardError               + ValueError   anything wrong with token shards
         │   ├── ShardFormatError                    not a shard, or a damaged header, index or manifest
         │   ├── ShardChecksumError                  bytes that differ from their checksum
-        │   └── ShardMismatchError                  parts that do not belong together (other tokenizer, other plan)
+        │   └── ShardMismatchError                  parts that do not belong together
         └── MissingExtraError        + ImportError  an optional dependency is not installed
 
-    Warning
+Warning:
     └── UserWarning
         └── EarlyStopWarning         training ended before the vocabulary was full
 
-Files that cannot be read or written are plain ``OSError`` (``FileNotFoundError``, ``IsADirectoryError``, …), as
-everywhere in Python.
+Files that cannot be read or written are plain ``OSError`` (``FileNotFoundError``, ``IsADirectoryError``, …),
+as everywhere in Python.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class TextError(GptBpeError, ValueError):
 class UnknownTokenError(GptBpeError, ValueError):
     """An id that names no token.
 
-    ``index`` is its place in the sequence, ``id`` the value as given, ``vocab_size`` one more than the largest id.
+    ``index`` is its place in the sequence, ``id`` the value as given, ``vocab_size`` one more than the
+    largest id.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class PatternError(GptBpeError, ValueError):
 
 
 class TrainingError(GptBpeError, ValueError):
-    """Training was asked for something impossible: a vocabulary below 257, counts that overflow, no text at all."""
+    """Training was asked for something impossible: a vocabulary below 257, counts that overflow."""
 
 
 class TokenizerError(GptBpeError, ValueError):
-    """Parts that make no tokenizer: two tokens with one id, a byte without a token, an unknown packaged name."""
+    """Parts that make no tokenizer: two tokens with one id, a byte without one, an unknown name."""
 
 
 class TokenizerFileError(TokenizerError):

@@ -176,6 +176,11 @@ impl Tokenizer {
         Some((found.start, &token.content))
     }
 
+    /// Calls `f` with every pre-token of `text`, in order; a character tokenizer has one.
+    pub fn split(&self, text: &[u8], f: impl FnMut(&[u8])) {
+        self.pretokenizer().for_each(text, f);
+    }
+
     /// How text is split before merging.
     pub fn pattern(&self) -> &Pattern {
         &self.inner.pattern

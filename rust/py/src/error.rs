@@ -2,7 +2,7 @@
 //!
 //! The classes live in `python/gptbpe/errors.py`. Nothing else than these and `OSError`, `TypeError` and
 //! `ValueError` leaves this crate: [`guard`] turns a panic, which would be a bug, into `InternalError`, because
-//! PyO3's own `PanicException` slips past `except Exception`.
+//! `PyO3`'s own `PanicException` slips past `except Exception`.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,13 +45,68 @@ fn internal(payload: &(dyn Any + Send)) -> PyErr {
 
 /// The exception for an error of the core.
 pub(crate) fn to_python(error: Error) -> PyErr {
+    placed(error, "")
+}
+
+/// The exception for an error met while reading a tokenizer file: it names the file and is a `TokenizerFileError`.
+pub(crate) fn of_file(error: Error, origin: &str) -> PyErr {
     let message = error.to_string();
+    match error {
+        Error::Io { .. } => to_python(error),
+        Error::UnknownPattern { .. } => PatternError::new_err(message),
+        _ if message.contains(origin) => TokenizerFileError::new_err(message),
+        _ => TokenizerFileError::new_err(format!("{origin}: {message}")),
+    }
+}
+
+/// `place` stands before the message; it names the text of a batch.
+fn placed(error: Error, place: &str) -> PyErr {
+    let message = format!("{place}{error}");
     match error {
         Error::Io { path, source, .. } => match source.raw_os_error() {
             // With errno and a path Python picks FileNotFoundError, IsADirectoryError and so on by itself.
             Some(code) => PyOSError::new_err((code, source_text(&source), path)),
             None => PyOSError::new_err(message),
         },
+        Error::Document { index, source } => placed(*source, &format!("texts[{index}]: ")),
+        Error::UnknownToken {
+            index,
+            id,
+            vocab_size,
+        } => UnknownTokenError::new_err((message, index, id, vocab_size)),
+        Error::UnknownCharacter { .. } => UnknownCharacterError::new_err(message),
+        Error::NotUtf8 { .. } | Error::PreTokenTooLong { .. } => TextError::new_err(message),
+        Error::UnknownPattern { .. } | Error::UnsupportedPattern { .. } => {
+            PatternError::new_err(message)
+        }
+        Error::CountOverflow | Error::TooMuchText { .. } | Error::InvalidMerge { .. } => {
+            TrainingError::new_err(message)
+        }
+        Error::Format { .. } | Error::Unsupported { .. } => TokenizerFileError::new_err(message),
+        Error::MissingByte { .. }
+        | Error::DuplicateToken { .. }
+        | Error::DuplicateId { .. }
+        | Error::EmptyToken { .. }
+        | Error::IdTooLarge { .. }
+        | Error::TooManyMerges { .. }
+        | Error::TokensTooLong { .. }
+        | Error::MergeOfUnknownToken { .. }
+        | Error::MergeWithoutToken { .. }
+        | Error::DuplicateMerge { .. }
+        | Error::SpecialToken { .. }
+        | Error::Shrink { .. }
+        | Error::NotExpressible { .. } => TokenizerError::new_err(message),
+        Error::ShardCorrupt { .. } => ShardChecksumError::new_err(message),
+        Error::ShardTruncated { .. }
+        | Error::ShardVersion { .. }
+        | Error::ShardUnfinished { .. } => ShardFormatError::new_err(message),
+        Error::FingerprintMismatch { .. } => ShardMismatchError::new_err(message),
+        Error::ShardExists { .. }
+        | Error::ShardLocked { .. }
+        | Error::TokenOutOfRange { .. }
+        | Error::DocumentTooLong { .. }
+        | Error::TooFewTokens { .. }
+        | Error::ShardArgument { .. } => ShardError::new_err(message),
         _ => GptBpeError::new_err(message),
     }
 }

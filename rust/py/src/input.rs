@@ -6,12 +6,13 @@
 
 use std::thread::available_parallelism;
 
+use gptbpe_core::pretokenize::Pattern;
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyUnicodeEncodeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple};
 
-use crate::error::{TextError, TokenizerError, UnknownTokenError};
+use crate::error::{PatternError, TextError, TokenizerError, UnknownTokenError, to_python};
 
 /// A piece of text that stays where Python keeps it.
 pub(crate) enum Text<'py> {
@@ -186,7 +187,7 @@ fn bad_id(index: usize, value: &Bound<'_, PyAny>, vocab_size: usize) -> PyErr {
         .map_or_else(|_| "?".to_owned(), |text| text.to_string());
     UnknownTokenError::new_err((
         format!(
-            "ids[{index}] is {shown}, which is no token: ids are integers from 0 to {}",
+            "token {shown} at index {index} is not in this vocabulary, whose ids are integers up to {}",
             vocab_size.saturating_sub(1)
         ),
         index,
@@ -265,4 +266,26 @@ pub(crate) fn threads(asked: Option<usize>) -> PyResult<usize> {
         )),
         Some(count) => Ok(count),
     }
+}
+
+/// A split pattern: a name or a regex, several regexes, or None.
+pub(crate) fn pattern(value: &Bound<'_, PyAny>) -> PyResult<Pattern> {
+    if value.is_none() {
+        return Ok(Pattern::none());
+    }
+    if let Ok(text) = value.extract::<String>() {
+        // What could be a name is one: as a regex it would match nothing but itself.
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        return if !text.is_empty() && text.chars().all(is_word) {
+            Pattern::named(&text).map_err(to_python)
+        } else {
+            Ok(Pattern::regex(text))
+        };
+    }
+    value
+        .extract::<Vec<String>>()
+        .map(Pattern::sequence)
+        .map_err(|_| {
+            PatternError::new_err("pattern must be a name, a regex, a list of regexes, or None")
+        })
 }

@@ -2,8 +2,13 @@
 //!
 //! No policy lives here: defaults, names and documentation are `python/gptbpe`'s.
 
+// PyO3 hands arguments over by value.
+#![allow(clippy::needless_pass_by_value)]
+
 mod error;
 mod input;
+mod tokenizer;
+mod train;
 
 use pyo3::prelude::*;
 
@@ -11,6 +16,11 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::tokenizer::{CoreTokenizer, PyStreamDecoder};
+    #[pymodule_export]
+    use crate::train::WordCounter;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

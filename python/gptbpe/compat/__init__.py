@@ -1,0 +1,1 @@
+"""Other programs' interfaces over this package's tokenizer."""

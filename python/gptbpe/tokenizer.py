@@ -1,0 +1,713 @@
+"""The tokenizer: what ids mean, and how text becomes ids and back.
+
+:class:`Tokenizer` is one immutable value: a vocabulary, the order of its merges, a split pattern and special
+tokens. All work happens in the compiled core with the GIL released; this file holds names, defaults and
+documentation.
+
+Three promises hold for every method:
+
+* text is ``str``, ``bytes`` or any buffer of bytes; bytes that are not UTF-8 are encoded without loss, and a
+  ``str`` with a lone surrogate is a :class:`~gptbpe.errors.TextError` that names the position;
+* text never becomes a special token unless the call allows it;
+* an id that names no token is an :class:`~gptbpe.errors.UnknownTokenError`, with the id and its index.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, SupportsIndex, TypeVar, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from gptbpe import files, packaged, training
+from gptbpe._core import CoreTokenizer, StreamDecoder
+from gptbpe.types import END_OF_TEXT, Ids, Names, Pattern, Progress, Source, Text, TieBreak
+
+AnyText = TypeVar("AnyText", str, bytes)
+
+
+class Tokenizer:
+    """An immutable byte-level BPE (or character) tokenizer.
+
+    Make one with :meth:`train`, :meth:`load`, :meth:`get` or one of the ``from_…`` methods. Tokenizers
+    compare and hash by what they are (:attr:`fingerprint`), pickle, and may be shared among threads and
+    across forks.
+
+    >>> from gptbpe import Tokenizer
+    >>> tok = Tokenizer.train(b"low low lower lowest", vocab_size=260)
+    >>> tok.encode("lower")
+    [257, 101, 114]
+    >>> tok.decode([257, 101, 114])
+    'lower'
+    >>> len(tok), tok.special_tokens
+    (260, {'<|endoftext|>': 259})
+    """
+
+    __slots__ = ("_core",)
+    _core: CoreTokenizer
+
+    def __init__(self) -> None:
+        raise TypeError("a Tokenizer is made by Tokenizer.train, .load, .get, .from_tiktoken, .from_ranks, …")
+
+    @classmethod
+    def _of(cls, core: CoreTokenizer) -> Tokenizer:
+        self = object.__new__(cls)
+        object.__setattr__(self, "_core", core)
+        return self
+
+    # ---- training --------------------------------------------------------------------------------
+
+    @classmethod
+    def train(
+        cls,
+        source: Source,
+        vocab_size: int,
+        *,
+        pattern: Pattern = "cl100k",
+        special_tokens: Sequence[str] = (END_OF_TEXT,),
+        tie_break: TieBreak = "smallest-ids",
+        min_count: int = 1,
+        max_token_bytes: int | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Tokenizer:
+        """Learn a vocabulary from files or texts.
+
+        Each step merges the adjacent pair of tokens with the highest count, overlapping windows counted. The
+        result is the same for any number of threads, order of the sources, or size of the pieces that are
+        read.
+
+        ``source`` is one of these, or an iterable of them:
+
+        ==================================  ==============================================================
+        a ``Path`` (any ``os.PathLike``)    a file
+        a ``str`` without a line break      the name of a file
+        a ``str`` with a line break         text (no file is named so)
+        ``bytes`` and other buffers         text
+        ==================================  ==============================================================
+
+        Where texts may be short ``str`` without line breaks, call :meth:`train_from_texts`: there every
+        ``str`` is text. Files are read in pieces, so they may be larger than memory. The strings of
+        ``special_tokens`` end documents: no token reaches across them and they are not learned.
+
+        Args:
+            source: files or texts, see above.
+            vocab_size: ids in all: 256 bytes + merges + special tokens.
+            pattern: how text is split before merging: ``"gpt2"``, ``"cl100k"``, ``"o200k"``, ``"llama3"``,
+                ``"qwen2"``, ``"nanochat"``, ``"deepseek"``, a regex, several regexes, or None.
+            special_tokens: their strings; they take the ids after the last merge, in this order.
+            tie_break: which of the pairs with the highest count is merged. ``"smallest-ids"``: the smaller
+                (left id, right id), as rustbpe does. ``"huggingface"``: as ``tokenizers`` does. ``"bytes"``:
+                the lexicographically greatest pair of byte strings, as in CS336. ``"first-seen"``: the pair
+                that occurs first in the text, as minbpe does.
+            min_count: pairs that occur less often are never merged.
+            max_token_bytes: no token becomes longer than this many bytes.
+            threads: how many threads count; None for one per core.
+            progress: called now and then as ``progress(phase, done, total)``; phases are ``"counting"``
+                (bytes) and ``"merging"`` (merges), ``total`` is None where it is unknown.
+
+        Raises:
+            FileNotFoundError: a ``str`` or ``Path`` names no file.
+            TrainingError: the vocabulary is too small for bytes and special tokens, or a count overflows.
+            PatternError: the pattern cannot be compiled.
+
+        Warns:
+            EarlyStopWarning: no pair was left to merge; the vocabulary is smaller than asked.
+
+        >>> tok = Tokenizer.train(b"hug pug pun bun hugs", vocab_size=259)
+        >>> [tok.token_bytes(id) for id in range(256, 258)]
+        [b'ug', b'un']
+        """
+        core = training.train(
+            training.documents(source),
+            vocab_size,
+            pattern=pattern,
+            special_tokens=special_tokens,
+            tie_break=tie_break,
+            min_count=min_count,
+            max_token_bytes=max_token_bytes,
+            threads=threads,
+            progress=progress,
+        )
+        return cls._of(core)
+
+    @classmethod
+    def train_from_texts(
+        cls, texts: Iterable[Text], vocab_size: int, **options: Unpack[training.Options]
+    ) -> Tokenizer:
+        """Learn a vocabulary from an iterable of texts; every ``str`` is text, never a file name.
+
+        The options are those of :meth:`train`. Each text is a document: no token reaches from one into the
+        next.
+
+        >>> Tokenizer.train_from_texts(["low low", "lower"], vocab_size=259).merges
+        [(108, 111), (256, 119)]
+        """
+        return cls._of(training.train(training.texts_of(texts), vocab_size, **options))
+
+    @classmethod
+    def train_from_counts(
+        cls,
+        counts: Mapping[str | bytes, int] | Iterable[tuple[str | bytes, int]],
+        vocab_size: int,
+        **options: Unpack[training.Options],
+    ) -> Tokenizer:
+        """Learn a vocabulary from pre-tokens and how often each occurs.
+
+        For counts made elsewhere: on a cluster, in a database, or weighted by hand. ``counts`` is a mapping
+        or an iterable of pairs; equal pre-tokens are added up (in 64 bits, checked). The pre-tokens are taken
+        as they are; ``pattern`` only says how the tokenizer will split text later, and should be the pattern
+        that made them. The other options are those of :meth:`train`.
+
+        Raises:
+            TrainingError: a count is negative or the sum of counts overflows 64 bits.
+
+        >>> Tokenizer.train_from_counts({"low": 5, " lower": 2}, vocab_size=259).merges
+        [(108, 111), (256, 119)]
+        """
+        return cls._of(training.train_from_counts(counts, vocab_size, **options))
+
+    @classmethod
+    def characters(cls, source: Source, *, special_tokens: Sequence[str] = (END_OF_TEXT,)) -> Tokenizer:
+        """Make a tokenizer with one token per distinct character of the text, and no merges.
+
+        Ids follow the order of code points; special tokens come after them. ``source`` is what :meth:`train`
+        takes. Text with other characters is an :class:`~gptbpe.errors.UnknownCharacterError` that names them.
+
+        >>> tok = Tokenizer.characters(b"hello world")
+        >>> tok.encode("hole"), tok.vocab_size
+        ([3, 5, 4, 2], 9)
+        """
+        return cls._of(training.characters(source, special_tokens))
+
+    def extend(
+        self,
+        source: Source,
+        vocab_size: int,
+        *,
+        tie_break: TieBreak = "smallest-ids",
+        min_count: int = 1,
+        max_token_bytes: int | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Tokenizer:
+        """Go on training from this vocabulary: the merges so far stay, new ones follow.
+
+        Ids of merges are unchanged; special tokens move behind the last new merge, as everywhere. Works for
+        tokenizers trained here (ids 0–255 are the bytes, merge k is id 256 + k).
+
+        Raises:
+            TrainingError: ``vocab_size`` is below the present one, or the vocabulary has ids of its own
+            order.
+
+        >>> tok = Tokenizer.train(b"low low lower", vocab_size=258)
+        >>> tok.extend(b"low low lower", vocab_size=259).merges
+        [(108, 111), (256, 119)]
+        """
+        return Tokenizer._of(
+            training.extend(
+                self._core,
+                training.documents(source),
+                vocab_size,
+                tie_break=tie_break,
+                min_count=min_count,
+                max_token_bytes=max_token_bytes,
+                threads=threads,
+                progress=progress,
+            )
+        )
+
+    def shrink(self, vocab_size: int) -> Tokenizer:
+        """Return the tokenizer that training with this smaller ``vocab_size`` would have given.
+
+        Merges are learned in order, so the first of them are a smaller vocabulary of their own. Special
+        tokens stay and take the ids behind the last kept merge.
+
+        Raises:
+            TokenizerError: ``vocab_size`` is above the present one or below bytes + special tokens, or the
+                vocabulary's ids are not in the order of its merges.
+
+        >>> Tokenizer.train(b"low low lower", vocab_size=259).shrink(258).merges
+        [(108, 111)]
+        """
+        return Tokenizer._of(self._core.shrink(vocab_size))
+
+    # ---- files -----------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
+        """Read ``tokenizer.json``, ours or Hugging Face's.
+
+        Ranks are read by :meth:`from_tiktoken`, a pair of GPT-2 files by :meth:`from_gpt2`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            TokenizerFileError: the file is damaged, of another kind, or asks for what this package cannot do.
+
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "tokenizer.json"
+        >>> tok = Tokenizer.train(b"low low lower", vocab_size=259)
+        >>> tok.save(path)
+        >>> Tokenizer.load(path) == tok
+        True
+        """
+        return cls.from_bytes(files.read(path), os.fspath(path))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write ``tokenizer.json``, which ``tokenizers``, ``transformers``, vLLM and llama.cpp read too.
+
+        The file appears whole or not at all: it is written beside the target, flushed to disk and renamed
+        over it.
+        """
+        files.write_atomically(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Return the contents of the file that :meth:`save` writes.
+
+        >>> Tokenizer.train(b"low low", vocab_size=258).to_bytes()[:1]
+        b'{'
+        """
+        return self._core.write_json()
+
+    @classmethod
+    def from_bytes(cls, data: str | bytes, origin: str = "the given data") -> Tokenizer:
+        """Read the contents of a tokenizer file; the inverse of :meth:`to_bytes`. Errors name ``origin``.
+
+        >>> tok = Tokenizer.train(b"low low", vocab_size=258)
+        >>> Tokenizer.from_bytes(tok.to_bytes()) == tok
+        True
+        """
+        return cls._of(CoreTokenizer.read_json(data, origin))
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> Tokenizer:
+        """Read a ``tokenizer.json``, Hugging Face's or ours: :meth:`load` by its other name."""
+        return cls.load(path)
+
+    @classmethod
+    def get(cls, name: str) -> Tokenizer:
+        """Return a packaged encoding; nothing is downloaded, ever.
+
+        Names: ``"gpt2"`` (the same ids as ``"r50k_base"``), ``"r50k_base"``, ``"p50k_base"``,
+        ``"cl100k_base"``, ``"o200k_base"``. Special tokens are those of tiktoken.
+
+        Raises:
+            TokenizerError: no encoding has this name.
+
+        >>> Tokenizer.get("gpt2").encode("Hello, world!")
+        [15496, 11, 995, 0]
+        """
+        return cls._of(packaged.get(name))
+
+    @classmethod
+    def from_tiktoken(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        pattern: Pattern,
+        special_tokens: Mapping[str, int] | None = None,
+    ) -> Tokenizer:
+        """Read a ``.tiktoken`` file (a base64 token and its rank per line).
+
+        Such a file has neither a pattern nor special tokens, so both are asked for.
+
+        Args:
+            path: the file.
+            pattern: as in :meth:`train`.
+            special_tokens: string -> id.
+
+        Raises:
+            TokenizerFileError: the file is damaged, or a byte has no token.
+        """
+        specials = list((special_tokens or {}).items())
+        return cls._of(CoreTokenizer.read_tiktoken(files.read(path), pattern, specials, os.fspath(path)))
+
+    def save_tiktoken(self, path: str | os.PathLike[str]) -> None:
+        """Write the ranks as a ``.tiktoken`` file, atomically; pattern and special tokens do not fit in."""
+        files.write_atomically(path, self._core.write_tiktoken())
+
+    @classmethod
+    def from_ranks(
+        cls,
+        ranks: Mapping[bytes, int],
+        *,
+        pattern: Pattern,
+        special_tokens: Mapping[str, int] | None = None,
+    ) -> Tokenizer:
+        """Make a tokenizer of tiktoken's ``mergeable_ranks``: token bytes -> rank, which is also the id.
+
+        >>> ranks = {bytes([byte]): byte for byte in range(256)} | {b"lo": 256}
+        >>> Tokenizer.from_ranks(ranks, pattern="gpt2").encode("low")
+        [256, 119]
+        """
+        specials = list((special_tokens or {}).items())
+        return cls._of(CoreTokenizer.from_ranks(list(ranks.items()), pattern, specials))
+
+    @classmethod
+    def from_gpt2(
+        cls,
+        vocab_path: str | os.PathLike[str],
+        merges_path: str | os.PathLike[str],
+        *,
+        pattern: Pattern = "gpt2",
+    ) -> Tokenizer:
+        """Read GPT-2's pair of files, ``vocab.json`` and ``merges.txt`` (or ``encoder.json``, ``vocab.bpe``).
+
+        Entries that are neither a byte nor made by a merge become special tokens.
+
+        Raises:
+            TokenizerFileError: a file is damaged, or the two do not fit together.
+        """
+        core = CoreTokenizer.read_gpt2(
+            files.read(vocab_path), files.read(merges_path), pattern, os.fspath(vocab_path)
+        )
+        return cls._of(core)
+
+    def save_gpt2(self, folder: str | os.PathLike[str]) -> None:
+        """Write GPT-2's pair of files into a folder (made if need be): ``vocab.json`` and ``merges.txt``."""
+        vocab, merges = self._core.write_gpt2()
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        files.write_atomically(Path(folder) / "vocab.json", vocab)
+        files.write_atomically(Path(folder) / "merges.txt", merges)
+
+    # ---- text to ids -----------------------------------------------------------------------------
+
+    def encode(
+        self,
+        text: Text,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+    ) -> list[int]:
+        """Encode text, with tiktoken's rules for special tokens.
+
+        Special tokens in ``allowed_special`` become their ids. Text that holds a special token in
+        ``disallowed_special`` (by default: every one that is not allowed) is refused. With
+        ``disallowed_special=()`` what is not allowed is ordinary text.
+
+        Raises:
+            SpecialTokenError: the text holds a disallowed special token.
+            TextError: the text is not text.
+            UnknownCharacterError: a character tokenizer met a character outside its alphabet.
+
+        >>> tok = Tokenizer.get("gpt2")
+        >>> tok.encode("hi<|endoftext|>", allowed_special="all")
+        [5303, 50256]
+        >>> tok.encode("<|endoftext|>", disallowed_special=())
+        [27, 91, 437, 1659, 5239, 91, 29]
+        >>> tok.encode("<|endoftext|>")
+        Traceback (most recent call last):
+        ...
+        gptbpe.errors.SpecialTokenError: ...
+        """
+        return self._core.encode(text, allowed_special, disallowed_special)
+
+    def encode_ordinary(self, text: Text) -> list[int]:
+        """Encode text in which nothing is special: the same as ``encode(text, disallowed_special=())``.
+
+        >>> Tokenizer.get("gpt2").encode_ordinary("hi<|endoftext|>")
+        [5303, 27, 91, 437, 1659, 5239, 91, 29]
+        """
+        return self._core.encode_ordinary(text)
+
+    def encode_to_numpy(
+        self,
+        text: Text,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+    ) -> npt.NDArray[Any]:
+        """Encode into an array of shape (tokens,): uint16 where ``vocab_size`` ≤ 65,536, else uint32.
+
+        The array takes over the core's memory; no Python integers are made. Otherwise as :meth:`encode`.
+
+        >>> Tokenizer.get("gpt2").encode_to_numpy("Hello, world!")
+        array([15496,    11,   995,     0], dtype=uint16)
+        """
+        return self._core.encode_to_numpy(text, allowed_special, disallowed_special)
+
+    def encode_batch(
+        self,
+        texts: Iterable[Text],
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        threads: int | None = None,
+    ) -> list[list[int]]:
+        """Encode several texts in parallel; one list per text, in order. Otherwise as :meth:`encode`.
+
+        An error names the text by its index. ``threads`` is one per core by default.
+
+        >>> Tokenizer.get("gpt2").encode_batch(["Hello", " world"])
+        [[15496], [995]]
+        """
+        return self._core.encode_batch(texts, allowed_special, disallowed_special, threads)
+
+    def encode_ragged(
+        self,
+        texts: Iterable[Text],
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        threads: int | None = None,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """Encode several texts into two arrays: all ids, and where each text begins.
+
+        Returns:
+            ``ids`` of shape (tokens,), dtype as in :meth:`encode_to_numpy`, and ``offsets`` of shape (texts +
+            1,), int64: text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
+
+        >>> ids, offsets = Tokenizer.get("gpt2").encode_ragged(["Hello, world!", " Hello"])
+        >>> ids.tolist(), offsets.tolist()
+        ([15496, 11, 995, 0, 18435], [0, 4, 5])
+        """
+        return self._core.encode_ragged(texts, allowed_special, disallowed_special, threads)
+
+    def encode_files(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        separator: str | None = END_OF_TEXT,
+        threads: int | None = None,
+        batch_bytes: int = 16 << 20,
+    ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
+        """Encode the documents of files, a batch at a time, in memory that does not grow with the files.
+
+        Documents end at ``separator``, which is not encoded, and at the end of each file; with None each file
+        is one document. Nothing in them is special. Yields what :meth:`encode_ragged` returns, for whole
+        documents of about ``batch_bytes`` bytes in all (a longer document is a batch of its own). Empty
+        documents count.
+
+        Raises:
+            FileNotFoundError: a file does not exist (before anything is read).
+
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "text.txt"
+        >>> _ = path.write_text("Hello<|endoftext|> world")
+        >>> [ids.tolist() for ids, offsets in Tokenizer.get("gpt2").encode_files(path)]
+        [[15496, 995]]
+        """
+        names = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        files.must_exist(names)
+
+        def batches() -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
+            for batch in files.document_batches(names, separator, batch_bytes):
+                yield self._core.encode_ragged(batch, (), (), threads)
+
+        return batches()
+
+    def encode_with_offsets(
+        self,
+        text: Text,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+    ) -> tuple[list[int], list[int]]:
+        """Encode, and tell where each token begins: ids and offsets of equal length.
+
+        Offsets count characters where ``text`` is ``str`` (a token that begins inside a character has that
+        character's offset) and bytes where it is bytes.
+
+        >>> Tokenizer.get("gpt2").encode_with_offsets("Hello, world!")
+        ([15496, 11, 995, 0], [0, 5, 6, 12])
+        """
+        return self._core.encode_with_offsets(text, allowed_special, disallowed_special)
+
+    def count(
+        self,
+        text: Text,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+    ) -> int:
+        """Count the tokens of text without making them: ``len(encode(text))``.
+
+        >>> Tokenizer.get("gpt2").count("Hello, world!")
+        4
+        """
+        return self._core.count(text, allowed_special, disallowed_special)
+
+    def truncate(self, text: AnyText, max_tokens: int) -> AnyText:
+        """Return the part of the text that its first ``max_tokens`` tokens cover, cut between characters.
+
+        Tokens that end inside a character are left out. Nothing in the text is special.
+
+        >>> Tokenizer.get("gpt2").truncate("Hello, world!", 3)
+        'Hello, world'
+        """
+        return self._core.truncate(text, max_tokens)
+
+    def split(self, text: Text) -> list[bytes]:
+        """Split text into pre-tokens, the pieces inside which merging happens; together they are the text.
+
+        >>> Tokenizer.get("gpt2").split("Hello, world!")
+        [b'Hello', b',', b' world', b'!']
+        """
+        return self._core.split(text)
+
+    # ---- ids to text -----------------------------------------------------------------------------
+
+    def decode(self, ids: Ids, errors: str = "replace") -> str:
+        """Decode ids to text; bytes that are not UTF-8 are handled as ``bytes.decode(errors=…)`` does.
+
+        Raises:
+            UnknownTokenError: an element is no token; it names the element and its index.
+
+        >>> Tokenizer.get("gpt2").decode([15496, 11, 995, 0])
+        'Hello, world!'
+        """
+        return self._core.decode_bytes(_plain(ids)).decode("utf-8", errors)
+
+    def decode_bytes(self, ids: Ids) -> bytes:
+        r"""Decode ids to the bytes that were encoded, without loss.
+
+        >>> tok = Tokenizer.get("gpt2")
+        >>> tok.decode_bytes(tok.encode(b"\xff\x00"))
+        b'\xff\x00'
+        """
+        return self._core.decode_bytes(_plain(ids))
+
+    def decode_batch(self, batch: Iterable[Ids], errors: str = "replace") -> list[str]:
+        """Decode several sequences of ids; one text each, in order.
+
+        >>> Tokenizer.get("gpt2").decode_batch([[15496], [995]])
+        ['Hello', ' world']
+        """
+        return [self.decode(ids, errors) for ids in batch]
+
+    def decode_stream(self) -> StreamDecoder:
+        """Start decoding ids one by one, as a model makes them; text never ends inside a character.
+
+        ``push(id)`` returns the text that became complete (often ``""`` within an emoji), ``finish()`` what
+        is left.
+
+        >>> tok = Tokenizer.get("gpt2")
+        >>> stream = tok.decode_stream()
+        >>> [stream.push(id) for id in tok.encode("é 🙂")]
+        ['é', ' ', '', '', '🙂']
+        >>> stream.finish()
+        ''
+        """
+        return self._core.decode_stream()
+
+    # ---- what it is ------------------------------------------------------------------------------
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id: the height of an embedding table."""
+        return self._core.vocab_size
+
+    def __len__(self) -> int:
+        """Return :attr:`vocab_size`."""
+        return self._core.vocab_size
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Special tokens: string -> id, in the order of ids."""
+        return dict(self._core.special_tokens)
+
+    @property
+    def pattern(self) -> str | tuple[str, ...] | None:
+        """The split pattern: its name if it has one, else the regex (a tuple of several), or None."""
+        return self._core.pattern
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the definition (pattern, options, merges, special tokens), as 64 hexadecimal digits.
+
+        Shards and checkpoints store it; two tokenizers with one fingerprint give the same ids.
+        """
+        return self._core.fingerprint
+
+    @property
+    def merges(self) -> list[tuple[int, int]]:
+        """The pairs of ids that are merged, first merge first (a new list each time)."""
+        return self._core.merges()
+
+    @property
+    def regexes(self) -> tuple[str, ...]:
+        """The regexes that :attr:`pattern` stands for, applied one after another; empty for no splitting."""
+        return tuple(self._core.regexes)
+
+    def ranks(self) -> dict[bytes, int]:
+        """Return the ordinary tokens as tiktoken's ``mergeable_ranks``: bytes -> id, in the order of ids."""
+        return dict(self._core.ranks())
+
+    @property
+    def is_characters(self) -> bool:
+        """Whether this is a character tokenizer (see :meth:`characters`)."""
+        return self._core.is_characters
+
+    def token_bytes(self, id: SupportsIndex) -> bytes:
+        """Return the bytes of one token (of a special token: its string).
+
+        Raises:
+            UnknownTokenError: no token has this id.
+
+        >>> Tokenizer.get("gpt2").token_bytes(995)
+        b' world'
+        """
+        return self._core.token_bytes(id)
+
+    def token_id(self, token: Text) -> int | None:
+        """Return the id of the token with exactly these bytes, special tokens included, or None.
+
+        >>> Tokenizer.get("gpt2").token_id(" world")
+        995
+        """
+        return self._core.token_id(token)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both give the same ids for the same reasons (equal fingerprints)."""
+        if not isinstance(other, Tokenizer):
+            return NotImplemented
+        return self._core.fingerprint == other._core.fingerprint
+
+    def __hash__(self) -> int:
+        """Hash the fingerprint."""
+        return hash(self._core.fingerprint)
+
+    def __repr__(self) -> str:
+        """Show size, pattern, special tokens and the first digits of the fingerprint."""
+        pattern = "characters" if self.is_characters else self.pattern
+        shown = repr(pattern)
+        if len(shown) > 40:
+            shown = shown[:37] + "…'"
+        return (
+            f"Tokenizer(vocab_size={self.vocab_size}, pattern={shown}, "
+            f"special_tokens={len(self._core.special_tokens)}, fingerprint={self.fingerprint[:12]}…)"
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse: tokenizers do not change."""
+        raise AttributeError(f"a Tokenizer is immutable; cannot set {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        """Refuse: tokenizers do not change."""
+        raise AttributeError(f"a Tokenizer is immutable; cannot delete {name!r}")
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Tokenizer], tuple[bytes]]:
+        """Pickle as the definition."""
+        return _restore, (self.to_bytes(),)
+
+    def __copy__(self) -> Tokenizer:
+        """Return itself: nothing can change it."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tokenizer:
+        """Return itself: nothing can change it."""
+        return self
+
+
+def _restore(state: bytes) -> Tokenizer:
+    return Tokenizer.from_bytes(state, "a pickled tokenizer")
+
+
+def _plain(ids: Ids) -> Ids:
+    """Turn tensors and other array-likes into numpy arrays, once and without copying where they allow it."""
+    if hasattr(ids, "__array__") and not isinstance(ids, np.ndarray):
+        return np.asarray(ids)
+    return ids

@@ -1,0 +1,33 @@
+"""The types that the public functions speak of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, SupportsIndex, TypeAlias
+
+import numpy.typing as npt
+
+Text: TypeAlias = str | bytes | bytearray | memoryview
+"""What is taken as text (at run time: any buffer of bytes)."""
+
+Ids: TypeAlias = Iterable[SupportsIndex] | npt.NDArray[Any]
+"""What is taken as ids: any iterable of integers, or a one-dimensional integer array."""
+
+Names: TypeAlias = Literal["all"] | Iterable[str]
+"""A choice of special tokens: ``"all"`` or their strings."""
+
+Pattern: TypeAlias = str | Sequence[str] | None
+"""A split pattern: a name, a regex, several regexes applied one after another, or None for no splitting."""
+
+TieBreak: TypeAlias = Literal["smallest-ids", "huggingface", "bytes", "first-seen"]
+"""Which of several pairs with the same count is merged first; see ``Tokenizer.train``."""
+
+Source: TypeAlias = Text | os.PathLike[str] | Iterable[Text | os.PathLike[str]]
+"""What a vocabulary is learned from; ``Tokenizer.train`` says when a ``str`` is a file and when text."""
+
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+"""Called now and then as ``progress(phase, done, total)``; ``total`` is None where it is unknown."""
+
+END_OF_TEXT = "<|endoftext|>"
+"""The special token that a trained tokenizer has unless told otherwise, and the usual end of documents."""

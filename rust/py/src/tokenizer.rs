@@ -1,0 +1,730 @@
+//! `CoreTokenizer`: the core's tokenizer with Python arguments.
+//!
+//! The core's value never changes, so any number of threads may call it at once. What a call remembers (the cache of
+//! pieces) is borrowed from a small pool of the tokenizer. The pool's lock is only ever *tried*: who does not get it
+//! at once makes memory of its own. So no call waits for another, and a process that forked while some other thread
+//! held the lock goes on.
+
+use std::borrow::Cow;
+use std::sync::Mutex;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use gptbpe_core::pretokenize::Pattern;
+use gptbpe_core::{Error, Ragged, Scratch, SpecialSet, StreamDecoder, Tokenizer, format};
+use numpy::{IntoPyArray, PyArray1};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+
+use crate::error::{SpecialTokenError, TextError, TokenizerError, guard, of_file, to_python};
+use crate::input::{Names, Text, all_bytes, ids, pattern, single_id, texts, threads};
+
+/// Scratch memory that is kept between calls: as many as may run at once on a small machine.
+const KEPT_SCRATCHES: usize = 16;
+
+/// A batch is encoded in parts of about this size, and Ctrl-C is heard between them.
+const PART_BYTES: usize = 32 << 20;
+
+/// The compiled tokenizer behind `gptbpe.Tokenizer`.
+#[pyclass(module = "gptbpe._core", frozen)]
+pub(crate) struct CoreTokenizer {
+    tokenizer: Tokenizer,
+    scratches: Mutex<Vec<Scratch>>,
+}
+
+impl CoreTokenizer {
+    fn new(tokenizer: Tokenizer) -> Self {
+        Self {
+            tokenizer,
+            scratches: Mutex::default(),
+        }
+    }
+
+    /// The tokenizer of freshly learned merges: special tokens take the ids after them.
+    pub(crate) fn trained(
+        merges: &[(u32, u32)],
+        pattern: Pattern,
+        special_tokens: &[String],
+    ) -> PyResult<Self> {
+        let first = 256 + merges.len() as u32;
+        let special: Vec<(String, u32)> = special_tokens.iter().cloned().zip(first..).collect();
+        Tokenizer::from_merges(merges, pattern, &special)
+            .map(Self::new)
+            .map_err(to_python)
+    }
+
+    /// The core's tokenizer; a clone of it is a reference.
+    pub(crate) fn inner(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.tokenizer.vocab_size() as usize
+    }
+
+    fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        let kept = self
+            .scratches
+            .try_lock()
+            .ok()
+            .and_then(|mut pool| pool.pop());
+        let mut scratch = kept.unwrap_or_default();
+        let result = work(&mut scratch);
+        if let Ok(mut pool) = self.scratches.try_lock()
+            && pool.len() < KEPT_SCRATCHES
+        {
+            pool.push(scratch);
+        }
+        result
+    }
+
+    /// Encodes one text without the GIL, after looking for what is not allowed in it.
+    fn run<T: Send>(
+        &self,
+        text: &Bound<'_, PyAny>,
+        special: &Special,
+        work: impl FnOnce(&Tokenizer, &[u8], &SpecialSet, &mut Scratch) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        let py = text.py();
+        let text = Text::new(text)?;
+        let bytes = text.bytes()?;
+        let (found, result) = py.detach(|| {
+            if let Some(found) = special.first_disallowed(&self.tokenizer, bytes) {
+                return (Some(found), None);
+            }
+            let result = self
+                .with_scratch(|scratch| work(&self.tokenizer, bytes, &special.allowed, scratch));
+            (None, Some(result))
+        });
+        match (found, result) {
+            (_, Some(result)) => result.map_err(to_python),
+            (found, None) => Err(disallowed(found.as_ref(), None)),
+        }
+    }
+
+    fn run_batch(
+        &self,
+        values: &Bound<'_, PyAny>,
+        special: &Special,
+        asked_threads: Option<usize>,
+    ) -> PyResult<Ragged> {
+        let py = values.py();
+        let threads = threads(asked_threads)?;
+        let texts = texts(values)?;
+        let bytes = all_bytes(py, &texts)?;
+        let mut all = Ragged {
+            ids: Vec::new(),
+            offsets: vec![0],
+        };
+        for (first, part) in parts(&bytes) {
+            let (found, result) = py.detach(|| {
+                for (index, text) in part.iter().enumerate() {
+                    if let Some(found) = special.first_disallowed(&self.tokenizer, text) {
+                        return (Some((index, found)), None);
+                    }
+                }
+                let result = self.tokenizer.encode_batch(part, &special.allowed, threads);
+                (None, Some(result))
+            });
+            let Some(result) = result else {
+                let (index, found) = found.unzip();
+                return Err(disallowed(found.as_ref(), index.map(|index| first + index)));
+            };
+            let ragged = result.map_err(|error| to_python(counted_from(error, first)))?;
+            join(&mut all, ragged);
+            py.check_signals()?;
+        }
+        Ok(all)
+    }
+
+    /// Ids as a numpy array that owns the vector: uint16 where every id fits.
+    fn array<'py>(&self, py: Python<'py>, ids: Vec<u32>) -> Bound<'py, PyAny> {
+        if self.vocab_size() <= 1 << 16 {
+            let short: Vec<u16> = ids.into_iter().map(|id| id as u16).collect();
+            short.into_pyarray(py).into_any()
+        } else {
+            ids.into_pyarray(py).into_any()
+        }
+    }
+}
+
+#[pymethods]
+impl CoreTokenizer {
+    // ---- making -----------------------------------------------------------------------------------------------
+
+    #[staticmethod]
+    fn from_ranks(
+        ranks: Vec<(Vec<u8>, u32)>,
+        pattern: &Bound<'_, PyAny>,
+        special_tokens: Vec<(String, u32)>,
+    ) -> PyResult<Self> {
+        guard(|| {
+            let ranks = ranks.iter().map(|(token, rank)| (*rank, token.as_slice()));
+            Tokenizer::from_ranks(ranks, self::pattern(pattern)?, &special_tokens)
+                .map(Self::new)
+                .map_err(to_python)
+        })
+    }
+
+    #[staticmethod]
+    fn characters(alphabet: &str, special_tokens: Vec<String>) -> PyResult<Self> {
+        guard(|| {
+            Tokenizer::characters(alphabet.chars(), &special_tokens)
+                .map(Self::new)
+                .map_err(to_python)
+        })
+    }
+
+    #[staticmethod]
+    fn read_json(py: Python<'_>, data: &Bound<'_, PyAny>, origin: &str) -> PyResult<Self> {
+        guard(|| {
+            let data = Text::new(data)?;
+            let data = data.bytes()?;
+            py.detach(|| format::json::read(data, origin))
+                .map(Self::new)
+                .map_err(|error| of_file(error, origin))
+        })
+    }
+
+    #[staticmethod]
+    fn read_compact(py: Python<'_>, data: &Bound<'_, PyAny>, origin: &str) -> PyResult<Self> {
+        guard(|| {
+            let data = Text::new(data)?;
+            let data = data.bytes()?;
+            py.detach(|| format::compact::read(data, origin))
+                .map(Self::new)
+                .map_err(|error| of_file(error, origin))
+        })
+    }
+
+    #[staticmethod]
+    fn read_tiktoken(
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        pattern: &Bound<'_, PyAny>,
+        special_tokens: Vec<(String, u32)>,
+        origin: &str,
+    ) -> PyResult<Self> {
+        guard(|| {
+            let pattern = self::pattern(pattern)?;
+            let data = Text::new(data)?;
+            let data = data.bytes()?;
+            py.detach(|| format::tiktoken::read(data, origin, pattern, &special_tokens))
+                .map(Self::new)
+                .map_err(|error| of_file(error, origin))
+        })
+    }
+
+    #[staticmethod]
+    fn read_gpt2(
+        py: Python<'_>,
+        vocab: &Bound<'_, PyAny>,
+        merges: &Bound<'_, PyAny>,
+        pattern: &Bound<'_, PyAny>,
+        origin: &str,
+    ) -> PyResult<Self> {
+        guard(|| {
+            let pattern = self::pattern(pattern)?;
+            let (vocab, merges) = (Text::new(vocab)?, Text::new(merges)?);
+            let (vocab, merges) = (vocab.bytes()?, merges.bytes()?);
+            py.detach(|| format::gpt2::read(vocab, merges, origin, pattern))
+                .map(Self::new)
+                .map_err(|error| of_file(error, origin))
+        })
+    }
+
+    fn write_json(&self, py: Python<'_>) -> PyResult<Cow<'static, [u8]>> {
+        guard(|| {
+            py.detach(|| format::json::write(&self.tokenizer))
+                .map(Cow::Owned)
+                .map_err(to_python)
+        })
+    }
+
+    fn write_compact(&self, py: Python<'_>) -> PyResult<Cow<'static, [u8]>> {
+        guard(|| {
+            py.detach(|| format::compact::write(&self.tokenizer))
+                .map(Cow::Owned)
+                .map_err(to_python)
+        })
+    }
+
+    fn write_tiktoken(&self, py: Python<'_>) -> PyResult<Cow<'static, [u8]>> {
+        guard(|| {
+            py.detach(|| format::tiktoken::write(&self.tokenizer))
+                .map(Cow::Owned)
+                .map_err(to_python)
+        })
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn write_gpt2(&self, py: Python<'_>) -> PyResult<(Cow<'static, [u8]>, Cow<'static, [u8]>)> {
+        guard(|| {
+            py.detach(|| format::gpt2::write(&self.tokenizer))
+                .map(|(vocab, merges)| (Cow::Owned(vocab), Cow::Owned(merges)))
+                .map_err(to_python)
+        })
+    }
+
+    fn shrink(&self, vocab_size: &Bound<'_, PyAny>) -> PyResult<Self> {
+        guard(|| {
+            let size = vocab_size.extract::<u32>().map_err(|_| {
+                TokenizerError::new_err(format!(
+                    "vocab_size={vocab_size} is no size; expected an integer up to {}",
+                    self.vocab_size()
+                ))
+            })?;
+            self.tokenizer
+                .shrink(size)
+                .map(Self::new)
+                .map_err(to_python)
+        })
+    }
+
+    // ---- text to ids ------------------------------------------------------------------------------------------
+
+    fn encode(
+        &self,
+        text: &Bound<'_, PyAny>,
+        allowed_special: &Bound<'_, PyAny>,
+        disallowed_special: &Bound<'_, PyAny>,
+    ) -> PyResult<Vec<u32>> {
+        guard(|| {
+            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
+            self.run(text, &special, encode_one)
+        })
+    }
+
+    fn encode_ordinary(&self, text: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+        guard(|| self.run(text, &Special::none(), encode_one))
+    }
+
+    fn encode_to_numpy<'py>(
+        &self,
+        text: &Bound<'py, PyAny>,
+        allowed_special: &Bound<'py, PyAny>,
+        disallowed_special: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        guard(|| {
+            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
+            let ids = self.run(text, &special, encode_one)?;
+            Ok(self.array(text.py(), ids))
+        })
+    }
+
+    #[pyo3(signature = (texts, allowed_special, disallowed_special, threads))]
+    fn encode_batch(
+        &self,
+        texts: &Bound<'_, PyAny>,
+        allowed_special: &Bound<'_, PyAny>,
+        disallowed_special: &Bound<'_, PyAny>,
+        threads: Option<usize>,
+    ) -> PyResult<Vec<Vec<u32>>> {
+        guard(|| {
+            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
+            let ragged = self.run_batch(texts, &special, threads)?;
+            Ok(ragged.iter().map(<[u32]>::to_vec).collect())
+        })
+    }
+
+    #[pyo3(signature = (texts, allowed_special, disallowed_special, threads))]
+    fn encode_ragged<'py>(
+        &self,
+        texts: &Bound<'py, PyAny>,
+        allowed_special: &Bound<'py, PyAny>,
+        disallowed_special: &Bound<'py, PyAny>,
+        threads: Option<usize>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
+        guard(|| {
+            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
+            let ragged = self.run_batch(texts, &special, threads)?;
+            let py = texts.py();
+            // A vector has at most isize::MAX elements.
+            #[expect(clippy::cast_possible_wrap)]
+            let offsets: Vec<i64> = ragged.offsets.iter().map(|&at| at as i64).collect();
+            Ok((self.array(py, ragged.ids), offsets.into_pyarray(py)))
+        })
+    }
+
+    fn encode_with_offsets(
+        &self,
+        text: &Bound<'_, PyAny>,
+        allowed_special: &Bound<'_, PyAny>,
+        disallowed_special: &Bound<'_, PyAny>,
+    ) -> PyResult<(Vec<u32>, Vec<usize>)> {
+        guard(|| {
+            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
+            let by_character = text.is_instance_of::<PyString>();
+            self.run(text, &special, move |tokenizer, text, allowed, scratch| {
+                let (ids, mut starts) = tokenizer.encode_with_offsets(text, allowed, scratch)?;
+                if by_character {
+                    count_characters(text, &mut starts);
+                }
+                Ok((ids, starts))
+            })
+        })
+    }
+
+    fn count(
+        &self,
+        text: &Bound<'_, PyAny>,
+        allowed_special: &Bound<'_, PyAny>,
+        disallowed_special: &Bound<'_, PyAny>,
+    ) -> PyResult<usize> {
+        guard(|| {
+            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
+            self.run(text, &special, Tokenizer::count)
+        })
+    }
+
+    fn truncate<'py>(
+        &self,
+        text: &Bound<'py, PyAny>,
+        max_tokens: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        guard(|| {
+            let end = self.run(
+                text,
+                &Special::none(),
+                move |tokenizer, text, allowed, scratch| {
+                    let (_, end) = tokenizer.truncate(text, max_tokens, allowed, scratch)?;
+                    Ok(end)
+                },
+            )?;
+            let py = text.py();
+            let text = Text::new(text)?;
+            let kept = &text.bytes()?[..end];
+            if text.is_str() {
+                let kept = std::str::from_utf8(kept)
+                    .map_err(|error| TextError::new_err(error.to_string()))?;
+                return Ok(PyString::new(py, kept).into_any());
+            }
+            Ok(PyBytes::new(py, kept).into_any())
+        })
+    }
+
+    /// The pre-tokens of a text.
+    fn split<'py>(&self, text: &Bound<'py, PyAny>) -> PyResult<Vec<Cow<'py, [u8]>>> {
+        guard(|| {
+            let mut pieces = Vec::new();
+            self.run(text, &Special::none(), |tokenizer, text, _, _| {
+                tokenizer.split(text, |piece| pieces.push(Cow::Owned(piece.to_vec())));
+                Ok(())
+            })?;
+            Ok(pieces)
+        })
+    }
+
+    // ---- ids to text ------------------------------------------------------------------------------------------
+
+    fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Cow<'py, [u8]>> {
+        guard(|| {
+            let wanted = self::ids(ids, self.vocab_size())?;
+            ids.py()
+                .detach(|| self.tokenizer.decode(&wanted))
+                .map(Cow::Owned)
+                .map_err(to_python)
+        })
+    }
+
+    fn decode_stream(&self) -> PyStreamDecoder {
+        PyStreamDecoder {
+            vocab_size: self.vocab_size(),
+            decoder: StreamDecoder::new(self.tokenizer.clone()),
+        }
+    }
+
+    // ---- what it is -------------------------------------------------------------------------------------------
+
+    #[getter(vocab_size)]
+    fn py_vocab_size(&self) -> usize {
+        self.vocab_size()
+    }
+
+    #[getter]
+    fn special_tokens(&self) -> Vec<(&str, u32)> {
+        self.tokenizer
+            .special_tokens()
+            .iter()
+            .map(|token| (token.content.as_str(), token.id))
+            .collect()
+    }
+
+    #[getter]
+    fn pattern<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        guard(|| {
+            let pattern = self.tokenizer.pattern();
+            let shown = match (pattern.regexes(), pattern.name()) {
+                ([], _) => py.None().into_bound(py),
+                (_, Some(name)) => PyString::new(py, name).into_any(),
+                ([one], None) => PyString::new(py, one).into_any(),
+                (several, None) => PyTuple::new(py, several)?.into_any(),
+            };
+            Ok(shown)
+        })
+    }
+
+    #[getter]
+    fn regexes(&self) -> Vec<String> {
+        self.tokenizer.pattern().regexes().to_vec()
+    }
+
+    #[getter]
+    fn fingerprint(&self) -> String {
+        use std::fmt::Write as _;
+        let digest = self.tokenizer.fingerprint();
+        digest
+            .iter()
+            .fold(String::with_capacity(64), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
+    }
+
+    #[getter]
+    fn is_characters(&self) -> bool {
+        self.tokenizer.vocab().is_none()
+    }
+
+    fn merges(&self) -> Vec<(u32, u32)> {
+        self.tokenizer
+            .merges()
+            .iter()
+            .map(|merge| (merge.left, merge.right))
+            .collect()
+    }
+
+    /// Whether training can go on from this vocabulary: its merges, or None.
+    fn trained_merges(&self) -> Option<Vec<(u32, u32)>> {
+        self.tokenizer.vocab()?.trained_merges()
+    }
+
+    /// The ordinary tokens and their ids.
+    fn ranks(&self) -> PyResult<Vec<(Cow<'_, [u8]>, u32)>> {
+        guard(|| {
+            let limit = self.tokenizer.vocab_size();
+            let specials = self.tokenizer.special_tokens();
+            Ok((0..limit)
+                .filter(|id| !specials.iter().any(|token| token.id == *id))
+                .filter_map(|id| Some((Cow::Borrowed(self.tokenizer.token_bytes(id)?), id)))
+                .collect())
+        })
+    }
+
+    fn token_bytes(&self, id: &Bound<'_, PyAny>) -> PyResult<Cow<'_, [u8]>> {
+        guard(|| {
+            let wanted = single_id(id, self.vocab_size())?;
+            self.tokenizer
+                .token_bytes(wanted)
+                .map(Cow::Borrowed)
+                .ok_or_else(|| {
+                    to_python(Error::UnknownToken {
+                        index: 0,
+                        id: wanted,
+                        vocab_size: self.tokenizer.vocab_size(),
+                    })
+                })
+        })
+    }
+
+    fn token_id(&self, token: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
+        guard(|| {
+            let token = Text::new(token)?;
+            let bytes = token.bytes()?;
+            let special = std::str::from_utf8(bytes)
+                .ok()
+                .and_then(|name| self.tokenizer.special_id(name));
+            Ok(special.or_else(|| self.tokenizer.token_id(bytes)))
+        })
+    }
+}
+
+fn encode_one(
+    tokenizer: &Tokenizer,
+    text: &[u8],
+    allowed: &SpecialSet,
+    scratch: &mut Scratch,
+) -> Result<Vec<u32>, Error> {
+    let mut ids = Vec::with_capacity(text.len() / 3);
+    tokenizer.encode(text, allowed, scratch, &mut ids)?;
+    Ok(ids)
+}
+
+/// Turns byte offsets (in order) into character offsets.
+fn count_characters(text: &[u8], starts: &mut [usize]) {
+    let (mut at, mut characters) = (0, 0);
+    for start in starts {
+        characters += text[at..*start]
+            .iter()
+            .filter(|&&byte| byte & 0xC0 != 0x80)
+            .count();
+        at = *start;
+        // A token that begins inside a character belongs to that character.
+        let inside = text.get(at).is_some_and(|&byte| byte & 0xC0 == 0x80);
+        *start = characters - usize::from(inside && characters > 0);
+    }
+}
+
+/// Neighbouring texts of about [`PART_BYTES`] together, with the index of the first.
+fn parts<'a, 'b>(texts: &'a [&'b [u8]]) -> Vec<(usize, &'a [&'b [u8]])> {
+    let mut parts = Vec::new();
+    let (mut first, mut bytes) = (0, 0);
+    for (index, text) in texts.iter().enumerate() {
+        bytes += text.len();
+        if bytes >= PART_BYTES || index + 1 == texts.len() {
+            parts.push((first, &texts[first..=index]));
+            (first, bytes) = (index + 1, 0);
+        }
+    }
+    parts
+}
+
+fn join(all: &mut Ragged, part: Ragged) {
+    if all.ids.is_empty() && all.offsets.len() == 1 {
+        *all = part;
+        return;
+    }
+    let base = all.ids.len();
+    all.ids.extend_from_slice(&part.ids);
+    all.offsets
+        .extend(part.offsets.iter().skip(1).map(|end| base + end));
+}
+
+/// An error of a part of a batch, with the text's index in the whole.
+fn counted_from(error: Error, first: usize) -> Error {
+    match error {
+        Error::Document { index, source } => Error::Document {
+            index: index + first,
+            source,
+        },
+        other => other,
+    }
+}
+
+/// What a call allows and refuses among special tokens.
+struct Special {
+    allowed: SpecialSet,
+    refused: SpecialSet,
+    /// Refused strings that are no special tokens of this tokenizer.
+    others: Option<(AhoCorasick, Vec<String>)>,
+}
+
+impl Special {
+    /// Nothing is special and nothing is refused.
+    fn none() -> Self {
+        Self {
+            allowed: SpecialSet::none(),
+            refused: SpecialSet::none(),
+            others: None,
+        }
+    }
+
+    fn new(
+        tokenizer: &Tokenizer,
+        allowed: &Bound<'_, PyAny>,
+        disallowed: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let allowed = Names::new("allowed_special", allowed)?;
+        let disallowed = Names::new("disallowed_special", disallowed)?;
+        let set = |names: &mut dyn Iterator<Item = &str>| {
+            tokenizer
+                .special_set(names.collect::<Vec<_>>())
+                .map_err(to_python)
+        };
+        let mut special = Self::none();
+        special.allowed = match &allowed {
+            Names::All => tokenizer.all_special().clone(),
+            Names::These(names) if names.is_empty() => SpecialSet::none(),
+            Names::These(names) => set(&mut names.iter().map(String::as_str))?,
+        };
+        special.refused = match (&disallowed, &allowed) {
+            (Names::All, Names::All) => SpecialSet::none(),
+            (Names::All, Names::These(names)) if names.is_empty() => {
+                tokenizer.all_special().clone()
+            }
+            (Names::All, Names::These(names)) => {
+                let tokens = tokenizer.special_tokens().iter();
+                let mut rest = tokens
+                    .map(|token| token.content.as_str())
+                    .filter(|content| !names.iter().any(|name| name == content));
+                set(&mut rest)?
+            }
+            (Names::These(names), _) if names.is_empty() => SpecialSet::none(),
+            (Names::These(names), _) => {
+                let others: Vec<String> = names
+                    .iter()
+                    .filter(|name| !name.is_empty() && tokenizer.special_id(name).is_none())
+                    .cloned()
+                    .collect();
+                if !others.is_empty() {
+                    let finder = AhoCorasick::builder()
+                        .match_kind(MatchKind::LeftmostLongest)
+                        .build(&others)
+                        .map_err(|error| {
+                            SpecialTokenError::new_err(format!("disallowed_special: {error}"))
+                        })?;
+                    special.others = Some((finder, others));
+                }
+                set(&mut names.iter().map(String::as_str))?
+            }
+        };
+        Ok(special)
+    }
+
+    /// The first refused string in a text, and the byte where it begins.
+    fn first_disallowed(&self, tokenizer: &Tokenizer, text: &[u8]) -> Option<(usize, String)> {
+        let known = tokenizer
+            .find_special(text, &self.refused)
+            .map(|(at, name)| (at, name.to_owned()));
+        let other = self.others.as_ref().and_then(|(finder, names)| {
+            let found = finder.find(text)?;
+            Some((found.start(), names[found.pattern().as_usize()].clone()))
+        });
+        [known, other].into_iter().flatten().min()
+    }
+}
+
+fn disallowed(found: Option<&(usize, String)>, index: Option<usize>) -> PyErr {
+    let (at, name) = found.map_or((0, ""), |(at, name)| (*at, name.as_str()));
+    let place = index.map_or_else(String::new, |index| format!("texts[{index}]: "));
+    SpecialTokenError::new_err(format!(
+        "{place}the text holds the disallowed special token '{name}' at byte {at}; to encode it as that token pass \
+         allowed_special={{'{name}'}}, to encode it as ordinary text pass disallowed_special=()"
+    ))
+}
+
+/// Decodes ids one by one; text comes out as soon as it is whole.
+#[pyclass(module = "gptbpe._core", name = "StreamDecoder")]
+pub(crate) struct PyStreamDecoder {
+    decoder: StreamDecoder,
+    vocab_size: usize,
+}
+
+#[pymethods]
+impl PyStreamDecoder {
+    /// Takes one id and returns the text that is complete now, often empty.
+    fn push(&mut self, id: &Bound<'_, PyAny>) -> PyResult<String> {
+        guard(|| {
+            let id = single_id(id, self.vocab_size)?;
+            self.decoder.push(id).map_err(to_python)
+        })
+    }
+
+    /// Takes several ids and returns the text that is complete now. An unknown id changes nothing.
+    fn push_all(&mut self, ids: &Bound<'_, PyAny>) -> PyResult<String> {
+        guard(|| {
+            let ids = self::ids(ids, self.vocab_size)?;
+            let mut decoder = self.decoder.clone();
+            let mut text = String::new();
+            for id in ids {
+                text.push_str(&decoder.push(id).map_err(to_python)?);
+            }
+            self.decoder = decoder;
+            Ok(text)
+        })
+    }
+
+    /// Ends the text: what was incomplete comes out as U+FFFD, and the decoder is new again.
+    fn finish(&mut self) -> PyResult<String> {
+        guard(|| Ok(self.decoder.finish()))
+    }
+}

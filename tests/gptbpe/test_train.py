@@ -1,0 +1,322 @@
+"""Training: what is learned, from what, and that nothing but the text decides it."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptbpe import Tokenizer
+from gptbpe.errors import EarlyStopWarning, PatternError, TextError, TrainingError
+
+WORDS = st.text(alphabet="abcd ", min_size=1, max_size=200)
+
+
+def slow_merges(text: str, merges: int) -> list[tuple[int, int]]:
+    """Learn merges the obvious way, for text whose pre-tokens are ``word`` and `` word``."""
+    import re
+    from collections import Counter
+
+    words = Counter(re.findall(r" ?[a-z]+| +", text))
+    symbols = {word: list(word.encode()) for word in words}
+    learned: list[tuple[int, int]] = []
+    for step in range(merges):
+        counts: Counter[tuple[int, int]] = Counter()
+        for word, times in words.items():
+            for pair in zip(symbols[word], symbols[word][1:], strict=False):
+                counts[pair] += times
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        learned.append(best)
+        for word, parts in symbols.items():
+            merged: list[int] = []
+            while parts:
+                if tuple(parts[:2]) == best:
+                    merged.append(256 + step)
+                    parts = parts[2:]
+                else:
+                    merged.append(parts[0])
+                    parts = parts[1:]
+            symbols[word] = merged
+    return learned
+
+
+@given(text=WORDS)
+def test_merges_are_those_of_the_obvious_way(text: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EarlyStopWarning)
+        tok = Tokenizer.train(text.encode(), vocab_size=277, pattern=r" ?[a-z]+| +")
+    assert tok.merges == slow_merges(text, 20)
+
+
+@given(data=st.data())
+def test_pieces_threads_and_order_do_not_matter(data: st.DataObject, text: str) -> None:
+    whole = text * 3
+    expected = Tokenizer.train(whole.encode(), vocab_size=300, threads=1)
+    documents = [whole[: len(whole) // 3], whole[len(whole) // 3 :]]
+    shuffled = data.draw(st.permutations(documents))
+    threads = data.draw(st.sampled_from([1, 2, 7]))
+    assert Tokenizer.train_from_texts(shuffled, 300, threads=threads) == Tokenizer.train_from_texts(
+        documents, 300
+    )
+    assert Tokenizer.train(whole.encode(), vocab_size=300, threads=threads) == expected
+
+
+@pytest.mark.parametrize(
+    "pattern", ["gpt2", "cl100k", "o200k", "llama3", "qwen2", "nanochat", "deepseek", r"\w+|\W+"]
+)
+def test_a_long_file_is_counted_in_pieces_as_in_one(pattern: str, tmp_path: Path) -> None:
+    from gptbpe._core import WordCounter
+
+    random.seed(1)
+    words = [
+        "low",
+        "lower",
+        "naïve",
+        "你好，",
+        "世界。\n",
+        "  \n\n",
+        "12345",
+        "it's",
+        "\t",
+        "x<|end",
+        "<|end|>",
+        "🙂",
+        "\xa0",
+    ]
+    text = " ".join(random.choice(words) for _ in range(40_000)).encode()
+    whole = WordCounter(pattern, ["<|end|>"], 1)
+    whole.feed(text)
+    whole.end_document()
+    whole.flush()
+    pieces = WordCounter(pattern, ["<|end|>"], 3)
+    for _ in range(60):  # beyond what is gathered before counting
+        at = 0
+        while at < len(text):
+            size = random.choice([1, 5, 1000, 100_000])
+            pieces.feed(text[at : at + size])
+            at += size
+        pieces.end_document()
+    pieces.flush()
+    assert pieces.counts() == [(word, 60 * count) for word, count in whole.counts()]
+
+
+def test_special_tokens_split_documents_and_are_not_learned() -> None:
+    tok = Tokenizer.train(b"ab<|endoftext|>ab<|endoftext|>ab" * 50, vocab_size=258)
+    assert tok.merges == [(97, 98)]
+    assert tok.special_tokens == {"<|endoftext|>": 257}
+    both = Tokenizer.train(b"ab<x>ab<y>ab" * 50, vocab_size=259, special_tokens=["<x>", "<y>"])
+    assert both.merges == [(97, 98)]
+
+
+def test_what_is_a_file_and_what_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "input.txt"
+    path.write_bytes(b"low low lower")
+    expected = Tokenizer.train(b"low low lower", vocab_size=259)
+    assert expected.merges == [(108, 111), (256, 119)]
+    monkeypatch.chdir(tmp_path)
+    for source in (path, str(path), "input.txt", [path], ["input.txt"], iter([path]), (b"low low lower",)):
+        assert Tokenizer.train(source, vocab_size=259) == expected
+    for buffer in (bytearray(b"low low lower"), memoryview(b"low low lower")):
+        assert Tokenizer.train(buffer, vocab_size=259) == expected
+    assert Tokenizer.train("low low\nlower\n", vocab_size=259) == Tokenizer.train(
+        b"low low\nlower\n", vocab_size=259
+    )
+    assert Tokenizer.train_from_texts(["low low lower"], 259) == expected
+    assert Tokenizer.train_from_texts("low low lower", 259) == expected
+    with pytest.raises(FileNotFoundError, match=r"train_from_texts") as caught:
+        Tokenizer.train("low low lower", vocab_size=259)
+    assert caught.value.filename == "low low lower"
+    with pytest.raises(FileNotFoundError):
+        Tokenizer.train(["x" * 100_000], vocab_size=259)
+    with pytest.raises(FileNotFoundError):
+        Tokenizer.train("nul\0byte", vocab_size=259)
+    with pytest.raises(FileNotFoundError, match=r"missing\.txt"):
+        Tokenizer.train([path, tmp_path / "missing.txt"], vocab_size=259)
+    with pytest.raises(IsADirectoryError):
+        Tokenizer.train(tmp_path, vocab_size=259)
+    with pytest.raises(TextError, match="train_from_counts"):
+        Tokenizer.train({"low": 1}, vocab_size=259)
+    with pytest.raises(TextError, match="files go to"):
+        Tokenizer.train_from_texts([path], 259)
+    with pytest.raises(TextError):
+        Tokenizer.train([5], vocab_size=259)
+
+
+def test_from_counts() -> None:
+    expected = Tokenizer.train(b"low low low lower", vocab_size=260)
+    counts: dict[str | bytes, int] = {"low": 1, b" low": 2, " lower": 1}
+    assert Tokenizer.train_from_counts(counts, 260) == expected
+    pairs = [("low", 1), (" low", 1), (" low", 1), (" lower", 1), ("never", 0)]
+    assert Tokenizer.train_from_counts(pairs, 260) == expected
+    assert Tokenizer.train_from_counts({"ab": 2**63, "cd": 2**63 - 1}, 258).merges == [(97, 98)]
+    with pytest.raises(TrainingError, match="64 bits"):
+        Tokenizer.train_from_counts([("ab", 2**63), ("ab", 2**63)], 258)
+    with pytest.raises(TrainingError, match="-1"):
+        Tokenizer.train_from_counts({"ab": -1}, 258)
+    with pytest.raises(TrainingError):
+        Tokenizer.train_from_counts({"ab": 1.5}, 258)
+
+
+def test_pair_counts_beyond_64_bits_are_refused_or_exact() -> None:
+    counts = {"aba": 2**63, "ab": 2**63, "cd": 5}
+    with pytest.raises(TrainingError, match="64 bits"):
+        Tokenizer.train_from_counts(counts, 259)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 10, 256])
+def test_a_vocabulary_too_small(size: int) -> None:
+    with pytest.raises(TrainingError, match="at least 257"):
+        Tokenizer.train(b"low low", vocab_size=size)
+
+
+def test_the_smallest_vocabulary() -> None:
+    tok = Tokenizer.train(b"low low", vocab_size=257)
+    assert tok.merges == []
+    assert tok.encode("low") == [108, 111, 119]
+
+
+def test_too_large_a_vocabulary_ends_early_with_a_warning() -> None:
+    with pytest.warns(EarlyStopWarning, match=r"stopped at 260 of 99999999"):
+        tok = Tokenizer.train(b"low low", vocab_size=99_999_999)
+    assert tok.vocab_size == 260
+    with pytest.raises(TrainingError, match="too large"):
+        Tokenizer.train(b"low low", vocab_size=2**40)
+
+
+def test_empty_text() -> None:
+    with pytest.warns(EarlyStopWarning):
+        assert Tokenizer.train(b"", vocab_size=300).vocab_size == 257
+    with pytest.warns(EarlyStopWarning):
+        assert Tokenizer.train([], vocab_size=300).vocab_size == 257
+
+
+def test_tie_breaks() -> None:
+    text = b"zy ab zy ab"
+    merge = lambda rule: Tokenizer.train(text, 258, pattern=r"\w+|\s", tie_break=rule).merges[0]  # noqa: E731
+    assert merge("smallest-ids") == (97, 98)
+    assert merge("bytes") == (122, 121)
+    assert merge("first-seen") == (122, 121)
+    assert merge("huggingface") == (97, 98)
+    with pytest.raises(TrainingError, match="expected smallest-ids"):
+        Tokenizer.train(text, 258, tie_break="coin")
+
+
+def test_min_count_and_max_token_bytes() -> None:
+    with pytest.warns(EarlyStopWarning):
+        tok = Tokenizer.train(b"low low lower", vocab_size=300, min_count=2)
+    assert tok.merges == [(108, 111), (256, 119)] or all(
+        len(tok.token_bytes(id)) for id in range(256, tok.vocab_size)
+    )
+    with pytest.warns(EarlyStopWarning):
+        short = Tokenizer.train(b"lower lower lower", vocab_size=300, max_token_bytes=2)
+    assert max(len(short.token_bytes(id)) for id in range(256, short.vocab_size - 1)) == 2
+
+
+def test_overlapping_pairs() -> None:
+    # Five letters are four windows; they merge from the left, and then (256, 97) is the smaller of two pairs.
+    tok = Tokenizer.train(b"aaaaa", vocab_size=259, pattern=None)
+    assert tok.merges == [(97, 97), (256, 97)]
+
+
+def test_shrink_is_training_with_less(text: str) -> None:
+    large = Tokenizer.train(text.encode(), vocab_size=320)
+    for size in (257, 258, 300, 320):
+        assert large.shrink(size) == Tokenizer.train(text.encode(), vocab_size=size)
+    for size in (0, 256, 321):
+        with pytest.raises(ValueError, match=str(size)):
+            large.shrink(size)
+
+
+def test_extend_is_training_for_longer(text: str) -> None:
+    small = Tokenizer.train(text.encode(), vocab_size=290)
+    assert small.extend(text.encode(), 320) == Tokenizer.train(text.encode(), vocab_size=320)
+    assert small.extend(text.encode(), 290) == small
+    other = small.extend(b"xyzzy xyzzy", 292)
+    assert other.merges[: len(small.merges)] == small.merges
+    assert other.special_tokens == {"<|endoftext|>": 291}
+    with pytest.raises(TrainingError, match="shrink"):
+        small.extend(text.encode(), 280)
+    with pytest.raises(TrainingError, match="ids of its own"):
+        Tokenizer.get("gpt2").extend(text.encode(), 60_000)
+    with pytest.raises(TrainingError, match="character"):
+        Tokenizer.characters(text.encode()).extend(text.encode(), 400)
+
+
+@pytest.mark.parametrize("pattern", ["no_such_name", "(", r"(a)\1", r"(?<=a)b", [r"\w+", "("], 5])
+def test_impossible_patterns(pattern: object) -> None:
+    with pytest.raises(PatternError):
+        Tokenizer.train(b"low", 258, pattern=pattern)
+
+
+def test_patterns_are_named_and_kept() -> None:
+    assert Tokenizer.train(b"low low", 258, pattern="gpt2").pattern == "gpt2"
+    assert Tokenizer.train(b"low low", 258, pattern=r"\w+|\W").pattern == r"\w+|\W"
+    assert Tokenizer.train(b"low low", 258, pattern=[r"\d", r"\w+"]).pattern == (r"\d", r"\w+")
+    none = Tokenizer.train(b"low low", 258, pattern=None)
+    assert none.pattern is None
+    assert none.regexes == ()
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(b"low lower lowest " * 1000)
+    told: list[tuple[str, int, int | None]] = []
+    Tokenizer.train([path], 262, progress=lambda *row: told.append(row))
+    assert told[0] == ("counting", path.stat().st_size, path.stat().st_size)
+    assert told[-1] == ("merging", 5, 5)
+
+
+def test_an_error_in_progress_ends_training() -> None:
+    def fail(phase: str, done: int, total: int | None) -> None:
+        if phase == "merging":
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        Tokenizer.train(b"low lower lowest", 262, progress=fail)
+
+
+def test_ctrl_c_is_heard_while_merging() -> None:
+    letters = random.Random(1)
+    text = " ".join("".join(letters.choices("abcdefghij", k=12)) for _ in range(150_000)).encode()
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        time.sleep(1.0)
+        sent.append(time.monotonic())
+        signal.raise_signal(signal.SIGINT)
+
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=interrupt)
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            _train_and_wait(text)
+        assert time.monotonic() - sent[0] < 2.0
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        thread.join()
+
+
+def _train_and_wait(text: bytes) -> None:
+    Tokenizer.train(text, 500_000)
+    time.sleep(60)
+
+
+def test_characters_of_several_sources(tmp_path: Path) -> None:
+    path = tmp_path / "b.txt"
+    path.write_text("ba<|endoftext|>", encoding="utf-8")
+    tok = Tokenizer.characters([path, b"cab"])
+    assert [tok.token_bytes(id) for id in range(4)] == [b"a", b"b", b"c", b"<|endoftext|>"]
+    with pytest.raises(TextError, match="not UTF-8"):
+        Tokenizer.characters(b"ab\xff")
+    with pytest.raises(TrainingError, match="empty"):
+        Tokenizer.characters(b"")
