@@ -1,0 +1,205 @@
+"""What all commands share: where output goes, what ``-`` means, progress, and how to fail in one line.
+
+Data goes to standard output and everything else to standard error, so that commands can be piped into one
+another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from cyclopts import Parameter
+from tqdm import tqdm
+
+from gptbpe import files
+from gptbpe.errors import GptBpeError
+from gptbpe.tokenizer import Tokenizer
+
+STANDARD = Path("\x1f-")
+"""What ``-`` on the command line arrives as: standard input, or standard output where a file is written."""
+
+TokenizerName: TypeAlias = Annotated[str, Parameter(name=["--tokenizer", "-t"])]
+Threads: TypeAlias = Annotated[int | None, Parameter(name=["--threads"])]
+Json: TypeAlias = Annotated[bool, Parameter(name=["--json"], negative="")]
+Inputs: TypeAlias = Annotated[Path, Parameter(negative="")]
+
+
+class Failure(Exception):  # noqa: N818 - it is what the command reports, not always a mistake
+    """Ends the command with one line on standard error and an exit code (2: usage; 1: a check failed)."""
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def say(message: str) -> None:
+    """Print a line for people, on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def write(data: str | bytes) -> None:
+    """Write data to standard output, as it is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(value: object) -> None:
+    """Write one line of JSON to standard output."""
+    write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def shown(path: Path) -> str:
+    """Name an input for people."""
+    return "-" if path == STANDARD else str(path)
+
+
+def read_input(path: Path) -> bytes:
+    """Read a file, or standard input for ``-``."""
+    if path == STANDARD:
+        if sys.stdin is None or sys.stdin.isatty():
+            say("reading standard input; end it with Ctrl-D")
+        return sys.stdin.buffer.read()
+    return files.read(path)
+
+
+def texts(inputs: Iterable[Path], text: str | None) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, bytes) of ``--text`` and of each input; of standard input where there is neither."""
+    given = list(inputs)
+    if text is not None:
+        yield "--text", text.encode("utf-8", "surrogateescape")
+    elif not given:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise Failure('nothing to read; name a file, pipe text in, or pass --text "…"')
+        given = [STANDARD]
+    for path in given:
+        yield shown(path), read_input(path)
+
+
+def save(path: Path, data: bytes) -> None:
+    """Write a file atomically, or standard output for ``-``."""
+    if path == STANDARD:
+        write(data)
+    else:
+        files.write_atomically(path, data)
+
+
+def tokenizer(name: str | None) -> Tokenizer:
+    """Load ``--tokenizer``: a file or a packaged name; ``tokenizer.json`` here by default."""
+    from gptbpe import packaged
+
+    if name is None:
+        if not Path("tokenizer.json").exists():
+            raise Failure(
+                "no tokenizer: there is no tokenizer.json here; pass -t FILE, or -t with a packaged name "
+                f"({', '.join(packaged.names())}), or make one: gptbpe train input.txt --vocab 512"
+            )
+        return Tokenizer.load("tokenizer.json")
+    if name in packaged.names() and not Path(name).exists():
+        return Tokenizer.get(name)
+    if Path(name) == STANDARD:
+        return Tokenizer.from_bytes(read_input(STANDARD), "standard input")
+    if not Path(name).exists():
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, packaged.names(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; packaged names: {', '.join(packaged.names())}"
+        raise Failure(f"there is no tokenizer file {name}{hint}")
+    return Tokenizer.load(name)
+
+
+class Progress:
+    """A bar with rate and time left on a terminal; a plain line every few seconds elsewhere."""
+
+    UNITS = {"counting": "B", "merging": " merges"}  # noqa: RUF012 - a constant
+    SECONDS_BETWEEN_LINES = 5.0
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        self._phase: str | None = None
+        self._began = time.monotonic()
+        self._last_line = self._began
+
+    def __call__(self, phase: str, done: int, total: int | None) -> None:
+        """Show that ``done`` of ``total`` (None: unknown) is done in this phase."""
+        if self._quiet:
+            return
+        if phase != self._phase:
+            self.close()
+            self._phase = phase
+            self._began = time.monotonic()
+            self._last_line = self._began
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm(
+                    total=total, desc=phase, unit=self.UNITS.get(phase, ""), unit_scale=True, leave=False
+                )
+            self._bar.update(done - self._bar.n)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= self.SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            rate = done / (now - self._began)
+            left = f", {(total - done) / rate:.0f} s left" if total and rate else ""
+            part = f"{100 * done / total:.0f} % of {amount(phase, total)}" if total else amount(phase, done)
+            say(f"{phase}: {part}, {amount(phase, rate)}/s{left}")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Progress]:
+    """Show progress for the length of a block."""
+    shower = Progress(quiet)
+    try:
+        yield shower
+    finally:
+        shower.close()
+
+
+def amount(phase: str, value: float) -> str:
+    """Write an amount of a phase's unit."""
+    unit = Progress.UNITS.get(phase, "")
+    return size(value) if unit == "B" else f"{value:,.0f}{unit}"
+
+
+def size(number: float) -> str:
+    """Write a number of bytes as people do: 999 B, 1.1 MB, 12 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError
+
+
+def one_line(error: BaseException) -> str:
+    """Say in one line what went wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename
+        if isinstance(name, bytes):
+            name = os.fsdecode(name)
+        where = f"{name}: " if name is not None else ""
+        return f"{where}{error.strerror[0].lower()}{error.strerror[1:]}{_advice(error)}"
+    if isinstance(error, UnicodeError):
+        return str(error)
+    text = " ".join(str(error).split())
+    if isinstance(error, (GptBpeError, Failure, ValueError, OSError)):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, IsADirectoryError):
+        return "; name a file in it"
+    return ""

@@ -1,0 +1,113 @@
+"""``gptbpe import`` and ``gptbpe export``: between the tokenizer files of several programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from gptbpe.cli import console
+from gptbpe.cli.encode import TokenizerOption
+from gptbpe.tokenizer import Tokenizer
+
+
+def export(
+    tokenizer: TokenizerOption = None,
+    format: Annotated[Literal["json", "tiktoken", "gpt2"], Parameter(name=["--format", "-f"])] = "json",
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> None:
+    """Write a tokenizer in the form of another program.
+
+    `json` is Hugging Face's `tokenizer.json`, which is also our own form. `tiktoken` is a file of ranks,
+    which has neither pattern nor special tokens: they are printed for you to pass on. `gpt2` is a folder with
+    `vocab.json` and `merges.txt`.
+
+    Parameters
+    ----------
+    tokenizer
+        A tokenizer file, or a packaged name such as gpt2; `tokenizer.json` here by default.
+    format
+        What to write.
+    output
+        The file (for gpt2: the folder) to write; `-` is standard output.
+    """
+    tok = console.tokenizer(tokenizer)
+    if output is None:
+        raise console.Failure("say where to write: -o FILE, or -o - for standard output")
+    if format == "json":
+        console.save(output, tok.to_bytes())
+    elif format == "tiktoken":
+        console.save(output, tok._core.write_tiktoken())
+        console.say(f"pattern: {tok.pattern}")
+        console.say(f"special tokens: {tok.special_tokens}")
+    else:
+        if output == console.STANDARD:
+            raise console.Failure("gpt2 is two files; give -o a folder")
+        tok.save_gpt2(output)
+    if output != console.STANDARD:
+        console.say(f"{tok.vocab_size:,} tokens -> {output}")
+
+
+def import_(
+    *inputs: Path,
+    pattern: str | None = None,
+    special_token: Annotated[list[str] | None, Parameter(negative="")] = None,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("tokenizer.json"),
+) -> None:
+    """Read another program's tokenizer and write our `tokenizer.json`.
+
+    What the input is follows from its contents: one `tokenizer.json`, one file of tiktoken ranks, or the two
+    files `vocab.json` and `merges.txt`. A packaged name (gpt2, cl100k_base, …) works too.
+
+    Parameters
+    ----------
+    inputs
+        The file or the two files.
+    pattern
+        The split pattern, for ranks (required) and for vocab.json + merges.txt (gpt2 by default).
+    special_token
+        For ranks: a special token and its id, `"<|endoftext|>=100257"`; may be given several times.
+    output
+        Where the tokenizer goes; `-` is standard output.
+    """
+    specials = special_token or []
+    if len(inputs) == 2:
+        vocab, merges = sorted(
+            inputs, key=lambda path: not console.read_input(path).lstrip().startswith(b"{")
+        )
+        if specials:
+            raise console.Failure("vocab.json has the special tokens itself; leave --special-token out")
+        tok = Tokenizer.from_gpt2(vocab, merges, pattern=pattern or "gpt2")
+    elif len(inputs) == 1:
+        tok = _one(inputs[0], pattern, specials)
+    else:
+        raise console.Failure(f"expected one file, or vocab.json and merges.txt; found {len(inputs)} inputs")
+    console.save(output, tok.to_bytes())
+    console.say(f"{tok.vocab_size:,} tokens -> {console.shown(output)}")
+
+
+def _one(path: Path, pattern: str | None, specials: list[str]) -> Tokenizer:
+    from gptbpe import packaged
+
+    if path.name in packaged.names() and not path.exists():
+        return Tokenizer.get(path.name)
+    data = console.read_input(path)
+    if data.lstrip()[:1] == b"{":
+        if pattern is not None or specials:
+            raise console.Failure(f"{path} has its own pattern and special tokens; leave the options out")
+        return Tokenizer.from_bytes(data, console.shown(path))
+    if pattern is None:
+        raise console.Failure(
+            f"{path} looks like tiktoken ranks, which have no pattern; pass --pattern, e.g. cl100k"
+        )
+    ids: dict[str, int] = {}
+    for special in specials:
+        name, equals, number = special.rpartition("=")
+        if not equals or not number.isdecimal():
+            raise console.Failure(
+                f'--special-token {special}: expected NAME=ID, for example "<|endoftext|>=100257"'
+            )
+        ids[name] = int(number)
+    return Tokenizer.from_tiktoken(os.fspath(path), pattern=pattern, special_tokens=ids)

@@ -1,0 +1,109 @@
+"""``gptbpe demo``: the whole way from text to a model that writes, in about a minute, without a network.
+
+Every step is a command that the reader can type; the demo runs them one after another and shows them. The
+model is trained in a process of its own, so that this package never imports PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gptbpe.cli import console
+from gptbpe.types import END_OF_TEXT
+
+PROMPT = "The "
+
+
+def demo(
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo"),
+    steps: Annotated[int, Parameter(name=["--steps", "--max-steps"])] = 200,
+    prompt: str = PROMPT,
+) -> None:
+    """Walk the whole way in a few minutes: text, tokenizer, shards, a small GPT, a plot, a sample.
+
+    The text is Python's own help (`pydoc_data.topics`), which every installation carries. Needs the extra
+    `gptbpe[model]`.
+
+    Parameters
+    ----------
+    output
+        The folder for everything that is made; it may exist, and what the demo made before is made anew.
+    steps
+        How many steps the model is trained.
+    prompt
+        What the sample begins with.
+    """
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("gptmodel") is None:
+        raise console.Failure('the demo trains a model, which needs PyTorch: pip install "gptbpe[model]"')
+    if output.exists() and not output.is_dir():
+        raise console.Failure(f"{output} is a file; give -o a folder")
+    began = time.monotonic()
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "input.txt").write_text(_text(), encoding="utf-8")
+    run = _free_name(output / "runs", "demo")
+
+    _run(output, "gptbpe", "train", "input.txt", "--vocab", "512")
+    _run(output, "gptbpe", "shard", "input.txt", "-t", "tokenizer.json", "-o", "data/", "--force")
+    _run(
+        output, "gptmodel.train", "--shards", "data/", "--preset", "tiny",
+        "--max-steps", str(steps), "--experiment-name", run,
+    )  # fmt: skip
+    _run(output, "gptmodel", "plot", f"runs/{run}", "-o", "losses.png")
+    _run(
+        output, "gptmodel", "generate", "--checkpoint", f"runs/{run}", "--prompt", prompt,
+        "--max-new-tokens", "200", "--temperature", "0.8", "--seed", "1",
+    )  # fmt: skip
+
+    console.say("")
+    console.say(f"done in {time.monotonic() - began:.0f} s; everything is in {output}/")
+    console.say(f"the loss plot: {output / 'losses.png'}")
+    console.say("to try next:")
+    for line in (
+        f"cd {output}",
+        f'gptmodel generate --checkpoint runs/{run} --prompt "Python is "',
+        f"tensorboard --logdir runs/{run}",
+        "gptbpe viz --text 'import this' -t tokenizer.json",
+        "gptbpe train YOUR.txt --vocab 4096 -o yours.json",
+        "python -m gptmodel.train --train-data YOUR.txt --tokenizer yours.json --preset nano",
+    ):
+        console.say(f"  {line}")
+
+
+def _text() -> str:
+    from pydoc_data.topics import topics
+
+    return "".join(f"{topic}\n{END_OF_TEXT}\n" for _, topic in sorted(topics.items()))
+
+
+def _free_name(folder: Path, name: str) -> str:
+    number = 1
+    free = name
+    while (folder / free).exists():
+        number += 1
+        free = f"{name}-{number}"
+    return free
+
+
+def _run(folder: Path, module: str, *arguments: str) -> None:
+    """Show a command and run it in the demo's folder; its failure ends the demo."""
+    shown = f"python -m {module}" if "." in module else module
+    console.say(f"\n$ {shown} {shlex.join(arguments)}")
+    with subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=folder) as child:
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            child.wait()  # it was interrupted as well and may be saving what it has
+            raise
+    if code != 0:
+        raise console.Failure(
+            f"{shown} {arguments[0]} ended with exit code {code}; what it said stands above"
+        )

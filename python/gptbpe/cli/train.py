@@ -1,0 +1,117 @@
+"""``gptbpe train``: text in, ``tokenizer.json`` out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from gptbpe.cli import console
+from gptbpe.tokenizer import Tokenizer
+from gptbpe.training import Piece, documents
+from gptbpe.types import END_OF_TEXT
+
+
+def train(
+    *inputs: Path,
+    vocab: Annotated[int, Parameter(name=["--vocab", "--vocab-size"])] = 512,
+    pattern: str = "cl100k",
+    tie_break: Literal["smallest-ids", "huggingface", "bytes", "first-seen"] = "smallest-ids",
+    characters: Annotated[bool, Parameter(negative="")] = False,
+    special_token: Annotated[list[str] | None, Parameter(negative="")] = None,
+    min_count: int = 1,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("tokenizer.json"),
+    threads: console.Threads = None,
+    json: console.Json = False,
+) -> None:
+    """Train a byte-level BPE tokenizer on text files.
+
+    The result does not depend on the number of threads or the order of the files. An existing output file is
+    replaced, at once and only when the new one is complete.
+
+    Parameters
+    ----------
+    inputs
+        Text files; `-` reads standard input.
+    vocab
+        Ids in all: 256 bytes, merges and special tokens.
+    pattern
+        How text is split into pre-tokens: gpt2, cl100k, o200k, llama3, qwen2, nanochat, deepseek, or a regex.
+    tie_break
+        Which of several equally frequent pairs is merged first.
+    characters
+        Make one token per character instead; `--vocab` does not matter then.
+    special_token
+        A special token, which also ends documents in the text; may be given several times.
+        Without it there is `<|endoftext|>`.
+    min_count
+        Pairs that occur less often are not merged.
+    output
+        Where the tokenizer goes; `-` is standard output.
+    threads
+        How many threads count; one per core by default.
+    json
+        Print a summary as JSON on standard output.
+    """
+    if not inputs:
+        raise console.Failure(
+            "nothing to train on; name a text file, for example: gptbpe train input.txt --vocab 512"
+        )
+    if json and output == console.STANDARD:
+        raise console.Failure("--json and -o - both write to standard output; give -o a file")
+    pieces = [_piece(path) for path in inputs]
+    size = sum(piece.stat().st_size if isinstance(piece, Path) else len(piece) for piece in pieces)
+    if size == 0:
+        raise console.Failure(f"{console.shown(inputs[0])} is empty; there is nothing to learn from")
+    special_tokens = [END_OF_TEXT] if special_token is None else special_token
+    began = time.monotonic()
+    if characters:
+        tok = Tokenizer.characters(pieces, special_tokens=special_tokens)
+    else:
+        with console.progress(quiet=json) as show:
+            tok = Tokenizer.train(
+                pieces,
+                vocab_size=vocab,
+                pattern=pattern,
+                special_tokens=special_tokens,
+                tie_break=tie_break,
+                min_count=min_count,
+                threads=threads,
+                progress=show,
+            )
+    seconds = time.monotonic() - began
+    console.save(output, tok.to_bytes())
+    if json:
+        console.write_json(
+            {
+                "output": str(output),
+                "vocab_size": tok.vocab_size,
+                "merges": len(tok.merges),
+                "special_tokens": tok.special_tokens,
+                "pattern": tok.pattern,
+                "fingerprint": tok.fingerprint,
+                "text_bytes": size,
+                "seconds": round(seconds, 3),
+            }
+        )
+        return
+    kind = "characters" if characters else f"{len(tok.merges):,} merges"
+    console.say(
+        f"{tok.vocab_size:,} tokens ({kind}) from {console.size(size)} in {seconds:.1f} s "
+        f"-> {console.shown(output)}"
+    )
+    if output != console.STANDARD:
+        first = console.shown(inputs[0])
+        console.say(f"next: gptbpe shard {first} -t {output} -o data/")
+
+
+def _piece(path: Path) -> Piece:
+    if path == console.STANDARD:
+        return console.read_input(path)
+    if not path.exists():
+        raise FileNotFoundError(2, "no such file", str(path))
+    if path.is_dir():
+        raise IsADirectoryError(21, "is a directory", str(path))
+    return next(iter(documents(path)))
