@@ -6,13 +6,13 @@
 //! tokens, the tokens. The table is direct-mapped and replaces what it finds:
 //! memory is bounded, no entry is ever moved, nothing is evicted in bulk.
 //! It starts at 32 KiB, so encoding one sentence costs nothing, and doubles up
-//! to 4 MiB while it keeps filling.
+//! to 16 MiB while it keeps filling.
 //!
 //! A cache belongs to a [`Scratch`](super::Scratch), so to one thread, and to one
 //! tokenizer at a time.
 
 const FIRST_ENTRIES: usize = 1 << 10;
-const MOST_ENTRIES: usize = 1 << 17;
+const MOST_ENTRIES: usize = 1 << 19;
 /// The longest piece that is remembered.
 const LONGEST: usize = 15;
 const MOST_TOKENS: usize = 3;
@@ -40,13 +40,15 @@ impl Key {
     #[inline]
     pub(super) fn of(piece: &[u8]) -> Option<Self> {
         let length = piece.len();
-        if length == 0 || length > LONGEST {
-            return None;
-        }
-        let mut bytes = [0; 16];
-        bytes[..length].copy_from_slice(piece);
-        bytes[LONGEST] = length as u8;
-        Some(Self(u128::from_le_bytes(bytes)))
+        let bytes = match (piece.first_chunk(), piece.last_chunk()) {
+            _ if length > LONGEST => return None,
+            (Some(&first), Some(&last)) => {
+                let last = u128::from(u64::from_le_bytes(last));
+                u128::from(u64::from_le_bytes(first)) | last << (8 * (length - 8))
+            }
+            _ => u128::from(few(piece)?),
+        };
+        Some(Self(bytes | (length as u128) << (8 * LONGEST)))
     }
 
     #[inline]
@@ -56,6 +58,19 @@ impl Key {
         let mixed = (folded ^ folded >> 29).wrapping_mul(0x9FB2_1C65_1E98_DF25);
         (mixed >> 32) as usize & (entries - 1)
     }
+}
+
+/// Fewer than eight bytes as one number; none of none.
+#[inline]
+fn few(piece: &[u8]) -> Option<u64> {
+    // Two reads that overlap instead of a loop over the length.
+    if let (Some(&first), Some(&last)) = (piece.first_chunk(), piece.last_chunk()) {
+        let last = u64::from(u32::from_le_bytes(last));
+        return Some(u64::from(u32::from_le_bytes(first)) | last << (8 * (piece.len() - 4)));
+    }
+    let byte = |at: usize| u64::from(piece[at]) << (8 * at);
+    let last = piece.len().checked_sub(1)?;
+    Some(byte(0) | byte(piece.len() / 2) | byte(last))
 }
 
 impl PieceCache {
@@ -107,26 +122,35 @@ mod tests {
 
     #[test]
     fn keys_differ_where_pieces_differ() {
-        let pieces: [&[u8]; 6] = [b"a", b"a\0", b"\0a", b"\0", b"\0\0", b"aaaaaaaaaaaaaaa"];
-        for (i, left) in pieces.iter().enumerate() {
-            for (j, right) in pieces.iter().enumerate() {
-                assert_eq!(Key::of(left) == Key::of(right), i == j);
+        let mut all = std::collections::BTreeSet::new();
+        let text: Vec<u8> = (1..=LONGEST as u8).collect();
+        for length in 1..=LONGEST {
+            // One byte different at every place in turn, and a zero at the end.
+            for at in 0..length {
+                for value in [0, 0xFF] {
+                    let mut piece = text[..length].to_vec();
+                    piece[at] = value;
+                    let key = Key::of(&piece).unwrap();
+                    assert_eq!(key.0.to_le_bytes()[..length], piece);
+                    all.insert(key.0);
+                }
             }
         }
+        assert_eq!(all.len(), LONGEST * (LONGEST + 1));
         assert!(Key::of(b"").is_none() && Key::of(&[b'a'; 16]).is_none());
     }
 
     #[test]
     fn returns_only_what_was_put_in_and_stays_bounded() {
         let mut cache = PieceCache::default();
-        for number in 0..400_000u32 {
+        for number in 0..1_600_000u32 {
             let piece = number.to_string();
             let key = Key::of(piece.as_bytes()).unwrap();
             cache.put(key, &[number, 7][..=(number as usize % 2)]);
         }
         assert_eq!(cache.entries.len(), MOST_ENTRIES);
         let mut found = 0;
-        for number in 0..400_000u32 {
+        for number in 0..1_600_000u32 {
             if let Some(ids) = cache.get(Key::of(number.to_string().as_bytes()).unwrap()) {
                 assert_eq!(ids, &[number, 7][..=(number as usize % 2)]);
                 found += 1;

@@ -37,7 +37,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// An empty one; it grows with use, to about 4 MiB.
+    /// An empty one; it grows with use, to about 16 MiB.
     pub fn new() -> Self {
         Self::default()
     }
@@ -59,22 +59,7 @@ impl Tokenizer {
         scratch: &mut Scratch,
         out: &mut Vec<u32>,
     ) -> Result<()> {
-        match self.model() {
-            Model::Bytes(vocab) => {
-                if scratch.owner != self.serial() {
-                    scratch.owner = self.serial();
-                    scratch.cache.clear();
-                }
-                let mut result = Ok(());
-                self.pretokenizer().for_each(text, |piece| {
-                    if result.is_ok() {
-                        result = encode_piece(vocab, piece, scratch, out);
-                    }
-                });
-                result
-            }
-            Model::Characters(characters) => characters.encode(text, out),
-        }
+        self.each_piece(text, scratch, out, |_| true)
     }
 
     /// Appends the ids of `text`, in which the special tokens of `allowed` stand for themselves.
@@ -85,22 +70,19 @@ impl Tokenizer {
         scratch: &mut Scratch,
         out: &mut Vec<u32>,
     ) -> Result<()> {
-        let mut from = 0;
-        while let Some(found) = allowed.find(text, from) {
-            self.encode_ordinary(&text[from..found.start], scratch, out)
-                .map_err(|error| error.shifted(from))?;
-            out.push(found.id);
-            from = found.end;
-        }
-        self.encode_ordinary(&text[from..], scratch, out)
-            .map_err(|error| error.shifted(from))
+        self.each_stretch(text, allowed, scratch, out, |_| true)
     }
 
-    /// How many ids [`Tokenizer::encode`] would give.
+    /// How many ids [`Tokenizer::encode`] would give; they are not kept.
     pub fn count(&self, text: &[u8], allowed: &SpecialSet, scratch: &mut Scratch) -> Result<usize> {
-        let mut ids = Vec::new();
-        self.encode(text, allowed, scratch, &mut ids)?;
-        Ok(ids.len())
+        let mut count = 0;
+        let mut piece = Vec::new();
+        self.each_stretch(text, allowed, scratch, &mut piece, |ids| {
+            count += ids.len();
+            ids.clear();
+            true
+        })?;
+        Ok(count)
     }
 
     /// The ids, and for each the byte of `text` at which its token starts.
@@ -128,7 +110,8 @@ impl Tokenizer {
     /// and does not end inside a character, and how many bytes of `text` they cover.
     ///
     /// The prefix is one of *tokens*: encoding the cut text anew may give other
-    /// ids, and a text of bytes that are not UTF-8 may be cut between any two of those.
+    /// ids. A text of bytes that are not UTF-8 may be cut between any two of those.
+    /// What comes after the cut is not merged.
     pub fn truncate(
         &self,
         text: &[u8],
@@ -137,7 +120,7 @@ impl Tokenizer {
         scratch: &mut Scratch,
     ) -> Result<(Vec<u32>, usize)> {
         let mut ids = Vec::new();
-        self.encode(text, allowed, scratch, &mut ids)?;
+        self.each_stretch(text, allowed, scratch, &mut ids, |ids| ids.len() < most)?;
         ids.truncate(most);
         let mut end = ids.iter().map(|&id| self.token_length(id)).sum();
         while is_inside_character(text, end) {
@@ -145,6 +128,64 @@ impl Tokenizer {
             end -= self.token_length(id);
         }
         Ok((ids, end))
+    }
+
+    /// Encodes the stretches between special tokens, and these, until `go_on`
+    /// says no; it is asked after every piece, with all that `out` holds.
+    fn each_stretch(
+        &self,
+        text: &[u8],
+        allowed: &SpecialSet,
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+        mut go_on: impl FnMut(&mut Vec<u32>) -> bool,
+    ) -> Result<()> {
+        let mut from = 0;
+        let mut going = true;
+        while going {
+            let found = allowed.find(text, from);
+            let to = found.map_or(text.len(), |found| found.start);
+            self.each_piece(&text[from..to], scratch, out, |ids| {
+                going = go_on(ids);
+                going
+            })
+            .map_err(|error| error.shifted(from))?;
+            let Some(found) = found.filter(|_| going) else {
+                break;
+            };
+            out.push(found.id);
+            going = go_on(out);
+            from = found.end;
+        }
+        Ok(())
+    }
+
+    fn each_piece(
+        &self,
+        text: &[u8],
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+        mut go_on: impl FnMut(&mut Vec<u32>) -> bool,
+    ) -> Result<()> {
+        let vocab = match self.model() {
+            Model::Bytes(vocab) => vocab,
+            Model::Characters(characters) => {
+                characters.encode(text, out)?;
+                go_on(out);
+                return Ok(());
+            }
+        };
+        if scratch.owner != self.serial() {
+            scratch.owner = self.serial();
+            scratch.cache.clear();
+        }
+        let mut state = Ok(true);
+        self.pretokenizer().for_each(text, |piece| {
+            if matches!(state, Ok(true)) {
+                state = encode_piece(vocab, piece, scratch, out).map(|()| go_on(out));
+            }
+        });
+        state.map(|_| ())
     }
 
     fn token_length(&self, id: u32) -> usize {

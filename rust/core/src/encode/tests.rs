@@ -130,6 +130,12 @@ proptest! {
             prop_assert_eq!(tokenizer.token_bytes(*id).unwrap(), &text[span[0]..span[1]]);
         }
         prop_assert_eq!(starts[0], 0);
+        prop_assert_eq!(tokenizer.count(&text, all, &mut Scratch::new()).unwrap(), ids.len());
+        for most in [0, 1, 2, ids.len() / 2, ids.len()] {
+            let (cut, end) = tokenizer.truncate(&text, most, all, &mut Scratch::new()).unwrap();
+            prop_assert!(cut.len() <= most && ids.starts_with(&cut));
+            prop_assert_eq!(starts[cut.len()], end);
+        }
     }
 
     #[test]
