@@ -10,6 +10,8 @@ from gptbpe.types import Ids, Names, Pattern, Text, TieBreak
 
 _AnyText = TypeVar("_AnyText", str, bytes)
 
+__all__ = ["CoreTokenizer", "StreamDecoder", "WordCounter", "__version__"]
+
 __version__: str
 
 @final
@@ -29,9 +31,7 @@ class CoreTokenizer:
         data: Text, pattern: Pattern, special_tokens: Sequence[tuple[str, int]], origin: str
     ) -> CoreTokenizer: ...
     @staticmethod
-    def read_gpt2(
-        vocab: Text, merges: Text, pattern: Pattern, origin: str
-    ) -> CoreTokenizer: ...
+    def read_gpt2(vocab: Text, merges: Text, pattern: Pattern, origin: str) -> CoreTokenizer: ...
     def write_json(self) -> bytes: ...
     def write_compact(self) -> bytes: ...
     def write_tiktoken(self) -> bytes: ...

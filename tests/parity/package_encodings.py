@@ -2,8 +2,8 @@
 
     python tests/parity/package_encodings.py ../shared/data/vocabs
 
-The rank files are checked against the hashes that tiktoken publishes. What comes out depends on nothing else, so a
-second run writes the same bytes; ``test_packaged.py`` compares every token with the ranks.
+The rank files are checked against the hashes that tiktoken publishes. What comes out depends on nothing else: a
+second run writes the same bytes. ``test_packaged.py`` compares every token with the ranks.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def main(folder: Path, target: Path) -> None:
         tok = Tokenizer.from_tiktoken(source, pattern=pattern, special_tokens=special_tokens)
         data = tok._core.write_compact()
         files.write_atomically(target / f"{name}.gptbpe", data)
-        print(f'    "{name}": Encoding("{name}.gptbpe", "{sha256(data).hexdigest()}"),  # {len(data):,} bytes')
+        print(
+            f'    "{name}": Encoding("{name}.gptbpe", "{sha256(data).hexdigest()}"),  # {len(data):,} bytes'
+        )
 
 
 if __name__ == "__main__":

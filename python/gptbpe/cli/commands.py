@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import warnings
@@ -49,6 +50,8 @@ EXAMPLES = {
 """Command -> where its function is (imported only when it is called) and an example of it."""
 
 for _name, (_target, _example) in EXAMPLES.items():
+    if importlib.util.find_spec(_target.partition(":")[0]) is None:
+        continue
     app.command(_target, name=_name, help_epilogue=f"Example: `{_example}`")
 app.register_install_completion_command()
 

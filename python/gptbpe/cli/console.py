@@ -6,6 +6,7 @@ another.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -80,6 +81,16 @@ def texts(inputs: Iterable[Path], text: str | None) -> Iterator[tuple[str, bytes
         given = [STANDARD]
     for path in given:
         yield shown(path), read_input(path)
+
+
+def check_output(path: Path) -> None:
+    """Find out before the work whether a file can be put there at all."""
+    if path == STANDARD:
+        return
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder; make it first", str(path.parent))
 
 
 def save(path: Path, data: bytes) -> None:

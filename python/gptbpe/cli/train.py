@@ -61,6 +61,7 @@ def train(
         )
     if json and output == console.STANDARD:
         raise console.Failure("--json and -o - both write to standard output; give -o a file")
+    console.check_output(output)
     pieces = [_piece(path) for path in inputs]
     size = sum(piece.stat().st_size if isinstance(piece, Path) else len(piece) for piece in pieces)
     if size == 0:

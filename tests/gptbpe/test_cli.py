@@ -1,0 +1,389 @@
+"""The command line: what it prints where, how it fails, and that no traceback reaches anybody."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from gptbpe import Tokenizer
+from gptbpe.cli import commands as cli
+from gptbpe.cli import main
+
+TEXT = (
+    "First Citizen: Before we proceed any further, hear me speak. All: Speak, speak. First Citizen: You are "
+    "all resolved rather to die than to famish? All: Resolved, resolved.\n"
+) * 10
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with an input and a tokenizer, as the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.txt").write_text(TEXT)
+    Tokenizer.train(TEXT.encode(), vocab_size=280).save("tokenizer.json")
+    return tmp_path
+
+
+def call(capfdbinary: pytest.CaptureFixture[bytes], *words: str) -> tuple[int, bytes, str]:
+    code = main(words)
+    out, err = capfdbinary.readouterr()
+    assert b"Traceback" not in err
+    return code, out, err.decode()
+
+
+def process(*words: str, stdin: bytes | None = None, **options: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "gptbpe", *words],
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        env=environment(),
+        check=False,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(Path(cli.__file__ or "").parents[2]), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def test_train(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    code, out, err = call(capfdbinary, "train", "input.txt", "--vocab", "270", "-o", "new.json")
+    assert (code, out) == (0, b"")
+    assert "270 tokens" in err
+    assert "gptbpe shard input.txt -t new.json" in err
+    assert Tokenizer.load("new.json") == Tokenizer.train(TEXT.encode(), vocab_size=270)
+
+
+def test_train_options(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    words = "train input.txt --vocab_size 270 --pattern gpt2 --tie_break bytes"
+    code, out, _ = call(
+        capfdbinary,
+        *words.split(),
+        "--special_token",
+        "<a>",
+        "--special-token",
+        "<b>",
+        "--threads",
+        "2",
+        "--json",
+    )
+    summary = json.loads(out)
+    assert code == 0
+    assert summary["special_tokens"] == {"<a>": 268, "<b>": 269}
+    assert summary["pattern"] == "gpt2"
+    expected = Tokenizer.train(
+        TEXT.encode(), 270, pattern="gpt2", tie_break="bytes", special_tokens=["<a>", "<b>"]
+    )
+    assert Tokenizer.load("tokenizer.json") == expected
+    assert summary["fingerprint"] == expected.fingerprint
+
+
+def test_train_characters(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    code, _, err = call(capfdbinary, "train", "--characters", "input.txt")
+    assert code == 0
+    assert "characters" in err
+    assert Tokenizer.load("tokenizer.json") == Tokenizer.characters(TEXT.encode())
+
+
+def test_train_from_and_to_the_standard_streams(here: Path) -> None:
+    done = process("train", "-", "--vocab", "270", "-o", "-", stdin=TEXT.encode())
+    assert done.returncode == 0
+    assert Tokenizer.from_bytes(done.stdout) == Tokenizer.train(TEXT.encode(), vocab_size=270)
+    again = process("encode", "--text", "low", "-t", "-", stdin=done.stdout)
+    assert again.returncode == 0
+    assert again.stdout.split()
+
+
+def test_early_stop_is_a_warning(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    code, _, err = call(capfdbinary, "train", "input.txt", "--vocab", "99999999")
+    assert code == 0
+    assert "warning: training stopped at" in err
+
+
+def test_encode_and_decode_are_inverse(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    hostile = bytes(range(256)) + "naïve 🙂\r\n<|endoftext|>".encode()
+    (here / "hostile").write_bytes(hostile)
+    code, ids, _ = call(capfdbinary, "encode", "hostile", "input.txt")
+    assert code == 0
+    assert ids.count(b"\n") == 2
+    (here / "ids").write_bytes(ids)
+    code, back, _ = call(capfdbinary, "decode", "ids")
+    assert (code, back) == (0, hostile + TEXT.encode())
+    assert call(capfdbinary, "decode", "--ids", "[108, 111,119]")[1] == b"low"
+    code, out, _ = call(capfdbinary, "encode", "--text", "low", "--json")
+    line = json.loads(out)
+    assert line["tokens"] == len(line["ids"])
+
+
+def test_encode_special(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert call(capfdbinary, "encode", "--text", "<|endoftext|>", "--allow-special")[1] == b"279\n"
+    assert call(capfdbinary, "encode", "--text", "<|endoftext|>")[1].count(b" ") > 3
+    assert call(capfdbinary, "encode", "--text", "--vocab")[0] == 0
+
+
+def test_encode_packaged(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert call(capfdbinary, "encode", "--text", "Hello, world!", "-t", "gpt2")[1] == b"15496 11 995 0\n"
+
+
+def test_count(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    tokens = len(Tokenizer.load("tokenizer.json").encode(TEXT))
+    code, out, _ = call(capfdbinary, "count", "input.txt", "input.txt")
+    assert code == 0
+    assert out.decode() == f"{tokens}\tinput.txt\n{tokens}\tinput.txt\n{2 * tokens}\ttotal\n"
+    line = json.loads(call(capfdbinary, "count", "input.txt", "--json")[1])
+    assert line == {
+        "input": "input.txt",
+        "tokens": tokens,
+        "bytes": len(TEXT),
+        "bytes_per_token": round(len(TEXT) / tokens, 4),
+    }
+
+
+def test_viz(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    code, out, err = call(capfdbinary, "viz", "--text", "Hello, world!\n", "-t", "gpt2")
+    assert code == 0
+    assert out.decode() == "Hello|,|·world|!|↵\n\n"
+    assert "5 tokens" in err
+    assert b"\x1b[" in call(capfdbinary, "viz", "--text", "hi\nho", "-t", "gpt2", "--color", "always")[1]
+    assert "(995)" in call(capfdbinary, "viz", "--text", " world", "-t", "gpt2", "--ids")[1].decode()
+    (here / "broken").write_bytes(b"\xff\x00\x1b")
+    assert call(capfdbinary, "viz", "broken", "-t", "gpt2")[1] == b"<FF>|<00>|<1B>\n"
+
+
+def test_compare(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    code, out, _ = call(capfdbinary, "compare", "input.txt", "-t", "gpt2", "-t", "tokenizer.json")
+    assert code == 0
+    table = out.decode()
+    assert "gpt2" in table
+    assert "differ first" in table or "same places" in table
+    code, out, _ = call(capfdbinary, "compare", "input.txt", "-t", "gpt2", "-t", "r50k_base", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert rows[0]["tokens"] == rows[1]["tokens"]
+    assert (
+        "same places" in call(capfdbinary, "compare", "--text", "hi", "-t", "gpt2", "-t", "gpt2")[1].decode()
+    )
+    assert call(capfdbinary, "compare", "input.txt", "-t", "gpt2")[0] == 2
+
+
+def test_export_and_import(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    tok = Tokenizer.load("tokenizer.json")
+    for form, target in (("tiktoken", "x.tiktoken"), ("gpt2", "folder"), ("json", "x.json")):
+        assert call(capfdbinary, "export", "--format", form, "-o", target)[0] == 0
+    words = [
+        "import",
+        "x.tiktoken",
+        "--pattern",
+        "cl100k",
+        "--special-token",
+        "<|endoftext|>=279",
+        "-o",
+        "y.json",
+    ]
+    assert call(capfdbinary, *words)[0] == 0
+    assert Tokenizer.load("y.json").encode(TEXT) == tok.encode(TEXT)
+    assert Tokenizer.load("y.json").special_tokens == tok.special_tokens
+    words = ["import", "folder/merges.txt", "folder/vocab.json", "--pattern", "cl100k", "-o", "z.json"]
+    assert call(capfdbinary, *words)[0] == 0
+    assert Tokenizer.load("z.json").encode(TEXT) == tok.encode(TEXT)
+    assert call(capfdbinary, "import", "x.json", "-o", "w.json")[0] == 0
+    assert Tokenizer.load("w.json") == tok
+    assert call(capfdbinary, "import", "gpt2", "-o", "g.json")[0] == 0
+    assert Tokenizer.load("g.json") == Tokenizer.get("gpt2")
+    code, _, err = call(capfdbinary, "import", "x.tiktoken")
+    assert (code, "--pattern" in err) == (2, True)
+
+
+def test_doctor(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    code, out, err = call(capfdbinary, "doctor")
+    assert code == 0
+    assert b"encoding gpt2" in out
+    assert "all well" in err
+    findings = json.loads(call(capfdbinary, "doctor", "--json")[1])
+    assert {finding["state"] for finding in findings} <= {"ok", "absent"}
+
+
+def test_doctor_fails_on_a_damaged_package(
+    here: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gptbpe import packaged
+
+    entry = packaged.ENCODINGS["r50k_base"]
+    monkeypatch.setitem(packaged.ENCODINGS, "damaged", entry._replace(sha256="0" * 64))
+    code, out, _ = call(capfdbinary, "doctor")
+    assert code == 1
+    assert b"failed  encoding damaged" in out
+
+
+WRONG: list[tuple[Sequence[str], str]] = [
+    (["tran", "x"], 'Did you mean "train"'),
+    (["train", "input.txt", "--vocba", "300"], "Did you mean --vocab"),
+    (["train", "input.txt", "--vocab", "many"], "--vocab"),
+    (["train", "input.txt", "--vocab", "10"], "at least 257"),
+    (["train", "input.txt", "--tie-break", "coin"], "smallest-ids"),
+    (["train", "input.txt", "--pattern", "gtp2"], "gpt2"),
+    (["train", "input.txt", "--pattern", "("], "pattern"),
+    (["train", "missing.txt"], "missing.txt: no such file"),
+    (["train", "."], "is a directory"),
+    (["train", "empty.txt"], "empty"),
+    (["train"], "name a text file"),
+    (["train", "input.txt", "-o", "no/such/folder.json"], "no/such: there is no such folder"),
+    (["train", "input.txt", "-o", "."], "directory"),
+    (["train", "input.txt", "--threads", "0"], "threads"),
+    (["train", "input.txt", "--json", "-o", "-"], "standard output"),
+    (["encode", "input.txt", "-t", "missing.json"], "missing.json"),
+    (["encode", "input.txt", "-t", "cl100kbase"], "did you mean cl100k_base"),
+    (["encode", "missing.txt"], "missing.txt: no such file"),
+    (["encode", "."], "is a directory"),
+    (["encode", "input.txt", "-t", "input.txt"], "input.txt"),
+    (["encode", "input.txt", "-t", "cut.json"], "cut.json"),
+    (["decode", "--ids", "1 2 x"], "'x' is not an id"),
+    (["decode", "--ids", "1 1000000"], "1000000"),
+    (["decode", "--ids", "-1"], "-1"),
+    (["compare", "empty.txt", "-t", "gpt2", "-t", "gpt2"], "no text"),
+    (["export", "-t", "gpt2"], "-o"),
+    (["export", "-t", "gpt2", "--format", "zip", "-o", "x"], "tiktoken"),
+    (["import", "missing.json"], "missing.json"),
+    (["import", "a", "b", "c"], "3 inputs"),
+    (["count", "--no-such"], "--no-such"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=[" ".join(row[0]) for row in WRONG])
+def test_what_goes_wrong_is_one_line(
+    here: Path, capfdbinary: pytest.CaptureFixture[bytes], words: Sequence[str], message: str
+) -> None:
+    (here / "empty.txt").touch()
+    data = (here / "tokenizer.json").read_bytes()
+    (here / "cut.json").write_bytes(data[: len(data) // 2])
+    code, out, err = call(capfdbinary, *words)
+    assert (code, out) == (2, b"")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_a_failed_training_keeps_the_old_file(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    before = (here / "tokenizer.json").read_bytes()
+    assert call(capfdbinary, "train", "missing.txt")[0] == 2
+    assert (here / "tokenizer.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", [None, *(name for name in cli.EXAMPLES if name in cli.app)])
+def test_every_help_has_an_example(command: str | None, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    code, out, _ = call(capfdbinary, *([] if command is None else [command]), "--help")
+    text = " ".join(out.decode().split())
+    assert code == 0
+    assert f"gptbpe {command or 'demo'}" in text
+    assert "Example" in text or "First steps" in text
+
+
+def test_no_command_shows_the_help(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    code, out, _ = call(capfdbinary)
+    assert code == 0
+    assert b"train" in out
+
+
+def test_version(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    from gptbpe._core import __version__
+
+    assert call(capfdbinary, "--version")[1].decode().strip() == __version__
+
+
+def test_an_unknown_error_is_one_line(
+    here: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gptbpe.cli import console
+
+    def fail(name: str | None) -> Tokenizer:
+        raise KeyError("odd")
+
+    monkeypatch.setattr(console, "tokenizer", fail)
+    code, _, err = call(capfdbinary, "count", "input.txt")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "a bug in gptbpe" in err
+
+
+def test_a_closed_pipe_is_no_error(here: Path) -> None:
+    (here / "large.txt").write_text(TEXT * 2000)
+    command = f"'{sys.executable}' -m gptbpe encode large.txt | head -c 10"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, env=environment(), check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout) == 10
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(
+    "words",
+    [["encode", "--text", "low"], ["count", "input.txt"], ["train", "input.txt", "-o", "-"], ["--help"]],
+)
+def test_a_full_disk_is_one_line(here: Path, words: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gptbpe", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
+        )
+    assert done.returncode == 2
+    assert b"no space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+def test_ctrl_c_ends_with_130(here: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "gptbpe", "count", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    time.sleep(1.5)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert err.decode().strip() == "interrupted"
+
+
+def test_progress_on_a_terminal_leaves_the_output_alone(here: Path) -> None:
+    (here / "large.txt").write_text(TEXT * 5000)
+    keyboard, terminal = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "gptbpe", "train", "large.txt", "--vocab", "285", "-o", "-"],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        env=environment(),
+    )
+    os.close(terminal)
+    out, _ = child.communicate(timeout=120)
+    shown = b""
+    while select.select([keyboard], [], [], 0.2)[0]:
+        try:
+            shown += os.read(keyboard, 65536)
+        except OSError:
+            break
+    os.close(keyboard)
+    assert child.returncode == 0
+    assert Tokenizer.from_bytes(out).vocab_size <= 290
+    assert b"tokens" in shown
+
+
+def test_it_starts_without_the_model_packages() -> None:
+    code = "import sys, gptbpe, gptbpe.cli; gptbpe.cli.main(['--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
