@@ -54,7 +54,7 @@ test-rust:
 
 throughput: $(VENV)/installed-dev
 	$(call step,quick throughput; a table to look at; only equality of the ids can fail it)
-	$(RUN) -m pytest benches --quiet --capture=no
+	$(RUN) -m pytest benches --quiet --capture=no --benchmark-quiet -p no:cacheprovider
 
 test-python: $(VENV)/installed-dev
 	$(call step,Python tests and doctests)

@@ -23,8 +23,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     write = terminalreporter.write_line
     write("")
-    write(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; one thread")
+    write(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     write(f"{'':<30} {'gptbpe':>12} {'peer':>12} {'ratio':>7}")
     for what, text, ours, peer in rows:
         write(f"{what + ', ' + text:<30} {ours:>7.1f} MB/s {peer:>7.1f} MB/s {ours / peer:>6.2f}x")
-    write("medians of interleaved rounds; equality of the ids was asserted first")
+    write("medians of interleaved rounds, after equality of the ids; one thread, but training may use all")

@@ -48,7 +48,7 @@ def export(
             message names the fields.
 
     Example:
-        >>> export("runs/shakespeare", "shakespeare-hf")
+        >>> export("runs/shakespeare", "shakespeare-hf")  # doctest: +SKIP
         PosixPath('shakespeare-hf')
     """
     out = Path(out)

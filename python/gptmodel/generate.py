@@ -48,8 +48,11 @@ def generate(
         ValueError: an empty prompt, an id outside the vocabulary, or a sampling option outside its range.
 
     Example:
-        >>> generate(model, [1, 2, 3], 2, temperature=0)
-        [1, 2, 3, 17, 5]
+        >>> from gptmodel.model import GPT, ModelConfig
+        >>> model = GPT(ModelConfig(vocab_size=32, context_length=8, width=16, layers=1, heads=2))
+        >>> ids = generate(model, [1, 2, 3], 2, temperature=0)
+        >>> ids[:3], len(ids)
+        ([1, 2, 3], 5)
     """
     _check(max_new_tokens, temperature, top_k, top_p)
     prompt_BT = _rows(model, ids)
@@ -95,8 +98,11 @@ def stream(
     """The new ids of `generate` one by one, as soon as they are known not to begin a stop sequence.
 
     Example:
-        >>> list(stream(model, [1, 2, 3], 2, temperature=0))
-        [17, 5]
+        >>> from gptmodel.model import GPT, ModelConfig
+        >>> model = GPT(ModelConfig(vocab_size=32, context_length=8, width=16, layers=1, heads=2))
+        >>> ids = list(stream(model, [1, 2, 3], 2, temperature=0))
+        >>> [1, 2, 3, *ids] == generate(model, [1, 2, 3], 2, temperature=0)
+        True
     """
     _check(max_new_tokens, temperature, top_k, top_p)
     prompt_BT = _rows(model, ids)

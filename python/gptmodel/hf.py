@@ -74,8 +74,8 @@ def read(source: str | PathLike[str]) -> tuple[ModelConfig, State]:
         ValueError: an architecture, option or tensor that this model does not have.
 
     Example:
-        >>> config, state = read("gpt2/")
-        >>> model = assemble(config, state)
+        >>> config, state = read("gpt2/")  # doctest: +SKIP
+        >>> model = assemble(config, state)  # doctest: +SKIP
     """
     folder = _folder(source)
     raw = _read_json(folder / "config.json")
