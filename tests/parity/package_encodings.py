@@ -2,8 +2,8 @@
 
     python tests/parity/package_encodings.py ../shared/data/vocabs
 
-The rank files are checked against the hashes that tiktoken publishes. What comes out depends on nothing else: a
-second run writes the same bytes. ``test_packaged.py`` compares every token with the ranks.
+The rank files are checked against the hashes that tiktoken publishes. What comes out depends on nothing else:
+a second run writes the same bytes. ``test_packaged.py`` compares every token with the ranks.
 """
 
 from __future__ import annotations

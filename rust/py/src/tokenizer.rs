@@ -52,11 +52,6 @@ impl CoreTokenizer {
             .map_err(to_python)
     }
 
-    /// The core's tokenizer; a clone of it is a reference.
-    pub(crate) fn inner(&self) -> &Tokenizer {
-        &self.tokenizer
-    }
-
     fn vocab_size(&self) -> usize {
         self.tokenizer.vocab_size() as usize
     }
