@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
+import signal
 import sys
 import threading
 import time
@@ -64,6 +66,30 @@ def test_other_threads_run_meanwhile(tok: Tokenizer) -> None:
     done.set()
     thread.join()
     assert during > 5
+
+
+def test_ctrl_c_ends_a_batch(tok: Tokenizer) -> None:
+    dice = random.Random(1)
+    texts = [bytes(dice.choices(b"abcdefgh ", k=100_000)) for _ in range(40)] * 25
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        time.sleep(0.5)
+        sent.append(time.monotonic())
+        signal.raise_signal(signal.SIGINT)
+
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=interrupt)
+    ended = []
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            ended.append(tok.encode_ragged(texts, threads=2))
+        assert time.monotonic() - sent[0] < 3.0  # 0.2 s on an idle machine
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        thread.join()
+    assert not ended
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")

@@ -7,6 +7,7 @@
 
 mod error;
 mod input;
+mod signals;
 mod tokenizer;
 mod train;
 

@@ -17,12 +17,10 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::error::{SpecialTokenError, TextError, TokenizerError, guard, of_file, to_python};
 use crate::input::{Names, Text, all_bytes, ids, pattern, single_id, texts, threads};
+use crate::signals::Signals;
 
 /// Scratch memory that is kept between calls: as many as may run at once on a small machine.
 const KEPT_SCRATCHES: usize = 16;
-
-/// A batch is encoded in parts of about this size, and Ctrl-C is heard between them.
-const PART_BYTES: usize = 32 << 20;
 
 /// The compiled tokenizer behind `gptbpe.Tokenizer`.
 #[pyclass(module = "gptbpe._core", frozen)]
@@ -106,29 +104,25 @@ impl CoreTokenizer {
         let threads = threads(asked_threads)?;
         let texts = texts(values)?;
         let bytes = all_bytes(py, &texts)?;
-        let mut all = Ragged {
-            ids: Vec::new(),
-            offsets: vec![0],
-        };
-        for (first, part) in parts(&bytes) {
-            let (found, result) = py.detach(|| {
-                for (index, text) in part.iter().enumerate() {
-                    if let Some(found) = special.first_disallowed(&self.tokenizer, text) {
-                        return (Some((index, found)), None);
-                    }
+        let signals = Signals::new();
+        let (found, result) = py.detach(|| {
+            for (index, text) in bytes.iter().enumerate() {
+                if let Some(found) = special.first_disallowed(&self.tokenizer, text) {
+                    return (Some((index, found)), None);
                 }
-                let result = self.tokenizer.encode_batch(part, &special.allowed, threads);
-                (None, Some(result))
-            });
-            let Some(result) = result else {
-                let (index, found) = found.unzip();
-                return Err(disallowed(found.as_ref(), index.map(|index| first + index)));
-            };
-            let ragged = result.map_err(|error| to_python(counted_from(error, first)))?;
-            join(&mut all, ragged);
-            py.check_signals()?;
-        }
-        Ok(all)
+            }
+            let go_on = || signals.go_on();
+            let result =
+                self.tokenizer
+                    .encode_batch_while(&bytes, &special.allowed, threads, &go_on);
+            (None, Some(result))
+        });
+        signals.end()?;
+        let Some(result) = result else {
+            let (index, found) = found.unzip();
+            return Err(disallowed(found.as_ref(), index));
+        };
+        result.map_err(to_python)
     }
 
     /// Ids as a numpy array that owns the vector: uint16 where every id fits.
@@ -556,42 +550,6 @@ fn count_characters(text: &[u8], starts: &mut [usize]) {
         // A token that begins inside a character belongs to that character.
         let inside = text.get(at).is_some_and(|&byte| byte & 0xC0 == 0x80);
         *start = characters - usize::from(inside && characters > 0);
-    }
-}
-
-/// Neighbouring texts of about [`PART_BYTES`] together, with the index of the first.
-fn parts<'a, 'b>(texts: &'a [&'b [u8]]) -> Vec<(usize, &'a [&'b [u8]])> {
-    let mut parts = Vec::new();
-    let (mut first, mut bytes) = (0, 0);
-    for (index, text) in texts.iter().enumerate() {
-        bytes += text.len();
-        if bytes >= PART_BYTES || index + 1 == texts.len() {
-            parts.push((first, &texts[first..=index]));
-            (first, bytes) = (index + 1, 0);
-        }
-    }
-    parts
-}
-
-fn join(all: &mut Ragged, part: Ragged) {
-    if all.ids.is_empty() && all.offsets.len() == 1 {
-        *all = part;
-        return;
-    }
-    let base = all.ids.len();
-    all.ids.extend_from_slice(&part.ids);
-    all.offsets
-        .extend(part.offsets.iter().skip(1).map(|end| base + end));
-}
-
-/// An error of a part of a batch, with the text's index in the whole.
-fn counted_from(error: Error, first: usize) -> Error {
-    match error {
-        Error::Document { index, source } => Error::Document {
-            index: index + first,
-            source,
-        },
-        other => other,
     }
 }
 

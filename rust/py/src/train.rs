@@ -7,7 +7,7 @@
 //! The counts are the same wherever the pieces end.
 
 use std::ops::{ControlFlow, Range};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind};
 use gptbpe_core::Error;
@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 
 use crate::error::{TrainingError, guard, to_python};
 use crate::input::{Text, pattern, threads};
+use crate::signals::BETWEEN_LOOKS;
 use crate::tokenizer::CoreTokenizer;
 
 /// How much text is gathered before it is counted: enough for several threads, little enough that Ctrl-C is heard.
@@ -24,9 +25,6 @@ const GATHERED_BYTES: usize = 8 << 20;
 
 /// Documents are shared among threads in parts of about this size.
 const PART_BYTES: usize = 256 << 10;
-
-/// How often a long computation looks for signals and reports progress.
-pub(crate) const BETWEEN_REPORTS: Duration = Duration::from_millis(50);
 
 /// Counts pre-tokens; `gptbpe.training` feeds it.
 #[pyclass(module = "gptbpe._core")]
@@ -298,7 +296,7 @@ impl Report {
 
     fn hear(&mut self, done: u32) -> ControlFlow<()> {
         let now = Instant::now();
-        if now - self.last < BETWEEN_REPORTS {
+        if now - self.last < BETWEEN_LOOKS {
             return ControlFlow::Continue(());
         }
         self.last = now;

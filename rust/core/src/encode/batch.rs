@@ -38,6 +38,19 @@ impl Tokenizer {
         allowed: &SpecialSet,
         threads: usize,
     ) -> Result<Ragged> {
+        self.encode_batch_while(texts, allowed, threads, &|| true)
+    }
+
+    /// The same, unless `go_on` says no: then it ends soon, with [`Error::Cancelled`].
+    ///
+    /// Every thread asks before each group of about 64 KiB of text.
+    pub fn encode_batch_while<T: AsRef<[u8]> + Sync>(
+        &self,
+        texts: &[T],
+        allowed: &SpecialSet,
+        threads: usize,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Ragged> {
         let groups = group(texts);
         let next = AtomicUsize::new(0);
         let work = || {
@@ -48,7 +61,11 @@ impl Tokenizer {
                 let Some(&(first, last)) = groups.get(number) else {
                     return done;
                 };
-                let group = self.encode_group(&texts[first..last], first, allowed, &mut scratch);
+                let group = if go_on() {
+                    self.encode_group(&texts[first..last], first, allowed, &mut scratch)
+                } else {
+                    Err(Error::Cancelled)
+                };
                 let failed = group.is_err();
                 done.push((number, group));
                 if failed {
