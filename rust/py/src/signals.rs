@@ -44,7 +44,7 @@ impl Signals {
         let now = Instant::now();
         if now - state.last >= BETWEEN_LOOKS {
             state.last = now;
-            state.error = Python::attach(Python::check_signals).err();
+            state.error = Python::attach(look).err();
         }
         state.error.is_none()
     }
@@ -54,4 +54,8 @@ impl Signals {
         let error = self.state.into_inner().ok().and_then(|state| state.error);
         error.map_or(Ok(()), Err)
     }
+}
+
+fn look(py: Python<'_>) -> PyResult<()> {
+    py.check_signals()
 }
