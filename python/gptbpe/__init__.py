@@ -7,6 +7,15 @@
 """
 
 from gptbpe._core import StreamDecoder, __version__
+from gptbpe.shards import Sampler, ShardReader, ShardWriter, shard_files
 from gptbpe.tokenizer import Tokenizer
 
-__all__ = ["StreamDecoder", "Tokenizer", "__version__"]
+__all__ = [
+    "Sampler",
+    "ShardReader",
+    "ShardWriter",
+    "StreamDecoder",
+    "Tokenizer",
+    "__version__",
+    "shard_files",
+]

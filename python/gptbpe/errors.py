@@ -14,9 +14,12 @@
         ├── TokenizerError           + ValueError   parts that make no tokenizer (clashing ids, missing bytes)
         │   └── TokenizerFileError                  a tokenizer file that is damaged or of another kind
         ├── ShardError               + ValueError   anything wrong with token shards
-        │   ├── ShardFormatError                    not a shard, or a damaged header, index or manifest
-        │   ├── ShardChecksumError                  bytes that differ from their checksum
-        │   └── ShardMismatchError                  parts that do not belong together
+        │   ├── ShardFormatError                    no shard of a known format, or an unfinished folder
+        │   │   └── ShardTruncatedError             a file of another size; .path, .expected, .found
+        │   ├── ShardChecksumError                  damaged bytes; .path, .offset
+        │   ├── ShardMismatchError                  parts that do not belong together
+        │   ├── ShardExistsError                    the folder holds other shards
+        │   └── ShardLockedError                    another process is writing there
         └── MissingExtraError        + ImportError  an optional dependency is not installed
 
 Warning:
@@ -91,15 +94,45 @@ class ShardError(GptBpeError, ValueError):
 
 
 class ShardFormatError(ShardError):
-    """Not a shard or manifest, or a damaged one."""
+    """No shard or manifest of a format that is known here, or a folder whose writing never ended."""
 
 
 class ShardChecksumError(ShardError):
-    """Bytes on disk differ from the checksum that was written with them."""
+    """Bytes on disk differ from the checksum written with them: ``path``, and ``offset`` in bytes."""
+
+    def __init__(self, message: str, path: object = None, offset: int | None = None) -> None:
+        super().__init__(message, path, offset)
+        self.path, self.offset = path, offset
+
+    def __str__(self) -> str:
+        """Return the sentence alone."""
+        return str(self.args[0])
 
 
 class ShardMismatchError(ShardError):
     """Parts that do not belong together: shards of another tokenizer, a resume state of another plan."""
+
+
+class ShardTruncatedError(ShardFormatError):
+    """A shard file has another size than it should: ``path``, ``expected`` and ``found`` (bytes)."""
+
+    def __init__(
+        self, message: str, path: object = None, expected: int | None = None, found: int | None = None
+    ) -> None:
+        super().__init__(message, path, expected, found)
+        self.path, self.expected, self.found = path, expected, found
+
+    def __str__(self) -> str:
+        """Return the sentence alone."""
+        return str(self.args[0])
+
+
+class ShardExistsError(ShardError):
+    """The folder already holds other shards, and replacing them was not asked for."""
+
+
+class ShardLockedError(ShardError):
+    """Another process is writing in the folder."""
 
 
 class MissingExtraError(GptBpeError, ImportError):

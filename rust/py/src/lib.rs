@@ -7,6 +7,8 @@
 
 mod error;
 mod input;
+mod sampler;
+mod shard;
 mod signals;
 mod tokenizer;
 mod train;
@@ -18,6 +20,10 @@ use pyo3::prelude::*;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::sampler::CoreSampler;
+    #[pymodule_export]
+    use crate::shard::{CoreShardReader, CoreShardWriter, atomic_write};
     #[pymodule_export]
     use crate::tokenizer::{CoreTokenizer, PyStreamDecoder};
     #[pymodule_export]

@@ -515,7 +515,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// The bytes that [`hex`] wrote, or nothing.
-pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut out = [0; N];
     if text.len() != 2 * N || !text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
         return None;

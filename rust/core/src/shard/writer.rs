@@ -311,12 +311,13 @@ impl ShardWriter {
         if !self.options.force && self.has_foreign_shards()? {
             return self.exists();
         }
+        if !self.options.resume || self.options.force {
+            // Nothing may be left for a later run to take for its own.
+            return self.remove_files(|name| shard_number(name).is_some());
+        }
         // The last shard of a run is closed because the documents end. It looks like a full one; but then nothing is
         // left to write except the manifest.
-        while self.options.resume
-            && !self.options.force
-            && let Some(header) = self.valid_shard(self.done.len() as u32)
-        {
+        while let Some(header) = self.valid_shard(self.done.len() as u32) {
             self.resumed_documents += header.documents;
             self.done
                 .push(ShardEntry::new(shard_name(header.index), &header));

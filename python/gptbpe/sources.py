@@ -1,0 +1,308 @@
+"""Text readers: from files of several kinds to documents, one after another, in memory that does not grow.
+
+========================  =====================================================================
+``.parquet``              a document per row: the column ``text_field``
+``.jsonl .ndjson .json``  a document per line: the field ``text_field`` of its JSON object
+anything else             text: a document per file, or what lies between separators
+========================  =====================================================================
+
+``.gz`` and ``.zst`` may follow any of these but ``.parquet``, which compresses by itself. A document is
+bytes; what is not UTF-8 is kept as it is. Errors name the file, and the line or row. A file that was cut
+is an error, also where its decompressor would say nothing.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import sys
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from gptbpe.errors import MissingExtraError, TextError
+
+__all__ = ["STANDARD_INPUT", "documents", "expand"]
+
+STANDARD_INPUT = "-"
+"""The name of standard input."""
+
+Name = str | os.PathLike[str]
+Report = Callable[[int], None]
+
+BLOCK_BYTES = 1 << 20
+LINES = {".jsonl", ".ndjson", ".json"}
+PLAIN = {".txt", ".text", ".md"}
+COMPRESSED = {".gz", ".zst"}
+
+
+def expand(inputs: Name | Iterable[Name], besides: Path | None = None) -> list[Name]:
+    """Return the files that are meant.
+
+    Folders become what is in them and patterns what they match, sorted by name. In folders, files of kinds
+    that are listed above are taken (of plain text: ``.txt``, ``.text`` and ``.md``), hidden ones and those
+    in ``besides`` are not; others are left out with a warning.
+
+    Raises:
+        FileNotFoundError: a name or pattern that nothing has, a folder without text.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("b.txt", "a.jsonl.gz"):
+    ...     (folder / name).touch()
+    >>> [Path(path).name for path in expand(folder)]
+    ['a.jsonl.gz', 'b.txt']
+    """
+    names = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    files: list[Name] = []
+    for name in names:
+        if name == STANDARD_INPUT:
+            files.append(STANDARD_INPUT)
+        elif Path(name).is_dir():
+            files += _in_folder(Path(name), besides)
+        elif Path(name).exists() or not glob.has_magic(os.fspath(name)):
+            Path(name).stat()  # says what is wrong with it before any work is done
+            files.append(Path(name))
+        else:
+            found = sorted(glob.glob(os.fspath(name), recursive=True))  # noqa: PTH207 - it may be absolute
+            if not found:
+                raise FileNotFoundError(2, "no file matches", os.fspath(name))
+            files += [Path(path) for path in found if Path(path).is_file()]
+    return files
+
+
+def _in_folder(folder: Path, besides: Path | None) -> list[Path]:
+    excluded = besides.resolve() if besides else None
+    every = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and (excluded is None or excluded not in path.resolve().parents)
+    ]
+    known = LINES | PLAIN | {".parquet"}
+    wanted = [path for path in every if _kind(path)[0] in known]
+    if not wanted:
+        raise FileNotFoundError(2, "no text files (.txt .jsonl .parquet) in", str(folder))
+    if left := [path for path in every if path not in set(wanted)]:
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        shown = ", ".join(path.name for path in left[:3])
+        warnings.warn(f"{folder}: left out {shown}{more}; name them to have them read as text", stacklevel=4)
+    return wanted
+
+
+def documents(
+    file: Name,
+    *,
+    separator: str | None = None,
+    text_field: str = "text",
+    report: Report = lambda _: None,
+) -> Iterator[bytes]:
+    r"""Yield the documents of a file, or of standard input (``"-"``), which is plain text.
+
+    Plain text is cut wherever ``separator`` stands; when that is a whole line, its line break goes with
+    it. Nothing follows a separator at the end of the file, and nothing is in an empty file. With None the
+    file is one document. ``report`` is called with numbers of bytes that were read, of the file as it is
+    on disk.
+
+    Raises:
+        TextError: a line that is no JSON object with that field, a lone surrogate, a damaged or cut file.
+        MissingExtraError: Parquet without pyarrow.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "two.txt"
+    >>> _ = path.write_text("one\n<|endoftext|>\ntwo\n")
+    >>> list(documents(path, separator="<|endoftext|>"))
+    [b'one\n', b'two\n']
+    """
+    kind, compression = (None, None) if file == STANDARD_INPUT else _kind(Path(file))
+    if kind == ".parquet":
+        yield from _rows(Path(file), text_field, report)
+        return
+    blocks = _decompressed(file, compression, report)
+    if kind in LINES:
+        yield from _json_lines(blocks, str(file), text_field)
+    elif separator is None:
+        if whole := b"".join(blocks):
+            yield whole
+    else:
+        yield from _split(blocks, separator.encode())
+
+
+def _kind(path: Path) -> tuple[str, str | None]:
+    """The suffix that says what is in a file, and the one that says how it is compressed."""
+    suffix = path.suffix.lower()
+    if suffix in COMPRESSED:
+        return path.with_suffix("").suffix.lower(), suffix
+    return suffix, None
+
+
+def _blocks(file: Name, report: Report) -> Iterator[bytes]:
+    if file == STANDARD_INPUT:
+        while block := sys.stdin.buffer.read(BLOCK_BYTES):
+            report(len(block))
+            yield block
+        return
+    with Path(file).open("rb", buffering=0) as opened:
+        while block := opened.read(BLOCK_BYTES):
+            report(len(block))
+            yield block
+
+
+def _decompressed(file: Name, compression: str | None, report: Report) -> Iterator[bytes]:
+    blocks = _blocks(file, report)
+    if compression is None:
+        return blocks
+    if compression == ".gz":
+        return _frames(blocks, str(file), lambda: zlib.decompressobj(wbits=31), zlib.error)
+    import zstandard
+
+    context = zstandard.ZstdDecompressor()
+    return _frames(blocks, str(file), context.decompressobj, zstandard.ZstdError)
+
+
+def _frames(
+    blocks: Iterator[bytes], name: str, start: Callable[[], Any], damage: type[Exception]
+) -> Iterator[bytes]:
+    """Decompress frame after frame; the end of the file must be the end of one."""
+    frame: Any = None
+    try:
+        for block in blocks:
+            rest = block
+            while rest:
+                frame = frame or start()
+                if data := frame.decompress(rest):
+                    yield data
+                rest = frame.unused_data if frame.eof else b""
+                if frame.eof:
+                    frame = None
+                    rest = rest.lstrip(b"\0")  # gzip allows padding, zstandard frames never begin with it
+    except damage as error:
+        raise TextError(f"{name} is damaged: {error}; fetch or compress it again") from error
+    if frame is not None:
+        raise TextError(f"{name} ends in the middle of its compressed data: it was cut; fetch it again")
+
+
+def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    rest: list[bytes] = []
+    for block in blocks:
+        first, *others = block.split(b"\n")
+        rest.append(first)
+        for line in others:
+            yield b"".join(rest)
+            rest = [line]
+    if last := b"".join(rest):
+        yield last
+
+
+def _json_lines(blocks: Iterable[bytes], name: str, field: str) -> Iterator[bytes]:
+    for number, line in enumerate(_lines(blocks), 1):
+        place = f"{name}, line {number}"
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if line.strip():
+            yield _field_of_line(line, place, field)
+
+
+def _field_of_line(line: bytes, place: str, field: str) -> bytes:
+    # Bytes that are not UTF-8 travel through the parser as surrogates; only then may the text hold any.
+    try:
+        text, errors = line.decode(), "strict"
+    except UnicodeDecodeError:
+        text, errors = line.decode(errors="surrogateescape"), "surrogateescape"
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TextError(f"{place}: no JSON object on one line ({error})") from error
+    if not isinstance(record, dict):
+        raise TextError(f"{place}: found {type(record).__name__}, expected a JSON object with {field!r}")
+    if field not in record:
+        raise TextError(f"{place}: no field {field!r}; there are {_listed(record)}; choose with text_field")
+    value = record[field]
+    if not isinstance(value, str):
+        raise TextError(f"{place}: {field!r} is {type(value).__name__}, expected a string")
+    try:
+        return value.encode(errors=errors)
+    except UnicodeEncodeError as error:
+        code = ord(value[error.start])
+        raise TextError(
+            f"{place}: lone surrogate U+{code:04X} at character {error.start} of {field!r}, "
+            "which UTF-8 cannot carry"
+        ) from error
+
+
+def _rows(path: Path, field: str, report: Report) -> Iterator[bytes]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path} needs pyarrow to be read; install it with: pip install 'gptbpe[parquet]'"
+        ) from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            if field not in file.schema_arrow.names:
+                raise TextError(
+                    f"{path}: no column {field!r}; there are {_listed(file.schema_arrow.names)}; "
+                    "choose with text_field"
+                )
+            kind = file.schema_arrow.field(field).type
+            types = pyarrow.types
+            if not (
+                types.is_string(kind)
+                or types.is_large_string(kind)
+                or types.is_binary(kind)
+                or types.is_large_binary(kind)
+            ):
+                raise TextError(f"{path}: column {field!r} is {kind}, expected strings")
+            size, rows, number = path.stat().st_size, max(1, file.metadata.num_rows), 0
+            for batch in file.iter_batches(batch_size=1024, columns=[field]):
+                # As binary: what is not UTF-8 is not to be decoded.
+                column = batch.column(0).cast(pyarrow.large_binary())
+                for value in column.to_pylist():
+                    number += 1
+                    if value is None:
+                        raise TextError(f"{path}, row {number}: {field!r} is null, expected a string")
+                    yield value
+                done = number - batch.num_rows
+                report(size * number // rows - size * done // rows)
+    except pyarrow.ArrowException as error:
+        raise TextError(f"{path} is damaged or no Parquet file: {error}") from error
+
+
+def _listed(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:8]) + (", …" if len(listed) > 8 else "") if listed else "none"
+
+
+def _split(blocks: Iterable[bytes], mark: bytes) -> Iterator[bytes]:
+    """Cut text at a mark; see :func:`documents`."""
+    if not mark:
+        raise ValueError("the separator is empty; pass None for one document per file")
+    rest, searched, line_start = bytearray(), 0, True
+    ended = False
+    source = iter(blocks)
+    while not ended:
+        block = next(source, b"")
+        ended = not block
+        rest += block
+        begin = 0
+        while (end := rest.find(mark, searched)) >= 0:
+            after = end + len(mark)
+            if after + 2 > len(rest) and not ended:
+                break  # a line break may follow
+            at_line_start = line_start if end == begin else rest[end - 1] == 0x0A
+            line_break = next((b for b in (b"\n", b"\r\n") if rest.startswith(b, after)), b"")
+            alone = at_line_start and (line_break or after == len(rest))
+            yield bytes(rest[begin:end])
+            begin = searched = after + (len(line_break) if alone else 0)
+            line_start = bool(alone)
+        else:
+            searched = max(begin, len(rest) - len(mark) + 1)
+        del rest[:begin]
+        searched -= begin
+    if rest:
+        yield bytes(rest)
