@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from gptbpe import files, packaged, training
 from gptbpe._core import CoreTokenizer, StreamDecoder
+from gptbpe.errors import TokenizerFileError
 from gptbpe.types import END_OF_TEXT, Ids, Names, Pattern, Progress, Source, Text, TieBreak
 
 AnyText = TypeVar("AnyText", str, bytes)
@@ -280,7 +281,13 @@ class Tokenizer:
         >>> Tokenizer.from_bytes(tok.to_bytes()) == tok
         True
         """
-        return cls._of(CoreTokenizer.read_json(data, origin))
+        raw = data.encode() if isinstance(data, str) else data
+        if not raw[:100].lstrip().startswith(b"{"):
+            raise TokenizerFileError(
+                f"{origin} is no tokenizer.json, which begins with a brace; ranks are read by "
+                "Tokenizer.from_tiktoken or `gptbpe import`, with their pattern"
+            )
+        return cls._of(CoreTokenizer.read_json(raw, origin))
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Tokenizer:

@@ -227,8 +227,8 @@ def _merges_wanted(vocab_size: int, special_tokens: Sequence[str]) -> int:
     least = 256 + len(special_tokens)
     if vocab_size < least:
         raise TrainingError(
-            f"vocab_size={vocab_size} is too small: 256 bytes and {len(special_tokens)} special tokens "
-            f"need at least {least}"
+            f"vocab_size={vocab_size} is too small: the 256 bytes and the special tokens "
+            f"({len(special_tokens)}) need at least {least}"
         )
     if vocab_size > 1 << 31:
         raise TrainingError(f"vocab_size={vocab_size} is too large; ids end at 2,147,483,647")

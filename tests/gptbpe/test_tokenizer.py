@@ -306,6 +306,12 @@ def test_repr_and_length(tok: Tokenizer) -> None:
     assert len(tok.fingerprint) == 64
 
 
+def test_everything_public_is_documented() -> None:
+    for name, member in vars(Tokenizer).items():
+        if not name.startswith("_"):
+            assert getattr(member, "__func__", member).__doc__, name
+
+
 def test_it_is_not_made_by_calling() -> None:
     with pytest.raises(TypeError, match=r"Tokenizer\.train"):
         Tokenizer()

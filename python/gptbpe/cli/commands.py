@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cyclopts
 
 from gptbpe._core import __version__
 from gptbpe.cli import console
+from gptbpe.cli.convert import export, import_
+from gptbpe.cli.demo import demo
+from gptbpe.cli.doctor import doctor
+from gptbpe.cli.encode import count, decode, encode
+from gptbpe.cli.look import compare, viz
+from gptbpe.cli.train import train
 from gptbpe.errors import GptBpeError
 
 app = cyclopts.App(
@@ -26,33 +32,27 @@ app = cyclopts.App(
     suppress_keyboard_interrupt=False,
 )
 
-EXAMPLES = {
-    "train": ("gptbpe.cli.train:train", "gptbpe train input.txt --vocab 512 -o tokenizer.json"),
-    "encode": ("gptbpe.cli.encode:encode", 'gptbpe encode --text "Hello, world!" -t gpt2'),
-    "decode": ("gptbpe.cli.encode:decode", "gptbpe encode notes.txt -t gpt2 | gptbpe decode -t gpt2"),
-    "count": ("gptbpe.cli.encode:count", "gptbpe count *.txt -t cl100k_base"),
-    "shard": ("gptbpe.cli.shards:shard", "gptbpe shard input.txt -t tokenizer.json -o data/"),
-    "verify": ("gptbpe.cli.shards:verify", "gptbpe verify data/"),
-    "inspect": ("gptbpe.cli.shards:inspect", "gptbpe inspect data/"),
-    "viz": ("gptbpe.cli.look:viz", 'gptbpe viz --text "Hello, world!" -t gpt2'),
-    "compare": ("gptbpe.cli.look:compare", "gptbpe compare input.txt -t gpt2 -t tokenizer.json"),
-    "export": (
-        "gptbpe.cli.convert:export",
-        "gptbpe export -t tokenizer.json --format tiktoken -o mine.tiktoken",
-    ),
-    "import": (
-        "gptbpe.cli.convert:import_",
-        "gptbpe import ranks.tiktoken --pattern cl100k -o tokenizer.json",
-    ),
-    "doctor": ("gptbpe.cli.doctor:doctor", "gptbpe doctor"),
-    "demo": ("gptbpe.cli.demo:demo", "gptbpe demo"),
+EXAMPLES: dict[Callable[..., Any], str] = {
+    train: "gptbpe train input.txt --vocab 512 -o tokenizer.json",
+    encode: 'gptbpe encode --text "Hello, world!" -t gpt2',
+    decode: "gptbpe encode notes.txt -t gpt2 | gptbpe decode -t gpt2",
+    count: "gptbpe count *.txt -t cl100k_base",
+    viz: 'gptbpe viz --text "Hello, world!" -t gpt2',
+    compare: "gptbpe compare input.txt -t gpt2 -t tokenizer.json",
+    export: "gptbpe export -t tokenizer.json --format tiktoken -o mine.tiktoken",
+    import_: "gptbpe import ranks.tiktoken --pattern cl100k -o tokenizer.json",
+    doctor: "gptbpe doctor",
+    demo: "gptbpe demo",
 }
-"""Command -> where its function is (imported only when it is called) and an example of it."""
+"""The commands, in the order of the help, each with an example."""
 
-for _name, (_target, _example) in EXAMPLES.items():
-    if importlib.util.find_spec(_target.partition(":")[0]) is None:
-        continue
-    app.command(_target, name=_name, help_epilogue=f"Example: `{_example}`")
+for _position, (_command, _example) in enumerate(EXAMPLES.items()):
+    app.command(
+        _command,
+        name=_command.__name__.rstrip("_"),
+        help_epilogue=f"Example: `{_example}`",
+        sort_key=_position,
+    )
 app.register_install_completion_command()
 
 

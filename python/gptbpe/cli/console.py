@@ -26,10 +26,9 @@ from gptbpe.tokenizer import Tokenizer
 STANDARD = Path("\x1f-")
 """What ``-`` on the command line arrives as: standard input, or standard output where a file is written."""
 
-TokenizerName: TypeAlias = Annotated[str, Parameter(name=["--tokenizer", "-t"])]
+TokenizerName: TypeAlias = Annotated[str | None, Parameter(name=["--tokenizer", "-t"])]
 Threads: TypeAlias = Annotated[int | None, Parameter(name=["--threads"])]
 Json: TypeAlias = Annotated[bool, Parameter(name=["--json"], negative="")]
-Inputs: TypeAlias = Annotated[Path, Parameter(negative="")]
 
 
 class Failure(Exception):  # noqa: N818 - it is what the command reports, not always a mistake
@@ -70,14 +69,14 @@ def read_input(path: Path) -> bytes:
     return files.read(path)
 
 
-def texts(inputs: Iterable[Path], text: str | None) -> Iterator[tuple[str, bytes]]:
+def texts(inputs: Iterable[Path], text: str | None, option: str = "--text") -> Iterator[tuple[str, bytes]]:
     """Yield (name, bytes) of ``--text`` and of each input; of standard input where there is neither."""
     given = list(inputs)
     if text is not None:
-        yield "--text", text.encode("utf-8", "surrogateescape")
+        yield option, text.encode("utf-8", "surrogateescape")
     elif not given:
         if sys.stdin is None or sys.stdin.isatty():
-            raise Failure('nothing to read; name a file, pipe text in, or pass --text "…"')
+            raise Failure(f'nothing to read; name a file, pipe something in, or pass {option} "…"')
         given = [STANDARD]
     for path in given:
         yield shown(path), read_input(path)

@@ -9,12 +9,11 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from gptbpe.cli import console
-from gptbpe.cli.encode import TokenizerOption
 from gptbpe.tokenizer import Tokenizer
 
 
 def export(
-    tokenizer: TokenizerOption = None,
+    tokenizer: console.TokenizerName = None,
     format: Annotated[Literal["json", "tiktoken", "gpt2"], Parameter(name=["--format", "-f"])] = "json",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
 ) -> None:

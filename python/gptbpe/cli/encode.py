@@ -11,7 +11,6 @@ from cyclopts import Parameter
 
 from gptbpe.cli import console
 
-TokenizerOption = Annotated[str | None, Parameter(name=["--tokenizer", "-t"])]
 TextOption = Annotated[str | None, Parameter(name=["--text"], allow_leading_hyphen=True)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 Special = Annotated[bool, Parameter(name=["--allow-special"], negative="")]
@@ -19,7 +18,7 @@ Special = Annotated[bool, Parameter(name=["--allow-special"], negative="")]
 
 def encode(
     *inputs: Path,
-    tokenizer: TokenizerOption = None,
+    tokenizer: console.TokenizerName = None,
     text: TextOption = None,
     allow_special: Special = False,
     output: Output = console.STANDARD,
@@ -55,7 +54,7 @@ def encode(
 
 def decode(
     *inputs: Path,
-    tokenizer: TokenizerOption = None,
+    tokenizer: console.TokenizerName = None,
     ids: Annotated[str | None, Parameter(name=["--ids"], allow_leading_hyphen=True)] = None,
     output: Output = console.STANDARD,
 ) -> None:
@@ -73,7 +72,7 @@ def decode(
         Where the text goes; standard output by default.
     """
     tok = console.tokenizer(tokenizer)
-    parts = [tok.decode_bytes(_numbers(name, data)) for name, data in console.texts(inputs, ids)]
+    parts = [tok.decode_bytes(_numbers(name, data)) for name, data in console.texts(inputs, ids, "--ids")]
     console.save(output, b"".join(parts))
 
 
@@ -94,7 +93,7 @@ def _numbers(name: str, data: bytes) -> list[int]:
 
 def count(
     *inputs: Path,
-    tokenizer: TokenizerOption = None,
+    tokenizer: console.TokenizerName = None,
     text: TextOption = None,
     allow_special: Special = False,
     json: console.Json = False,

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from gptbpe.cli import console
-from gptbpe.cli.encode import Special, TextOption, TokenizerOption
+from gptbpe.cli.encode import Special, TextOption
 from gptbpe.tokenizer import Tokenizer
 
 BACKGROUNDS = (153, 157, 223, 217, 189, 229)
@@ -22,7 +22,7 @@ SHOWN_SPANS = 5
 
 def viz(
     *inputs: Path,
-    tokenizer: TokenizerOption = None,
+    tokenizer: console.TokenizerName = None,
     text: TextOption = None,
     allow_special: Special = False,
     color: Literal["auto", "always", "never"] = "auto",
@@ -170,7 +170,8 @@ def _show_differences(first: str, one: Tokenizer, second: str, other: Tokenizer,
         if inner != other_inner:
             left = _barred(_pieces(sample, begin, inner, end)).strip()
             right = _barred(_pieces(sample, begin, other_inner, end)).strip()
-            console.write(f"  byte {begin}: {left}   {right}\n".replace("↵\n", "↵"))
+            line = f"  byte {begin}: {left}   {right}".replace("↵\n", "↵")
+            console.write(line.rstrip("\n") + "\n")
             shown += 1
             if shown == SHOWN_SPANS:
                 return
