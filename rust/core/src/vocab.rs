@@ -64,16 +64,17 @@ impl Vocab {
         for (byte, &id) in (0..=u8::MAX).zip(byte_ids) {
             tokens.push(id, &[byte])?;
         }
-        for (index, (&(left, right), id)) in merges.iter().zip(made).enumerate() {
-            if let Some(id) = [left, right]
-                .into_iter()
-                .find(|&id| tokens.get(id).is_none())
-            {
-                return Err(Error::MergeOfUnknownToken { merge: index, id });
-            }
+        let mut rules = MergeRules::new(tokens.byte_ids()?, merges.len())?;
+        let mut named = Vec::with_capacity(merges.len());
+        for (merge, (&(left, right), id)) in merges.iter().zip(made).enumerate() {
+            check_parts(&tokens, merge, left, right)?;
+            // A pair that is merged twice would make one token twice, an error too.
             tokens.push_joined(id, left, right)?;
+            rules.pairs.insert(left, right, merge as u32);
+            rules.made.push(id);
+            named.push(Merge { left, right, id });
         }
-        Self::from_lists(tokens, merges, whole_first)
+        Ok(Self::of(tokens, named, rules, whole_first))
     }
 
     /// Tokens with ids of their own and a merge list over these ids, Hugging Face's way.
@@ -91,25 +92,14 @@ impl Vocab {
     pub fn from_ranks<'a>(entries: impl IntoIterator<Item = (u32, &'a [u8])>) -> Result<Self> {
         let tokens = collect(entries)?;
         let (merges, rules) = ranks::recover(&tokens)?;
-        Ok(Self {
-            tokens,
-            merges,
-            rules,
-            whole_first: true,
-            whole_first_matters: OnceLock::new(),
-        })
+        Ok(Self::of(tokens, merges, rules, true))
     }
 
     fn from_lists(tokens: Tokens, merges: &[(u32, u32)], whole_first: bool) -> Result<Self> {
         let mut rules = MergeRules::new(tokens.byte_ids()?, merges.len())?;
         let mut named = Vec::with_capacity(merges.len());
         for (merge, &(left, right)) in merges.iter().enumerate() {
-            if let Some(id) = [left, right]
-                .into_iter()
-                .find(|&id| tokens.get(id).is_none())
-            {
-                return Err(Error::MergeOfUnknownToken { merge, id });
-            }
+            check_parts(&tokens, merge, left, right)?;
             let id = tokens
                 .id(&tokens.joined(left, right))
                 .ok_or(Error::MergeWithoutToken { merge, left, right })?;
@@ -119,13 +109,17 @@ impl Vocab {
             rules.made.push(id);
             named.push(Merge { left, right, id });
         }
-        Ok(Self {
+        Ok(Self::of(tokens, named, rules, whole_first))
+    }
+
+    fn of(tokens: Tokens, merges: Vec<Merge>, rules: MergeRules, whole_first: bool) -> Self {
+        Self {
             tokens,
-            merges: named,
+            merges,
             rules,
             whole_first,
             whole_first_matters: OnceLock::new(),
-        })
+        }
     }
 
     /// The bytes of a token.
@@ -219,6 +213,16 @@ impl Vocab {
     #[inline]
     pub(crate) fn rules(&self) -> &MergeRules {
         &self.rules
+    }
+}
+
+fn check_parts(tokens: &Tokens, merge: usize, left: u32, right: u32) -> Result<()> {
+    match [left, right]
+        .into_iter()
+        .find(|&id| tokens.get(id).is_none())
+    {
+        Some(id) => Err(Error::MergeOfUnknownToken { merge, id }),
+        None => Ok(()),
     }
 }
 

@@ -17,6 +17,8 @@
 //! *Every split.* Otherwise (Llama 3 has 678 tokens whose parts come later than
 //! they do) every split into two tokens is a pair, with the priority of the
 //! token it makes, shared by all its splits: that is tiktoken's rule word for word.
+//! A merge list of the same pairs, which is how `tokenizer.json` says it, must put one
+//! split before another, so the two could differ where two splits of one token overlap.
 
 use super::Merge;
 use super::pairs::{MERGE_LIMIT, MergeRules};
@@ -61,17 +63,17 @@ fn every_split(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
     let mut merges = Vec::with_capacity(2 * tokens.count());
     for (id, bytes) in tokens.iter() {
         let first = merges.len();
+        if first > MERGE_LIMIT {
+            return Err(Error::TooManyMerges {
+                merges: first,
+                limit: MERGE_LIMIT,
+            });
+        }
         for (left, right) in splits(tokens, &lengths, bytes) {
             rules.pairs.insert(left, right, id);
             merges.push(Merge { left, right, id });
         }
         merges[first..].sort_unstable_by_key(|merge| (merge.left, merge.right));
-    }
-    if merges.len() > MERGE_LIMIT {
-        return Err(Error::TooManyMerges {
-            merges: merges.len(),
-            limit: MERGE_LIMIT,
-        });
     }
     Ok((merges, rules))
 }

@@ -59,7 +59,8 @@ impl Tokens {
         if self.get(id).is_some() {
             return Err(Error::DuplicateId { id });
         }
-        if let Some(first) = self.id(bytes) {
+        let hash = hash_of(bytes);
+        if let Some(first) = self.find(bytes, hash) {
             return Err(Error::DuplicateToken {
                 first,
                 second: id,
@@ -75,7 +76,7 @@ impl Tokens {
         };
         self.arena.extend_from_slice(bytes);
         self.count += 1;
-        self.index(id, bytes);
+        self.index(id, hash);
         Ok(())
     }
 
@@ -102,10 +103,13 @@ impl Tokens {
     }
 
     pub(crate) fn id(&self, bytes: &[u8]) -> Option<u32> {
+        self.find(bytes, hash_of(bytes))
+    }
+
+    fn find(&self, bytes: &[u8], hash: u64) -> Option<u32> {
         if self.slots.is_empty() {
             return None;
         }
-        let hash = hash(bytes);
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
@@ -143,17 +147,17 @@ impl Tokens {
         Ok(ids)
     }
 
-    fn index(&mut self, id: u32, bytes: &[u8]) {
+    fn index(&mut self, id: u32, hash: u64) {
         if self.count * 2 > self.slots.len() {
             let size = (self.slots.len() * 2).max(16);
             self.slots = vec![EMPTY; size];
             let all: Vec<u32> = self.iter().map(|(id, _)| id).collect();
             for id in all {
-                let hash = hash(self.get(id).unwrap_or_default());
+                let hash = hash_of(self.get(id).unwrap_or_default());
                 place(&mut self.slots, id, hash);
             }
         } else {
-            place(&mut self.slots, id, hash(bytes));
+            place(&mut self.slots, id, hash);
         }
     }
 }
@@ -167,7 +171,7 @@ fn place(slots: &mut [u64], id: u32, hash: u64) {
     slots[at] = (hash >> 32) << 32 | u64::from(id);
 }
 
-fn hash(bytes: &[u8]) -> u64 {
+fn hash_of(bytes: &[u8]) -> u64 {
     xxh3_64_with_seed(bytes, 0x6770_7462_7065)
 }
 
