@@ -71,7 +71,7 @@ def train(**given: Any) -> None:
     file, resume, print_config = (given.pop(name, None) for name in ("config", "resume", "print_config"))
     run = None
     if resume:
-        named = {name: given[name] for name in ("output", "experiment_name") if name in given}
+        named: dict[str, Any] = {name: given[name] for name in ("output", "experiment_name") if name in given}
         settings = config.compose(named, file=file, environment=os.environ).config.train
         run = runs.find(settings.output, settings.experiment_name)
         base = checkpoint.latest(run).config()

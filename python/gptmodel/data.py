@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+from tqdm import tqdm
 
 from gptmodel import checkpoint, evaluate, initial
 from gptmodel.errors import DataError, did_you_mean
@@ -240,10 +240,20 @@ def training_data(
         evaluation=(lambda rows: evaluation_windows(evaluated, length, length, rows))
         if evaluated_tokens > 1
         else None,
-        prompt=[int(i) for i in (evaluated or parts)[0][: min(8, length)]],
-        identity={"tokenizer": reader.tokenizer_fingerprint, "data": str(sampler.fingerprint())},
+        prompt=opening((evaluated or parts)[0], tokenizer)[: min(8, length)],
+        identity={"tokenizer": reader.tokenizer_fingerprint, "data": sampler.fingerprint},
         description=description,
     )
+
+
+def opening(ids: Any, tokenizer: Tokenizer | None) -> list[int]:
+    """The first ids of a line, for a sample to begin with."""
+    first = [int(i) for i in ids[:256]]
+    if tokenizer is not None:
+        breaks = [at for at, i in enumerate(first) if tokenizer.token_bytes(i).endswith(b"\n")]
+        if breaks and breaks[0] + 1 < len(first):
+            return first[breaks[0] + 1 :]
+    return first
 
 
 def held_out_tokens(parts: Sequence[Any], length: int) -> int:
@@ -364,11 +374,13 @@ def shard_text(paths: Sequence[Path], tokenizer: Tokenizer) -> Path:
     if (folder / "manifest.json").exists():
         return folder
     say(f"tokenizing {', '.join(map(str, paths))} -> {folder}")
-    try:
-        shard_files([str(path) for path in paths], tokenizer, folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with tqdm(unit="B", unit_scale=True, desc="sharding", disable=not sys.stderr.isatty()) as bar:
+
+        def show(phase: str, done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        shard_files(list(paths), tokenizer, folder, progress=show, force=True)
     return folder
 
 

@@ -73,9 +73,10 @@ def plot_losses(
 
     mpl.use("Agg")
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     curves = [read_curve(run) for run in runs]
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
     axes = figure.add_subplot()
     shared = _same([c.tokens_per_step for c in curves])
     for curve, colour in zip(_named_apart(curves), COLOURS * (len(curves) // len(COLOURS) + 1), strict=False):
@@ -84,7 +85,6 @@ def plot_losses(
     if title:
         figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
     figure.savefig(path, dpi=150)
     return path
 

@@ -438,9 +438,13 @@ def run_evaluation(state: TrainState, log: RunLog, progress: Progress) -> None:
     """Measure held-out text and note it."""
     if state.data.evaluation is None:
         return
-    batches = state.data.evaluation(state.config.train.batch_size)
+    settings = state.config.train
+    rows = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
     found = evaluate.measure(
-        state.model, batches, state.config.train.eval_batches, token_bytes=state.data.token_bytes
+        state.model,
+        state.data.evaluation(rows),
+        settings.eval_batches * settings.batch_size // rows,
+        token_bytes=state.data.token_bytes,
     )
     state.evaluation_loss = found.loss
     log.scalars(
