@@ -11,7 +11,16 @@ from gptbpe.types import Ids, Names, Pattern, Text, TieBreak
 
 _AnyText = TypeVar("_AnyText", str, bytes)
 
-__all__ = ["CoreTokenizer", "StreamDecoder", "WordCounter", "__version__"]
+__all__ = [
+    "CoreSampler",
+    "CoreShardReader",
+    "CoreShardWriter",
+    "CoreTokenizer",
+    "StreamDecoder",
+    "WordCounter",
+    "__version__",
+    "atomic_write",
+]
 
 __version__: str
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from gptbpe.errors import MissingExtraError, TextError
 
-__all__ = ["STANDARD_INPUT", "documents", "expand"]
+__all__ = ["STANDARD_INPUT", "documents", "expand", "pieces"]
 
 STANDARD_INPUT = "-"
 """The name of standard input."""
@@ -130,6 +130,29 @@ def documents(
             yield whole
     else:
         yield from _split(blocks, separator.encode())
+
+
+def pieces(
+    file: Name, *, text_field: str = "text", report: Report = lambda _: None
+) -> Iterator[tuple[bytes, bool]]:
+    r"""Yield a file's text bit by bit, and with each whether a document ends there.
+
+    Lines and rows are documents; plain text comes in blocks that end anywhere, and is one document. So a
+    long text needs no memory, and what is done with it may not depend on where the blocks end.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "two.jsonl"
+    >>> _ = path.write_text('{"text": "one"}\n{"text": "two"}\n')
+    >>> list(pieces(path))
+    [(b'one', True), (b'two', True)]
+    """
+    kind, compression = _kind(Path(file))
+    if kind == ".parquet" or kind in LINES:
+        for document in documents(file, text_field=text_field, report=report):
+            yield document, True
+    else:
+        for block in _decompressed(file, compression, report):
+            yield block, False
 
 
 def _kind(path: Path) -> tuple[str, str | None]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack, cast
 
-from gptbpe import files
+from gptbpe import sources
 from gptbpe._core import CoreTokenizer, WordCounter
 from gptbpe.errors import EarlyStopWarning, TextError, TrainingError
 from gptbpe.types import END_OF_TEXT, Pattern, Progress, Source, Text, TieBreak
@@ -170,11 +170,11 @@ def characters(source: Source, special_tokens: Sequence[str]) -> CoreTokenizer:
     names = _names(special_tokens)
     alphabet: set[str] = set()
     for piece in documents(source):
-        text = files.read(piece) if isinstance(piece, Path) else piece
-        string = text if isinstance(text, str) else _utf8(text, piece)
-        for name in names:
-            string = string.replace(name, "")
-        alphabet.update(string)
+        for text in sources.documents(piece) if isinstance(piece, Path) else [piece]:
+            string = text if isinstance(text, str) else _utf8(text, piece)
+            for name in names:
+                string = string.replace(name, "")
+            alphabet.update(string)
     if not alphabet:
         raise TrainingError("the text is empty, so there are no characters to make tokens of")
     return CoreTokenizer.characters("".join(sorted(alphabet)), names)
@@ -204,13 +204,25 @@ def count(
     if progress is not None and isinstance(pieces, list):
         total = sum(piece.stat().st_size if isinstance(piece, Path) else len(piece) for piece in pieces)
     done = 0
+
+    def read(size: int) -> None:
+        nonlocal done
+        done += size
+
     for piece in pieces:
-        for block in files.blocks(piece) if isinstance(piece, Path) else [piece]:
-            words.feed(block)
-            done += len(block)
-            if progress is not None:
-                progress("counting", done, total)
+        if not isinstance(piece, Path):
+            words.feed(piece)
+            read(len(piece))
+        else:
+            for block, document_ends in sources.pieces(piece, report=read):
+                words.feed(block)
+                if document_ends:
+                    words.end_document()
+                if progress is not None:
+                    progress("counting", done, total)
         words.end_document()
+        if progress is not None:
+            progress("counting", done, total)
     words.flush()
     return words
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import random
 import signal
 import threading
@@ -318,3 +320,20 @@ def test_characters_of_several_sources(tmp_path: Path) -> None:
         Tokenizer.characters(b"ab\xff")
     with pytest.raises(TrainingError, match="empty"):
         Tokenizer.characters(b"")
+
+
+def test_files_of_other_kinds(tmp_path: Path) -> None:
+    documents = ["low low\n", "lower naïve"]
+    plain = tmp_path / "a.txt"
+    plain.write_text("<|endoftext|>".join(documents), encoding="utf-8")
+    lines = tmp_path / "a.jsonl"
+    lines.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents), encoding="utf-8")
+    zipped = tmp_path / "a.txt.gz"
+    zipped.write_bytes(gzip.compress(plain.read_bytes()))
+    expected = Tokenizer.train(plain, 262)
+    assert Tokenizer.train(zipped, 262) == expected
+    assert Tokenizer.train(lines, 262) == expected
+    assert Tokenizer.characters([zipped]) == Tokenizer.characters([lines])
+    zipped.write_bytes(zipped.read_bytes()[:-9])
+    with pytest.raises(TextError, match=r"a\.txt\.gz"):
+        Tokenizer.train(zipped, 262)

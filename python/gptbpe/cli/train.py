@@ -34,7 +34,7 @@ def train(
     Parameters
     ----------
     inputs
-        Text files; `-` reads standard input.
+        Text files: plain, .jsonl or .parquet (field `text`), .gz and .zst; `-` reads standard input.
     vocab
         Ids in all: 256 bytes, merges and special tokens.
     pattern
