@@ -7,8 +7,9 @@
 //! the name of what it needs: a tokenizer that is nearly right is wrong.
 //!
 //! Written is what `tokenizers`, `transformers.PreTrainedTokenizerFast` and converters
-//! read, nothing of our own beside it; split patterns in a spelling that Oniguruma reads
-//! as we do. Special tokens stand in the vocabulary too, as in GPT-2's own file,
+//! read; split patterns in a spelling that Oniguruma reads as we do. One field of our own,
+//! `model.fingerprint`, which they skip and do not write again, is checked when the file is read:
+//! a flipped bit may leave valid JSON with other ids. Special tokens stand in the vocabulary too, as in GPT-2's own file,
 //! for otherwise `tokenizers` would number them anew. Reading what was written gives the same fingerprint.
 
 pub(in crate::format) mod parts;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::{alphabet, broken, excerpt, of_file};
 use crate::characters::Characters;
+use crate::shard::format::hex;
 use crate::special::SpecialToken;
 use crate::vocab::Vocab;
 use crate::{Error, Result, Tokenizer, tokenizer};
@@ -29,6 +31,26 @@ const FORMAT: &str = "tokenizer.json";
 
 /// Reads a `tokenizer.json`.
 pub fn read(bytes: &[u8], origin: &str) -> Result<Tokenizer> {
+    let (tokenizer, expected) = read_unchecked(bytes, origin)?;
+    let found = hex(&tokenizer.fingerprint());
+    match expected {
+        Some(expected) if expected != found => Err(broken(
+            FORMAT,
+            origin,
+            "model, fingerprint",
+            format!(
+                "it was written for {}, but the file defines {}: the file is damaged, or was edited; \
+                 take the fingerprint out if the edit was meant",
+                excerpt(&expected),
+                excerpt(&found)
+            ),
+        )),
+        _ => Ok(tokenizer),
+    }
+}
+
+/// The tokenizer that the file defines, and the fingerprint that it claims to have.
+fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<String>)> {
     let at =
         |error: serde_json::Error| broken(FORMAT, origin, position("", &error), error.to_string());
     let outline: Outline = serde_json::from_slice(bytes).map_err(at)?;
@@ -47,7 +69,8 @@ pub fn read(bytes: &[u8], origin: &str) -> Result<Tokenizer> {
     if splitting.byte_level {
         pipeline::check_decoding(&file, origin, true)?;
         let vocab = read_bytes(&file, origin)?;
-        return Tokenizer::from_vocab(vocab, splitting.pattern, special).map_err(of_file(origin));
+        let tokenizer = Tokenizer::from_vocab(vocab, splitting.pattern, special);
+        return Ok((tokenizer.map_err(of_file(origin))?, file.model.fingerprint));
     }
     if !splitting.pattern.regexes().is_empty() || !file.model.merges.is_empty() {
         return Err(refuse(
@@ -59,7 +82,8 @@ pub fn read(bytes: &[u8], origin: &str) -> Result<Tokenizer> {
     }
     pipeline::check_decoding(&file, origin, false)?;
     let characters = read_characters(&file, origin)?;
-    Tokenizer::from_characters(characters, special).map_err(of_file(origin))
+    let tokenizer = Tokenizer::from_characters(characters, special).map_err(of_file(origin))?;
+    Ok((tokenizer, file.model.fingerprint))
 }
 
 /// Writes a `tokenizer.json`.
@@ -129,6 +153,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             fuse_unk: false,
             byte_fallback: false,
             ignore_merges: tokenizer.vocab().is_some_and(Vocab::whole_first),
+            fingerprint: Some(hex(&tokenizer.fingerprint())),
             vocab: Entries(entries),
             merges: tokenizer.vocab().map(pairs).unwrap_or_default(),
         },

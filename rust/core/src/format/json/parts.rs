@@ -72,6 +72,9 @@ pub(super) struct Model {
     pub(super) byte_fallback: bool,
     #[serde(default)]
     pub(super) ignore_merges: bool,
+    /// What we write beside the fields of the format, and `tokenizers` skips: see the module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) fingerprint: Option<String>,
     pub(super) vocab: Entries,
     pub(super) merges: Vec<Pair>,
 }
