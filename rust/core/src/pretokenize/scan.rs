@@ -10,7 +10,7 @@
 //! and o200k's capitals, leaves a rest that the next attempt takes.
 
 use super::shape::{Contraction, Run, Shape, Whitespace};
-use super::unicode::{Mask, NEWLINE, WHITESPACE, class_at};
+use super::unicode::{ASCII_LOWER, ASCII_UPPER, Mask, NEWLINE, WHITESPACE, class_at};
 use super::{Cutting, Split};
 
 /// Where the scanner finds its parameters.
@@ -130,13 +130,46 @@ fn body_end(run: &Run, text: &[u8], at: usize) -> usize {
 /// The end of the longest run of `mask` from `at`.
 #[inline(always)]
 fn run_end(text: &[u8], mut at: usize, mask: Mask) -> usize {
+    const LETTERS: Mask = ASCII_UPPER | ASCII_LOWER;
     loop {
+        // Most runs are of letters, and their lengths cannot be predicted: eight
+        // bytes at a time make one branch of many.
+        if mask & LETTERS != 0 {
+            while let Some(eight) = text[at..].first_chunk() {
+                let letters =
+                    leading_letters(*eight, mask & ASCII_UPPER != 0, mask & ASCII_LOWER != 0);
+                at += letters;
+                if letters < 8 {
+                    break;
+                }
+            }
+        }
         let (class, len) = class_at(text, at);
         if class & mask == 0 {
             return at;
         }
         at += len;
     }
+}
+
+/// How many of eight bytes, from the first, are ASCII letters of the case wanted.
+#[inline(always)]
+fn leading_letters(bytes: [u8; 8], upper: bool, lower: bool) -> usize {
+    const fn each(byte: u8) -> u64 {
+        0x0101_0101_0101_0101 * byte as u64
+    }
+    let bytes = u64::from_le_bytes(bytes);
+    let wanted_as_lower = match (upper, lower) {
+        (true, true) => bytes | each(0x20),
+        (true, false) => bytes ^ each(0x20),
+        _ => bytes,
+    };
+    // Seven bits a byte, so that the sums carry into their own eighth.
+    let low = wanted_as_lower & each(0x7F);
+    let from_a = low + each(0x80 - b'a');
+    let past_z = low + each(0x7F - b'z');
+    let others = (!from_a | past_z | bytes) & each(0x80);
+    others.trailing_zeros() as usize / 8
 }
 
 #[inline(always)]
@@ -243,5 +276,27 @@ fn whitespace_end(shape: &Shape, text: &[u8], at: usize) -> usize {
         last_start
     } else {
         end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leading_letters;
+
+    #[test]
+    fn letters_are_counted_as_one_by_one() {
+        for byte in 0..=255_u8 {
+            for at in 0..8 {
+                for (upper, lower) in [(true, true), (true, false), (false, true)] {
+                    let letter = if upper { b'Z' } else { b'z' };
+                    let mut bytes = [letter; 8];
+                    bytes[at] = byte;
+                    let wanted =
+                        byte.is_ascii_uppercase() && upper || byte.is_ascii_lowercase() && lower;
+                    let expected = if wanted { 8 } else { at };
+                    assert_eq!(leading_letters(bytes, upper, lower), expected, "{byte}");
+                }
+            }
+        }
     }
 }

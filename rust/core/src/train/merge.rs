@@ -32,6 +32,9 @@ struct Pair {
     len: usize,
 }
 
+/// So many postings are touched before they are followed.
+const BATCH: usize = 32;
+
 /// The state of training between two merges.
 #[derive(Debug)]
 pub(super) struct Merger {
@@ -90,19 +93,22 @@ impl Merger {
     fn count_all(&mut self) {
         let mut rows = vec![Row::default(); 256 * 256];
         let at = |left: u32, right: u32| (left << 8 | right) as usize;
-        self.words.for_each_window(|left, right, weight, _| {
-            rows[at(left, right)].add(weight);
+        self.words.for_each_window(|left, right, weight, posting| {
+            rows[at(left, right)].add(weight, posting);
         });
         for left in 0..256 {
             for right in 0..256 {
                 let row = &mut rows[at(left, right)];
-                let kept = self.keep((left, right), row.weight, row.windows as usize);
-                row.cursor = kept;
+                row.cursor = self.keep((left, right), row.weight, row.postings as usize);
+                row.last = None;
             }
         }
         let postings = &mut self.postings;
         self.words.for_each_window(|left, right, _, posting| {
-            rows[at(left, right)].write(postings, posting);
+            let row = &mut rows[at(left, right)];
+            if row.add(0, posting) {
+                row.write(postings, posting);
+            }
         });
         for left in 0..256 {
             for right in 0..256 {
@@ -176,8 +182,11 @@ impl Merger {
         let Some(Pair { start, len, .. }) = self.pairs.remove(&pair) else {
             return;
         };
-        for &posting in &self.postings[start..start + len] {
-            self.words.merge(posting, pair, id, &mut self.born);
+        for batch in self.postings[start..start + len].chunks(BATCH) {
+            self.words.touch(batch);
+            for &posting in batch {
+                self.words.merge(posting, pair, id, &mut self.born);
+            }
         }
         self.settle(left, right, id);
     }
@@ -188,18 +197,19 @@ impl Merger {
         for &neighbour in &born.before.neighbours {
             let row = born.before.rows[neighbour as usize];
             self.lose((neighbour, left), row.weight);
-            let kept = self.keep((neighbour, id), row.weight, row.windows as usize);
+            let kept = self.keep((neighbour, id), row.weight, row.postings as usize);
             born.before.rows[neighbour as usize].cursor = kept;
         }
         for &neighbour in &born.after.neighbours {
             let row = born.after.rows[neighbour as usize];
             self.lose((right, neighbour), row.weight);
-            let kept = self.keep((id, neighbour), row.weight, row.windows as usize);
+            let kept = self.keep((id, neighbour), row.weight, row.postings as usize);
             born.after.rows[neighbour as usize].cursor = kept;
         }
         if born.twice.weight > 0 {
             self.lose((right, left), born.twice.weight);
-            born.twice.cursor = self.keep((id, id), born.twice.weight, born.twice.windows as usize);
+            born.twice.cursor =
+                self.keep((id, id), born.twice.weight, born.twice.postings as usize);
         }
         born.write(&mut self.postings);
         for &neighbour in &born.before.neighbours {
@@ -228,15 +238,21 @@ impl Merger {
 #[derive(Debug, Clone, Copy, Default)]
 struct Row {
     weight: u64,
-    windows: u32,
+    postings: u32,
+    /// A record is named once however often the pair stands in it.
+    last: Option<Posting>,
     /// Where its next posting goes, if the pair is kept.
     cursor: Option<usize>,
 }
 
 impl Row {
-    fn add(&mut self, weight: u64) {
+    /// Adds a window; whether its posting is a new one.
+    fn add(&mut self, weight: u64, posting: Posting) -> bool {
         self.weight += weight;
-        self.windows += 1;
+        let new = self.last != Some(posting);
+        self.postings += u32::from(new);
+        self.last = Some(posting);
+        new
     }
 
     fn write(&mut self, postings: &mut [Posting], posting: Posting) {
@@ -254,22 +270,23 @@ struct Side {
     rows: Vec<Row>,
     /// Those with windows, as they came.
     neighbours: Vec<u32>,
-    /// Every window, as it came.
-    windows: Vec<(u32, Posting)>,
+    /// Every posting, as it came.
+    postings: Vec<(u32, Posting)>,
 }
 
 impl Side {
     fn add(&mut self, neighbour: u32, weight: u64, posting: Posting) {
         let row = &mut self.rows[neighbour as usize];
-        if row.windows == 0 {
+        if row.postings == 0 {
             self.neighbours.push(neighbour);
         }
-        row.add(weight);
-        self.windows.push((neighbour, posting));
+        if row.add(weight, posting) {
+            self.postings.push((neighbour, posting));
+        }
     }
 
     fn write(&mut self, postings: &mut [Posting]) {
-        for &(neighbour, posting) in &self.windows {
+        for &(neighbour, posting) in &self.postings {
             self.rows[neighbour as usize].write(postings, posting);
         }
     }
@@ -278,7 +295,7 @@ impl Side {
         for neighbour in self.neighbours.drain(..) {
             self.rows[neighbour as usize] = Row::default();
         }
-        self.windows.clear();
+        self.postings.clear();
     }
 }
 
@@ -329,7 +346,8 @@ impl Effects for Born {
     }
 
     fn twice(&mut self, weight: u64, posting: Posting) {
-        self.twice.add(weight);
-        self.twice_postings.push(posting);
+        if self.twice.add(weight, posting) {
+            self.twice_postings.push(posting);
+        }
     }
 }

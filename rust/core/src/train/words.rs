@@ -15,7 +15,7 @@
 use crate::{Error, Result};
 
 /// Longer words are linked.
-pub(super) const LONG: usize = 200;
+pub(super) const LONG: usize = 64;
 
 /// Where a pair may be found: a record, or a place in the linked words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,10 +123,11 @@ impl Words {
         };
         let weight = weight(header);
         let symbols = &mut rest[..header[0] as usize];
-        let is_pair = |at: usize, symbols: &[u32]| symbols[at..].starts_with(&[left, right]);
+        let is_pair =
+            |at: usize, symbols: &[u32]| symbols[at] == left && symbols.get(at + 1) == Some(&right);
         let found = symbols
             .windows(2)
-            .position(|window| window == [left, right]);
+            .position(|window| window[0] == left && window[1] == right);
         let Some(found) = found else {
             return;
         };
@@ -152,6 +153,17 @@ impl Words {
             write += 1;
         }
         header[0] = write as u32;
+    }
+
+    /// Reads one number at each posting. Nearly every one is a cache miss, and
+    /// independent reads miss together where a merge each would miss in turn.
+    pub(super) fn touch(&self, postings: &[Posting]) {
+        let first = |posting: &Posting| match posting.0 & LINKED {
+            0 => self.records[posting.0 as usize],
+            _ => self.linked.next[posting.place() as usize],
+        };
+        let sum = postings.iter().map(first).fold(0, u32::wrapping_add);
+        std::hint::black_box(sum);
     }
 
     /// Whether (left, right) still stands at a posting of a linked word.
