@@ -140,7 +140,10 @@ fn writable<'py, T: Element>(
 }
 
 fn rows_of<'a, T: Element>(array: &'a mut PyReadwriteArray2<'_, T>) -> PyResult<&'a mut [T]> {
-    array
-        .as_slice_mut()
-        .map_err(|_| ShardError::new_err("out is not contiguous in C order; use numpy.empty"))
+    if !array.is_c_contiguous() {
+        return Err(ShardError::new_err(
+            "out is not contiguous in C order; use numpy.empty",
+        ));
+    }
+    Ok(array.as_slice_mut()?)
 }

@@ -200,6 +200,48 @@ mod tests {
         Permutation::network(n, &mut Key { epoch, ..KEY }.stream(), multiply_and_mask)
     }
 
+    /// Rows that the Python tests read, too; a twin in plain Python made them.
+    #[test]
+    fn recorded_orders_come_out() {
+        #[derive(serde::Deserialize)]
+        struct File {
+            order: Vec<Row>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Row {
+            n: u64,
+            seed: u64,
+            source: u64,
+            epoch: u64,
+            level: u64,
+            positions: Vec<u64>,
+            values: Vec<u64>,
+        }
+        let file = include_str!("../../../../tests/data/permutation.toml");
+        for row in toml::from_str::<File>(file).unwrap().order {
+            let Row {
+                seed,
+                source,
+                epoch,
+                level,
+                ..
+            } = row;
+            let key = Key {
+                seed,
+                source,
+                epoch,
+                level,
+            };
+            let permutation = Permutation::new(row.n, &key);
+            let found: Vec<u64> = row
+                .positions
+                .iter()
+                .map(|&at| permutation.get(at))
+                .collect();
+            assert_eq!(found, row.values, "n={} {key:?}", row.n);
+        }
+    }
+
     #[test]
     fn every_small_order_is_a_bijection() {
         for n in (0..300).chain([1 << 10, (1 << 10) + 1, 4095, 4097]) {

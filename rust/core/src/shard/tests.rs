@@ -825,6 +825,47 @@ fn batch(sampler: &Sampler, first: u64, count: u64) -> (Vec<i64>, Vec<i64>) {
     (inputs, targets)
 }
 
+/// Rows that the Python tests read, too; a twin in plain Python made them.
+#[test]
+fn recorded_windows_come_out() {
+    #[derive(serde::Deserialize)]
+    struct File {
+        plan: Vec<Row>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Row {
+        name: String,
+        shards: Vec<u64>,
+        sequence_length: u64,
+        stride: u64,
+        seed: u64,
+        order: String,
+        samples: Vec<u64>,
+        windows: Vec<(usize, u64)>,
+    }
+    let file = include_str!("../../../../tests/data/sampler.toml");
+    for row in toml::from_str::<File>(file).unwrap().plan {
+        let (_data, reader) = numbered(&row.shards);
+        let options = SamplerOptions {
+            stride: row.stride,
+            seed: row.seed,
+            order: match row.order.as_str() {
+                "global" => Order::Global,
+                "block" => Order::BLOCK,
+                _ => Order::Sequential,
+            },
+            ..SamplerOptions::new(row.sequence_length)
+        };
+        let sampler = Sampler::new(reader, options).unwrap();
+        let window = |&sample| {
+            let window = sampler.window(sample);
+            (window.shard, window.start)
+        };
+        let found: Vec<_> = row.samples.iter().map(window).collect();
+        assert_eq!(found, row.windows, "{}", row.name);
+    }
+}
+
 #[test]
 fn targets_are_inputs_shifted_by_one() {
     let (_data, reader) = numbered(&[1000, 50, 8, 9, 700]);
