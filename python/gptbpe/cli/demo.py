@@ -25,7 +25,7 @@ PROMPT = "The "
 def demo(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo"),
-    steps: Annotated[int, Parameter(name=["--steps", "--max-steps"])] = 200,
+    steps: Annotated[int | None, Parameter(name=["--steps", "--max-steps"])] = None,
     prompt: str = PROMPT,
 ) -> None:
     """Walk the whole way in a few minutes: text, tokenizer, shards, a small GPT, a plot, a sample.
@@ -38,7 +38,7 @@ def demo(
     output
         The folder for everything that is made; it may exist, and what the demo made before is made anew.
     steps
-        How many steps the model is trained.
+        How many steps the model is trained; left out, as many as take about a minute on two cores.
     prompt
         What the sample begins with.
     """
@@ -53,10 +53,10 @@ def demo(
 
     _run(output, "gptbpe", "train", "input.txt", "--vocab", "512")
     _run(output, "gptbpe", "shard", "input.txt", "-t", "tokenizer.json", "-o", "data/", "--force")
+    limit = [] if steps is None else ["--max-steps", str(steps)]
     _run(
-        output, "gptmodel.train", "--shards", "data/", "--preset", "tiny",
-        "--max-steps", str(steps), "--experiment-name", run,
-    )  # fmt: skip
+        output, "gptmodel.train", "--shards", "data/", "--preset", "tiny", "--experiment-name", run, *limit
+    )
     _run(output, "gptmodel", "plot", f"runs/{run}", "-o", "losses.png")
     _run(
         output, "gptmodel", "generate", "--checkpoint", f"runs/{run}", "--prompt", prompt,
