@@ -20,6 +20,7 @@ from gptbpe.cli.demo import demo
 from gptbpe.cli.doctor import doctor
 from gptbpe.cli.encode import count, decode, encode
 from gptbpe.cli.look import compare, viz
+from gptbpe.cli.shards import inspect, shard, verify
 from gptbpe.cli.train import train
 from gptbpe.errors import GptBpeError
 
@@ -37,6 +38,9 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     encode: 'gptbpe encode --text "Hello, world!" -t gpt2',
     decode: "gptbpe encode notes.txt -t gpt2 | gptbpe decode -t gpt2",
     count: "gptbpe count *.txt -t cl100k_base",
+    shard: "gptbpe shard input.txt -t tokenizer.json -o data/",
+    verify: "gptbpe verify data/",
+    inspect: "gptbpe inspect data/",
     viz: 'gptbpe viz --text "Hello, world!" -t gpt2',
     compare: "gptbpe compare input.txt -t gpt2 -t tokenizer.json",
     export: "gptbpe export -t tokenizer.json --format tiktoken -o mine.tiktoken",
