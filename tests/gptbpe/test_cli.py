@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def process(*words: str, stdin: bytes | None = None, **options: object) -> subpr
         [sys.executable, "-m", "gptbpe", *words],
         input=stdin,
         capture_output=True,
-        timeout=120,
+        timeout=300,
         env=environment(),
         check=False,
         **options,  # type: ignore[call-overload]
@@ -301,6 +302,18 @@ def test_version(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert call(capfdbinary, "--version")[1].decode().strip() == __version__
 
 
+def test_shell_completion_is_installed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gptbpe", "--install-completion", "--shell", "bash"],
+        env=environment() | {"HOME": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    script = next(path for path in tmp_path.rglob("gptbpe") if path.is_file())
+    assert "tie-break" in script.read_text()
+
+
 def test_an_unknown_error_is_one_line(
     here: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,6 +394,31 @@ def test_progress_on_a_terminal_leaves_the_output_alone(here: Path) -> None:
     assert child.returncode == 0
     assert Tokenizer.from_bytes(out).vocab_size <= 290
     assert b"tokens" in shown
+
+
+def test_the_demo_walks_the_whole_way(tmp_path: Path) -> None:
+    if find_spec("torch") is None or find_spec("matplotlib") is None:
+        pytest.skip("the demo trains a model, which needs gptbpe[model]")
+    done = process("demo", "--max-steps", "2", "--prompt", "The ", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"The " in done.stdout
+    said = done.stderr.decode()
+    assert "$ gptbpe shard input.txt -t tokenizer.json -o data/" in said
+    assert "$ python -m gptmodel.train --shards data/" in said
+    assert "to try next" in said
+    assert (tmp_path / "demo" / "losses.png").stat().st_size > 1000
+    again = process("demo", "--max-steps", "1", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr.decode()
+    assert (tmp_path / "demo" / "runs" / "demo-2").is_dir()
+
+
+def test_the_demo_says_what_is_missing(
+    here: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, _, err = call(capfdbinary, "demo")
+    assert (code, 'pip install "gptbpe[model]"' in err) == (2, True)
+    assert not (here / "demo").exists()
 
 
 def test_it_starts_without_the_model_packages() -> None:

@@ -337,3 +337,17 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
     zipped.write_bytes(zipped.read_bytes()[:-9])
     with pytest.raises(TextError, match=r"a\.txt\.gz"):
         Tokenizer.train(zipped, 262)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [b"a" * 1_000_000, b" " * 1_000_000, b"\0" * 1_000_000, b"\xff" * 300_000, b"ab" * 400_000],
+    ids=["a", "spaces", "NULs", "0xFF", "abab"],
+)
+@pytest.mark.parametrize("pattern", ["cl100k", None])
+@pytest.mark.filterwarnings("ignore::gptbpe.errors.EarlyStopWarning")
+def test_runs_of_a_million_are_learned_in_linear_time(hostile: bytes, pattern: str | None) -> None:
+    began = time.monotonic()
+    tok = Tokenizer.train(hostile, 300, pattern=pattern)
+    assert time.monotonic() - began < 20  # 0.1 s on an idle machine; what is quadratic takes minutes
+    assert tok.decode_bytes(tok.encode_to_numpy(hostile)) == hostile
