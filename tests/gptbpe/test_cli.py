@@ -399,7 +399,8 @@ def test_progress_on_a_terminal_leaves_the_output_alone(here: Path) -> None:
 def test_the_demo_walks_the_whole_way(tmp_path: Path) -> None:
     if find_spec("torch") is None or find_spec("matplotlib") is None:
         pytest.skip("the demo trains a model, which needs gptbpe[model]")
-    done = process("demo", "--max-steps", "2", "--prompt", "The ", cwd=tmp_path)
+    (tmp_path / "demo" / "runs" / "demo").mkdir(parents=True)  # as if it had been run before
+    done = process("demo", "--max-steps", "1", "--prompt", "The ", cwd=tmp_path)
     assert done.returncode == 0, done.stderr.decode()
     assert b"The " in done.stdout
     said = done.stderr.decode()
@@ -407,8 +408,6 @@ def test_the_demo_walks_the_whole_way(tmp_path: Path) -> None:
     assert "$ python -m gptmodel.train --shards data/" in said
     assert "to try next" in said
     assert (tmp_path / "demo" / "losses.png").stat().st_size > 1000
-    again = process("demo", "--max-steps", "1", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr.decode()
     assert (tmp_path / "demo" / "runs" / "demo-2").is_dir()
 
 
