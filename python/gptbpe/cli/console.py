@@ -127,7 +127,7 @@ def tokenizer(name: str | None) -> Tokenizer:
 class Progress:
     """A bar with rate and time left on a terminal; a plain line every few seconds elsewhere."""
 
-    UNITS = {"counting": "B", "merging": " merges"}  # noqa: RUF012 - a constant
+    UNITS = {"counting": "B", "merging": " merges", "sharding": "B", "verifying": " shards"}  # noqa: RUF012 - a constant
     SECONDS_BETWEEN_LINES = 5.0
 
     def __init__(self, quiet: bool = False) -> None:

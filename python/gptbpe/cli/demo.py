@@ -54,9 +54,7 @@ def demo(
     _run(output, "gptbpe", "train", "input.txt", "--vocab", "512")
     _run(output, "gptbpe", "shard", "input.txt", "-t", "tokenizer.json", "-o", "data/", "--force")
     limit = [] if steps is None else ["--max-steps", str(steps)]
-    _run(
-        output, "gptmodel.train", "--shards", "data/", "--preset", "tiny", "--experiment-name", run, *limit
-    )
+    _run(output, "gptmodel.train", "--shards", "data/", "--preset", "tiny", "--experiment-name", run, *limit)
     _run(output, "gptmodel", "plot", f"runs/{run}", "-o", "losses.png")
     _run(
         output, "gptmodel", "generate", "--checkpoint", f"runs/{run}", "--prompt", prompt,

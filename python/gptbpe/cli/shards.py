@@ -1,17 +1,21 @@
-"""``gptbpe shard``, ``verify`` and ``inspect``: text into token shards, and what a folder of them holds."""
+"""``gptbpe shard``, ``verify`` and ``inspect``: from text to shards, and what is in them."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from cyclopts import Parameter
 
 from gptbpe import sources
 from gptbpe.cli import console
-from gptbpe.errors import ShardError
+from gptbpe.errors import GptBpeError
 from gptbpe.shards import DEFAULT_SHARD_TOKENS, ShardReader, shard_files
+from gptbpe.tokenizer import Tokenizer
 from gptbpe.types import END_OF_TEXT
 
 
@@ -20,42 +24,47 @@ def shard(
     tokenizer: console.TokenizerName = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("data"),
     separator: str = END_OF_TEXT,
-    separator_first: Annotated[bool, Parameter(negative="")] = False,
+    separator_at: Literal["end", "start"] = "end",
     text_field: str = "text",
     shard_tokens: int = DEFAULT_SHARD_TOKENS,
     threads: console.Threads = None,
     force: Annotated[bool, Parameter(negative="")] = False,
     json: console.Json = False,
-) -> int:
-    """Tokenize text into a folder of token shards, for training.
+) -> None:
+    """Tokenize text files into a folder of token shards.
 
-    A run that was interrupted goes on where it was, and one that is complete is not done again.
+    Reads text, JSON lines and Parquet, also as .gz and .zst, folders of them, and standard input.
+    Interrupted, the same command goes on with what is missing; run again when all is there, it does nothing.
 
     Parameters
     ----------
     inputs
-        Files, folders or patterns: .txt, .jsonl or .parquet, also as .gz and .zst; `-` reads standard input.
+        Files, folders or patterns; `-` reads standard input.
     tokenizer
         A tokenizer file, or a packaged name such as gpt2; `tokenizer.json` here by default.
     output
-        The folder of the shards.
+        The folder for the shards.
     separator
-        A special token that cuts plain text into documents; its id ends each of them. `""` for none.
-    separator_first
-        Put the id in front of each document instead, as modded-nanogpt wants it.
+        A special token: it ends documents in plain text, and its id is put after every document. With `""` a
+        text file is one document, and no id stands between documents.
+    separator_at
+        Where its id goes: after every document, or in front of it (start), as modded-nanogpt wants it.
     text_field
-        The field of JSON objects, or the column of Parquet files, that is the text.
+        The field of JSON objects, the column of Parquet files.
     shard_tokens
-        How many tokens go into one shard at most.
+        A shard is closed before it would exceed this many tokens.
     threads
         How many threads encode; one per core by default.
     force
-        Replace other shards that are in the folder.
+        Replace other shards in the folder.
     json
         Print a summary as JSON on standard output.
     """
     if not inputs:
-        raise console.Failure("nothing to tokenize; for example: gptbpe shard input.txt -t tokenizer.json")
+        raise console.Failure(
+            "nothing to shard; name a text file, for example: "
+            "gptbpe shard input.txt -t tokenizer.json -o data/"
+        )
     tok = console.tokenizer(tokenizer)
     names = [sources.STANDARD_INPUT if path == console.STANDARD else path for path in inputs]
     began = time.monotonic()
@@ -65,7 +74,7 @@ def shard(
             tok,
             output,
             separator=separator or None,
-            separator_at="start" if separator_first else "end",
+            separator_at=separator_at,
             text_field=text_field,
             shard_tokens=shard_tokens,
             threads=threads,
@@ -73,23 +82,29 @@ def shard(
             force=force,
         )
     seconds = time.monotonic() - began
+    summary = _summary(reader)
     if json:
-        console.write_json({**_summary(reader), "seconds": round(seconds, 3)})
-        return 0
-    text = f" from {console.size(reader.text_bytes)}" if reader.text_bytes else ""
+        console.write_json({"output": str(output), **summary, "seconds": round(seconds, 3)})
+        return
+    documents = summary["documents"]
     console.say(
-        f"{reader.total_tokens:,} tokens{text} in {len(reader.shards)} shard(s), {seconds:.1f} s -> {output}"
+        f"{reader.total_tokens:,} tokens from {console.size(reader.text_bytes or 0)} in {documents:,} "
+        f"document{'' if documents == 1 else 's'} -> {len(reader.shards)} "
+        f"shard{'' if len(reader.shards) == 1 else 's'} in {output} ({seconds:.1f} s)"
     )
     console.say(f"next: python -m gptmodel.train --shards {output}")
-    return 0
 
 
 def verify(
     *paths: Path,
     tokenizer: console.TokenizerName = None,
+    threads: console.Threads = None,
     json: console.Json = False,
 ) -> int:
-    """Check every byte of token shards: sizes, checksums, ids, document ends; exit code 1 where one is wrong.
+    """Read shards from the first byte to the last and check all that can be checked.
+
+    Checked are sizes, headers, document ends, checksums of all tokens, that every id is in the vocabulary,
+    that the shards belong together, and the stored tokenizer. Exit code 1 when something is wrong.
 
     Parameters
     ----------
@@ -97,102 +112,165 @@ def verify(
         Folders of shards, or single `.bin` files; `data` by default.
     tokenizer
         Check as well that this tokenizer made the ids.
+    threads
+        How many shards are read at a time; one per core by default.
     json
-        Print one JSON object per path on standard output.
+        Write one JSON object per folder instead.
     """
     expected = None if tokenizer is None else console.tokenizer(tokenizer)
-    failed = False
-    for path in paths or (Path("data"),):
+    good = True
+    for folder in paths or (Path("data"),):
         began = time.monotonic()
+        summary: dict[str, Any] = {}
+        problems = []
         try:
-            reader = ShardReader(path)
+            reader = ShardReader(folder, verify="open")
             if expected is not None:
                 reader.expect_tokenizer(expected)
-            for number in range(len(reader.shards)):
-                reader.check(number)
-            reader.tokenizer()
-        except ShardError as error:
-            failed = True
-            if json:
-                console.write_json({"path": str(path), "ok": False, "error": console.one_line(error)})
-            else:
-                console.say(f"error: {console.one_line(error)}")
-            continue
-        seconds = time.monotonic() - began
-        if json:
-            console.write_json({"path": str(path), "ok": True, **_summary(reader)})
+        except (GptBpeError, OSError) as error:
+            problems.append(console.one_line(error))
         else:
-            held = f"{reader.total_tokens:,} tokens in {len(reader.shards)} shard(s)"
-            console.write(f"{path}: ok, {held}, {seconds:.1f} s\n")
-    return 1 if failed else 0
+            summary = _summary(reader)
+            with console.progress(quiet=json) as show:
+                for done, problem in enumerate(_problems(reader, threads), 1):
+                    show("verifying", done, len(reader.shards) + 1)
+                    problems += [] if problem is None else [problem]
+        seconds = time.monotonic() - began
+        good = good and not problems
+        if json:
+            console.write_json(
+                {"path": str(folder), "ok": not problems, "problems": problems, **summary}
+                | {"seconds": round(seconds, 3)}
+            )
+            continue
+        for problem in problems:
+            console.write(f"{problem}\n")
+        if problems:
+            console.say(f"{folder}: {len(problems)} problem{'' if len(problems) == 1 else 's'}")
+        else:
+            count = summary["shards"]
+            shards = f"{count} shard{'' if count == 1 else 's'}"
+            console.say(f"{folder}: all is well, {summary['tokens']:,} tokens in {shards}")
+    return 0 if good else 1
 
 
-def inspect(path: Path = Path("data"), *, show: int = 0, json: console.Json = False) -> int:
-    """Say what is in a folder of shards, or in a tokenizer file.
+def _problems(reader: ShardReader, threads: int | None) -> Iterator[str | None]:
+    """One line, or None, for each shard and for the tokenizer."""
+
+    def problem(check: Any, *arguments: Any) -> str | None:
+        try:
+            check(*arguments)
+        except (GptBpeError, OSError) as error:
+            return console.one_line(error)
+        return None
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(lambda number: problem(reader.check, number), range(len(reader.shards)))
+    yield problem(reader.tokenizer)
+
+
+def inspect(
+    *paths: Path,
+    document: int | None = None,
+    tokens: int = 32,
+    json: console.Json = False,
+) -> None:
+    """Say what is in a folder of shards, a `.bin` file or a tokenizer.
 
     Parameters
     ----------
-    path
-        A folder of shards, a `.bin` file, a tokenizer file or a packaged name.
-    show
-        Print the text of the first N documents too.
+    paths
+        Folders of shards, `.bin` files, tokenizer files; `data` by default.
+    document
+        Show the text of this document instead, numbered from 0 through all shards.
+    tokens
+        How many tokens of the beginning are shown.
     json
-        Print it as JSON on standard output.
+        Write one JSON object per path instead.
     """
-    if path.is_dir() or path.suffix == ".bin":
+    for path in paths or (Path("data"),):
+        if not path.is_dir() and path.suffix != ".bin":
+            _inspect_tokenizer(str(path), json)
+            continue
         reader = ShardReader(path)
-        _print(_summary(reader), json)
-        if show:
-            _show_documents(reader, show)
-        return 0
-    tok = console.tokenizer(str(path))
-    _print(
-        {
-            "tokenizer": str(path),
-            "vocab_size": tok.vocab_size,
-            "merges": len(tok.merges),
-            "special_tokens": tok.special_tokens,
-            "pattern": tok.pattern,
-            "fingerprint": tok.fingerprint,
-        },
-        json,
-    )
-    return 0
+        tok = reader.tokenizer()
+        if document is not None:
+            ids = _document(reader, document)
+            if json:
+                text = None if tok is None else tok.decode(ids)
+                console.write_json(
+                    {"path": str(path), "document": document, "ids": ids.tolist(), "text": text}
+                )
+            else:
+                console.write(_shown(ids, tok) + "\n")
+            continue
+        begin = next((reader.tokens(i, 0, min(tokens, s.tokens)) for i, s in enumerate(reader.shards)), None)
+        summary = _summary(reader)
+        summary["begins"] = "" if begin is None else _shown(begin, tok)
+        if json:
+            console.write_json({"path": str(path), **summary})
+            continue
+        _write_table({"path": str(path), **summary})
+
+
+def _inspect_tokenizer(name: str, json: bool) -> None:
+    tok = console.tokenizer(name)
+    summary = {
+        "path": name,
+        "vocab_size": tok.vocab_size,
+        "merges": len(tok.merges),
+        "special_tokens": tok.special_tokens,
+        "pattern": tok.pattern,
+        "fingerprint": tok.fingerprint,
+    }
+    if json:
+        console.write_json(summary)
+    else:
+        _write_table(summary)
 
 
 def _summary(reader: ShardReader) -> dict[str, Any]:
+    """What a dataset is, in numbers."""
+    manifest = reader.manifest
     return {
-        "shards": len(reader.shards),
         "tokens": reader.total_tokens,
+        "documents": manifest.get("documents"),
+        "shards": len(reader.shards),
         "text_bytes": reader.text_bytes,
+        "bytes_per_token": round(reader.text_bytes / reader.total_tokens, 4)
+        if reader.text_bytes and reader.total_tokens
+        else None,
         "vocab_size": reader.vocab_size,
-        "dtype": str(reader.dtype),
-        "tokenizer_fingerprint": reader.tokenizer_fingerprint,
-        "options": reader.manifest.get("options", {}),
+        "dtype": reader.dtype.name,
+        "bos": manifest.get("bos"),
+        "eos": manifest.get("eos"),
+        "tokenizer": reader.tokenizer_fingerprint or None,
+        "fingerprint": reader.fingerprint,
+        **({"options": manifest["options"]} if manifest.get("options") else {}),
     }
 
 
-def _print(summary: dict[str, Any], json: bool) -> None:
-    if json:
-        console.write_json(summary)
-        return
+def _write_table(summary: dict[str, Any]) -> None:
     width = max(map(len, summary))
     for name, value in summary.items():
+        if value is None:
+            continue
         if isinstance(value, dict):
-            value = ", ".join(f"{key} {item!r}" for key, item in value.items()) or "none"
-        elif isinstance(value, int):
-            value = f"{value:,}"
-        console.write(f"{name.replace('_', ' '):<{width}}  {value}\n")
+            value = ", ".join(f"{key} {shown!r}" for key, shown in value.items())
+        text = f"{value:,}" if isinstance(value, int) else str(value)
+        console.write(f"{name.replace('_', ' '):<{width}}  {text}\n")
 
 
-def _show_documents(reader: ShardReader, wanted: int) -> None:
-    tok = reader.tokenizer()
-    if tok is None:
-        raise console.Failure("there is no tokenizer beside these shards, so their text cannot be shown")
-    for number in range(len(reader.shards)):
-        start = 0
-        for stop in map(int, reader.documents(number)):
-            if wanted == 0:
-                return
-            console.write(tok.decode(reader.tokens(number, start, stop)) + "\n")
-            start, wanted = stop, wanted - 1
+def _document(reader: ShardReader, number: int) -> np.ndarray[Any, np.dtype[Any]]:
+    before = 0
+    for index in range(len(reader.shards)):
+        ends = reader.documents(index)
+        if 0 <= number - before < len(ends):
+            at = number - before
+            return reader.tokens(index, int(ends[at - 1]) if at else 0, int(ends[at]))
+        before += len(ends)
+    raise console.Failure(f"{reader.path} has {before:,} documents, numbered from 0; there is no {number}")
+
+
+def _shown(ids: np.ndarray[Any, np.dtype[Any]], tok: Tokenizer | None) -> str:
+    return " ".join(map(str, ids.tolist())) if tok is None else tok.decode(ids)

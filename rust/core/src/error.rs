@@ -310,7 +310,7 @@ pub enum Error {
     },
 
     /// A folder already holds shards that the writer was not asked to replace.
-    #[error("{path} already holds other shards; choose another folder, or replace them with force", path = path.display())]
+    #[error("{path} already holds other shards; choose another folder, or replace them (force, --force)", path = path.display())]
     ShardExists {
         /// The folder.
         path: PathBuf,

@@ -1,0 +1,476 @@
+"""Shards on disk: what other programs read in them, what damage does, and what a crash leaves behind.
+
+The exhaustive checks (every truncation, every flipped bit) are the Rust tests' (``rust/core/src/shard``).
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from gptbpe import ShardReader, ShardWriter, Tokenizer, errors, shard_files
+from gptbpe._core import atomic_write
+from gptbpe.shards import Shard
+
+DATA = Path(__file__).parents[1] / "data"
+Ids = npt.NDArray[Any]
+
+
+def write(folder: Path, vocab_size: int = 300, **options: Any) -> list[int]:
+    """Write a few hundred documents; return all tokens."""
+    options.setdefault("eos", vocab_size - 1)
+    everything = []
+    with ShardWriter(folder, vocab_size=vocab_size, shard_tokens=5000, **options) as writer:
+        for number in range(300):
+            document = [(number * 31 + at * 7919) % (vocab_size - 1) for at in range(number % 97)]
+            if number >= writer.resumed_documents:
+                writer.write(document, 2 * len(document))
+            everything += [*document, vocab_size - 1]
+    return everything
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+# ---- other programs --------------------------------------------------------------------------------
+
+
+def read_as_llm_c(path: Path) -> Ids:
+    """The checks and steps of llm.c's loader: header words, exact size, tokens after 1,024 bytes."""
+    data = path.read_bytes()
+    header = np.frombuffer(data[:1024], "<i4")
+    width = {(20240520, 1): 2, (20240801, 7): 4}[int(header[0]), int(header[1])]
+    assert len(data) == 1024 + int(header[2]) * width
+    return np.frombuffer(data[1024:], f"<u{width}")
+
+
+def read_as_modded_nanogpt(path: Path) -> Ids:
+    """Its loader takes the count from the header and reads straight into a buffer of uint16."""
+    header = np.fromfile(path, np.int32, 256)
+    assert header[0] == 20240520
+    assert header[1] == 1
+    tokens = np.empty(int(header[2]), np.uint16)
+    with path.open("rb", buffering=0) as file:
+        file.seek(256 * 4)
+        assert file.readinto(tokens.data) == 2 * len(tokens)
+    return tokens
+
+
+def read_as_nanogpt(path: Path) -> Ids:
+    """It maps an array of uint16; here the header is passed over."""
+    return np.memmap(path, np.uint16, "r", offset=1024)
+
+
+@pytest.mark.parametrize("read", [read_as_llm_c, read_as_modded_nanogpt, read_as_nanogpt])
+def test_other_programs_read_our_files(read: Callable[[Path], Ids], tmp_path: Path) -> None:
+    expected = write(tmp_path)
+    found = [read(shard.path) for shard in ShardReader(tmp_path).shards]
+    assert len(found) > 2
+    assert np.concatenate(found).tolist() == expected
+
+
+def test_llm_c_reads_our_wide_files(tmp_path: Path) -> None:
+    expected = write(tmp_path, vocab_size=100_000)
+    found = [read_as_llm_c(shard.path) for shard in ShardReader(tmp_path).shards]
+    assert np.concatenate(found).tolist() == expected
+
+
+@pytest.mark.parametrize(("vocab_size", "dtype"), [(65_536, "uint16"), (65_537, "uint32")])
+def test_the_type_follows_the_vocabulary(vocab_size: int, dtype: str, tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, vocab_size=vocab_size) as writer:
+        writer.write([vocab_size - 1])
+    reader = ShardReader(tmp_path)
+    assert reader.dtype == dtype
+    assert reader.tokens(0).tolist() == [vocab_size - 1]
+
+
+def test_we_read_files_of_other_programs(tmp_path: Path) -> None:
+    header = np.zeros(256, np.int32)
+    ids = np.arange(1000, dtype=np.uint16)
+    header[:3] = 20240520, 1, len(ids)
+    for number in (1, 2):
+        (tmp_path / f"fineweb_train_{number:06}.bin").write_bytes(header.tobytes() + ids.tobytes())
+    reader = ShardReader(tmp_path, vocab_size=1000)
+    assert (reader.total_tokens, reader.vocab_size, reader.tokenizer_fingerprint) == (2000, 1000, "")
+    assert np.array_equal(reader.tokens(1), ids)
+    with pytest.raises(errors.ShardError, match="where its documents end"):
+        reader.documents(0)
+    (tmp_path / "train.bin").write_bytes(ids.tobytes())
+    raw = ShardReader.open_raw(tmp_path / "train.bin", "uint16", 1000)
+    assert np.array_equal(raw.tokens(0), ids)
+    assert np.array_equal(pickle.loads(pickle.dumps(raw)).tokens(0), ids)
+    with pytest.raises(errors.ShardChecksumError, match="open_raw"):
+        ShardReader(tmp_path / "train.bin")
+
+
+@pytest.mark.parametrize("name", ["narrow", "wide"])
+def test_shards_of_the_first_version_are_read_for_ever(name: str) -> None:
+    reader = ShardReader(DATA / "shards-1" / name, verify="full")
+    last = {"narrow": 299, "wide": 69_999}[name]
+    assert reader.dtype == {"narrow": "uint16", "wide": "uint32"}[name]
+    assert reader.tokens(0).tolist() == [0, 1, 2, last, last, last - 1, last]
+    assert reader.documents(0).tolist() == [4, 5, 7]
+    assert reader.text_bytes == 11
+    assert reader.manifest["options"] == {"note": "golden"}
+
+
+@pytest.mark.parametrize("name", ["narrow", "wide"])
+def test_shards_of_the_first_version_are_written_for_ever(name: str, tmp_path: Path) -> None:
+    last = {"narrow": 299, "wide": 69_999}[name]
+    with ShardWriter(tmp_path, vocab_size=last + 1, eos=last, options={"note": "golden"}) as writer:
+        writer.write([0, 1, 2], 7)
+        writer.write([])
+        writer.write([last - 1], 4)
+    assert contents(tmp_path) == contents(DATA / "shards-1" / name)
+
+
+# ---- reading ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("io", ["mmap", "pread"])
+@pytest.mark.parametrize("verify", ["open", "lazy", "full"])
+def test_what_is_written_is_read(io: Any, verify: Any, tmp_path: Path) -> None:
+    expected = write(tmp_path)
+    reader = ShardReader(tmp_path, io=io, verify=verify)
+    parts = [reader.tokens(number) for number in range(len(reader.shards))]
+    assert np.concatenate(parts).tolist() == expected
+    assert reader.total_tokens == len(expected)
+    assert reader.text_bytes == 2 * (len(expected) - 300)
+    assert reader.tokens(1, 10, 15).tolist() == parts[1][10:15].tolist()
+    assert reader.tokens(0, 7, 7).tolist() == []
+    assert not parts[0].flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        parts[0][0] = 1
+    single = ShardReader(reader.shards[1].path, io=io, verify=verify)
+    assert single.tokens(0).tolist() == parts[1].tolist()
+    assert single.shards == [Shard(reader.shards[1].path, len(parts[1]))]
+
+
+def test_a_view_outlives_its_reader_and_its_file(tmp_path: Path) -> None:
+    expected = write(tmp_path)
+    reader = ShardReader(tmp_path)
+    view = reader.tokens(0)
+    copied = view.tolist()
+    for path in tmp_path.iterdir():
+        path.unlink()
+    del reader
+    gc.collect()
+    assert view.tolist() == copied == expected[: len(copied)]
+    assert not view.flags.owndata
+
+
+@pytest.mark.parametrize(
+    ("shard", "start", "stop"), [(99, 0, 1), (0, 5, 4), (0, 0, 10**6), (0, 10**18, 10**18)]
+)
+def test_ranges_outside_are_refused(shard: int, start: int, stop: int, tmp_path: Path) -> None:
+    write(tmp_path)
+    with pytest.raises(errors.ShardError):
+        ShardReader(tmp_path).tokens(shard, start, stop)
+
+
+@pytest.mark.parametrize("arguments", [{"verify": "some"}, {"io": "magic"}])
+def test_unknown_options_are_refused(arguments: Any, tmp_path: Path) -> None:
+    write(tmp_path)
+    with pytest.raises(errors.ShardError, match="expected"):
+        ShardReader(tmp_path, **arguments)
+
+
+def test_what_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        ShardReader(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError):
+        ShardReader(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        ShardReader.open_raw(tmp_path / "nothing", "uint16", 10)
+
+
+def test_damage_has_types_and_values(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = ShardReader(tmp_path).shards[1].path
+    good = path.read_bytes()
+    path.write_bytes(good[:-1])
+    with pytest.raises(errors.ShardTruncatedError) as cut:
+        ShardReader(tmp_path).tokens(1)
+    assert (cut.value.path, cut.value.expected, cut.value.found) == (path, len(good), len(good) - 1)
+    path.write_bytes(good[:1030] + bytes([good[1030] ^ 1]) + good[1031:])
+    with pytest.raises(errors.ShardChecksumError, match="block 0") as damaged:
+        ShardReader(tmp_path).tokens(1)
+    assert (damaged.value.path, damaged.value.offset) == (path, 1024)
+    assert str(path) in str(damaged.value)
+    ShardReader(tmp_path, verify="open").tokens(1)
+    ShardReader(tmp_path).tokens(0)
+    with pytest.raises(errors.ShardChecksumError):
+        ShardReader(tmp_path, verify="full")
+    with pytest.raises(errors.ShardChecksumError):
+        ShardReader(tmp_path).check(1)
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(errors.ShardFormatError, match="not finished"):
+        ShardReader(tmp_path)
+
+
+def test_reading_survives_a_cut_under_it(tmp_path: Path) -> None:
+    """In a process of its own, which would die of SIGBUS if the tokens came from a map."""
+    write(tmp_path)
+    script = """
+import os, sys
+from gptbpe import ShardReader
+from gptbpe.errors import ShardTruncatedError
+reader = ShardReader(sys.argv[1], io="pread", verify="open")
+reader.tokens(0)
+os.truncate(reader.shards[0].path, 1500)
+try:
+    reader.tokens(0)
+except ShardTruncatedError as error:
+    print(error.found)
+"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, check=True)
+    assert done.stdout == b"1500\n"
+
+
+# ---- tokenizers ------------------------------------------------------------------------------------
+
+
+def test_the_tokenizer_travels_with_the_shards(tok: Tokenizer, tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, tokenizer=tok) as writer:
+        writer.write(tok.encode("the worst"), 9)
+    reader = ShardReader(tmp_path)
+    stored = reader.tokenizer()
+    assert stored == tok
+    assert reader.vocab_size == tok.vocab_size
+    assert reader.tokenizer_fingerprint == tok.fingerprint
+    assert tok.decode(reader.tokens(0)) == "the worst"
+    reader.expect_tokenizer(tok)
+    other = tok.shrink(300)
+    with pytest.raises(errors.ShardMismatchError) as mismatch:
+        reader.expect_tokenizer(other)
+    assert tok.fingerprint in str(mismatch.value)
+    assert other.fingerprint in str(mismatch.value)
+    (tmp_path / "tokenizer.json").write_bytes(other.to_bytes())
+    with pytest.raises(errors.ShardChecksumError, match=r"tokenizer\.json"):
+        reader.tokenizer()
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(FileNotFoundError):
+        reader.tokenizer()
+
+
+# ---- writing ---------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_ids_is_written(tmp_path: Path) -> None:
+    kinds = [[1, 2], (3,), range(4, 6), np.array([6], np.uint16), np.array([7], np.int64), iter([8])]
+    with ShardWriter(tmp_path, vocab_size=10) as writer:
+        for kind in kinds:
+            writer.write(kind)
+        writer.write_ragged(np.array([1, 2, 3, 4]), np.array([0, 3, 3, 4]))
+    reader = ShardReader(tmp_path)
+    assert reader.tokens(0).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]
+    assert reader.documents(0).tolist() == [2, 3, 5, 6, 7, 8, 11, 11, 12]
+
+
+@pytest.mark.parametrize("bad", [10, -1, 2**32, 1.5, "x", None])
+def test_ids_outside_the_vocabulary_are_not_written(bad: Any, tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, vocab_size=10) as writer:
+        writer.write([1])
+        with pytest.raises(errors.UnknownTokenError) as error:
+            writer.write([5, bad, 6])
+        assert error.value.index == 1
+        writer.write([2])
+    assert ShardReader(tmp_path).tokens(0).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("offsets", [[0, 5], [0, 2, 1], [-1, 2], [3, 2]])
+def test_impossible_offsets_are_refused(offsets: list[int], tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, vocab_size=10) as writer, pytest.raises(errors.ShardError):
+        writer.write_ragged(np.array([1, 2, 3]), np.array(offsets))
+
+
+def test_an_error_leaves_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(errors.UnknownTokenError), ShardWriter(tmp_path, vocab_size=10) as writer:
+        writer.write_ragged(np.array([1, 2, 10]), np.array([0, 2, 3]))
+    assert contents(tmp_path) == {}
+    with pytest.raises(errors.ShardError, match="closed"):
+        writer.write([1])
+
+
+def test_other_shards_are_not_replaced_unasked(tmp_path: Path) -> None:
+    write(tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(errors.ShardExistsError):
+        ShardWriter(tmp_path, vocab_size=10)
+    assert contents(tmp_path) == before
+    with ShardWriter(tmp_path, vocab_size=10, force=True) as writer:
+        writer.write([1])
+    assert sorted(contents(tmp_path)) == ["manifest.json", "shard-00000.bin", "shard-00000.gbx"]
+
+
+def test_a_second_writer_is_turned_away(tmp_path: Path) -> None:
+    script = "import sys; from gptbpe import ShardWriter; ShardWriter(sys.argv[1], vocab_size=10)"
+    with ShardWriter(tmp_path, vocab_size=10) as writer:
+        done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, check=False)
+        assert b"ShardLockedError" in done.stderr
+        assert f"process {os.getpid()}".encode() in done.stderr
+        writer.write([1])
+    assert ShardReader(tmp_path).total_tokens == 1
+
+
+FULL_DISK = """
+import resource, signal, sys
+from gptbpe import ShardWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    with ShardWriter(sys.argv[1], vocab_size=300, shard_tokens=5000, eos=299, resume=True) as writer:
+        for number in range(writer.resumed_documents, 300):
+            writer.write([(number * 31 + at * 7919) % 299 for at in range(number % 97)], 2 * (number % 97))
+except OSError as error:
+    print(type(error).__name__, error.errno)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on file sizes")
+def test_no_room_is_an_error_and_room_later_is_enough(tmp_path: Path) -> None:
+    """A write is refused at every kind of file: what was complete stays, a later run ends the same."""
+    whole = tmp_path / "whole"
+    write(whole)
+    sizes = sorted(len(data) for data in contents(whole).values())
+    failed = 0
+    for limit in [0, 1, 100, 1023, 1024, 5000, sizes[-1] - 1, sizes[-1]]:
+        folder = tmp_path / f"limit-{limit}"
+        done = subprocess.run(
+            [sys.executable, "-c", FULL_DISK, folder, str(limit)], capture_output=True, check=True
+        )
+        failed += done.stdout == b"OSError 27\n"
+        assert done.stdout in (b"OSError 27\n", b"")
+        names = [path.name for path in folder.iterdir() if not path.name.startswith("shard-")]
+        assert not [name for name in names if "tmp" in name], "temporary files are removed"
+        write(folder, resume=True)
+        assert contents(folder) == contents(whole)
+    assert failed == 7
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_killed_writer_leaves_nothing_wrong(tok: Tokenizer, tmp_path: Path) -> None:
+    """Killed at random moments and started again and again, it ends with an undisturbed run's bytes."""
+    text = "It was the best of times, it was the worst of times.\n<|endoftext|>\n" * 4000
+    (tmp_path / "input.txt").write_text(text)
+    tok.save(tmp_path / "tokenizer.json")
+    script = """
+import sys
+from gptbpe import Tokenizer, shard_files, shards
+shards.BATCH_BYTES = 2000
+print("start", flush=True)
+shard_files(sys.argv[1], Tokenizer.load(sys.argv[2]), sys.argv[3], shard_tokens=1500)
+"""
+
+    def command(folder: Path) -> list[str]:
+        return [
+            sys.executable, "-c", script,
+            str(tmp_path / "input.txt"), str(tmp_path / "tokenizer.json"), str(folder),
+        ]  # fmt: skip
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    began = time.monotonic()
+    with subprocess.Popen(command(whole), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        began = time.monotonic()
+    seconds = time.monotonic() - began
+    dice = random.Random(1)
+    landed, grown = 0, []
+    for _ in range(12):
+        with subprocess.Popen(command(killed), stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(dice.uniform(0, seconds / 3))
+            process.send_signal(signal.SIGKILL)
+        landed += process.returncode == -signal.SIGKILL
+        finished = (killed / "manifest.json").exists()
+        if killed.exists():
+            grown.append(len(list(killed.glob("shard-*.bin"))))
+        if finished:
+            ShardReader(killed, verify="full")  # what has a manifest is right
+            break
+        if grown and grown[-1]:
+            with pytest.raises(errors.ShardFormatError):
+                ShardReader(killed)
+    assert landed >= 3, "the kills came too late to mean anything"
+    assert max(grown) > 0, "the kills came too early to mean anything"
+    assert grown == sorted(grown), "complete shards are kept"
+    subprocess.run(command(killed), check=True, stdout=subprocess.DEVNULL)
+    one, two = contents(whole), contents(killed)
+    assert one == two
+    assert len(one) > 50
+
+
+def test_running_again_does_nothing(tok: Tokenizer, tmp_path: Path) -> None:
+    source, folder = tmp_path / "input.txt", tmp_path / "data"
+    source.write_text("one two\n<|endoftext|>\nthree\n" * 50)
+    shard_files(source, tok, folder, shard_tokens=50)
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("[!.]*")}
+    shard_files(source, tok, folder, shard_tokens=50)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("[!.]*")} == before
+    whole = contents(folder)
+    # A lost shard is made again, a changed input is not silently taken for the old one.
+    (folder / "shard-00002.bin").unlink()
+    shard_files(source, tok, folder, shard_tokens=50)
+    assert contents(folder) == whole
+    source.write_text("four\n")
+    with pytest.raises(errors.ShardExistsError):
+        shard_files(source, tok, folder, shard_tokens=50)
+    assert contents(folder) == whole
+    reader = shard_files(source, tok, folder, shard_tokens=50, force=True)
+    assert tok.decode(reader.tokens(0)) == "four\n<|endoftext|>"
+
+
+def test_an_interrupted_run_of_another_input_is_not_continued(tok: Tokenizer, tmp_path: Path) -> None:
+    source, folder = tmp_path / "input.txt", tmp_path / "data"
+    source.write_text("one two\n<|endoftext|>\n" * 50)
+    shard_files(source, tok, folder, shard_tokens=20)
+    (folder / "manifest.json").unlink()  # as if killed just before the end
+    source.write_text("six ten\n<|endoftext|>\n" * 50)
+    reader = shard_files(source, tok, folder, shard_tokens=20)
+    assert {tok.decode(reader.tokens(i)) for i in range(len(reader.shards))} <= {
+        "six ten\n<|endoftext|>" * n for n in range(1, 9)
+    }
+
+
+# ---- files in general ------------------------------------------------------------------------------
+
+
+def test_files_are_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for data in (b"one", b"", bytes(range(256)) * 100):
+        atomic_write(path, data)
+        assert path.read_bytes() == data
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(FileNotFoundError):
+        atomic_write(tmp_path / "no" / "file", b"x")
+    with pytest.raises(IsADirectoryError):
+        atomic_write(tmp_path, b"x")
+
+
+def test_the_manifest_can_be_checked_with_standard_tools(tmp_path: Path) -> None:
+    import hashlib
+
+    write(tmp_path)
+    data = (tmp_path / "manifest.json").read_bytes()
+    assert (
+        hashlib.sha256(data[:-83]).hexdigest()
+        == json.loads(data)["digest"]
+        == ShardReader(tmp_path).fingerprint
+    )
