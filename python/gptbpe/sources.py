@@ -318,11 +318,11 @@ def _split(blocks: Iterable[bytes], mark: bytes) -> Iterator[bytes]:
             if after + 2 > len(rest) and not ended:
                 break  # a line break may follow
             at_line_start = line_start if end == begin else rest[end - 1] == 0x0A
-            line_break = next((b for b in (b"\n", b"\r\n") if rest.startswith(b, after)), b"")
-            alone = at_line_start and (line_break or after == len(rest))
+            next_two = rest[after : after + 2]
+            line_break = 1 if next_two[:1] == b"\n" else 2 if next_two == b"\r\n" else 0
+            line_start = at_line_start and (line_break > 0 or not next_two)  # the mark is a line of its own
             yield bytes(rest[begin:end])
-            begin = searched = after + (len(line_break) if alone else 0)
-            line_start = bool(alone)
+            begin = searched = after + (line_break if line_start else 0)
         else:
             searched = max(begin, len(rest) - len(mark) + 1)
         del rest[:begin]
