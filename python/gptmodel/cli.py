@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -457,6 +458,13 @@ def _say(text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; no traceback reaches the user."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: _say(f"warning: {' '.join(str(message).split())}")
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
+    """Run the command and turn what it raises into a line and an exit code."""
     try:
         app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()

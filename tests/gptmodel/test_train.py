@@ -21,6 +21,7 @@ from gptmodel.errors import CheckpointError, ConfigError, DataError, Interrupted
 from gptmodel.metrics import Progress
 from gptmodel.model import GPT
 from gptmodel.train import train
+from gptmodel.windows import SlidingWindowDataset
 
 
 @pytest.fixture(autouse=True)
@@ -203,6 +204,38 @@ def test_epochs_count_windows_and_are_saved_by_name(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in folder.iterdir() if entry.is_symlink()) == ["mine_e2", "mine_e4"]
     halfway = checkpoint.find(folder / "mine_e2")
     assert halfway.step == math.ceil(2 * state.data.windows / 4)
+
+
+def test_shards_and_their_text_are_the_same_data(tmp_path: Path) -> None:
+    from gptbpe import ShardReader, Tokenizer, shard_files
+
+    text = loop.write_text(tmp_path / "text.txt")
+    tokenizer = Tokenizer.train(text, vocab_size=270)
+    shard_files(text, tokenizer, tmp_path / "data")
+    of_text = train(loop.tiny(tmp_path))
+    settings = {"train_data": None, "shards": tmp_path / "data"}
+    of_shards = train(loop.tiny(tmp_path, **settings))
+    assert loop.losses(of_text.run) == loop.losses(of_shards.run)
+    other = Tokenizer.train(text, vocab_size=265)
+    other.save(tmp_path / "other.json")
+    with pytest.raises(DataError, match="made with another tokenizer"):
+        train(loop.tiny(tmp_path, **settings, tokenizer=str(tmp_path / "other.json")))
+
+    reader = ShardReader(tmp_path / "data")
+    windows = SlidingWindowDataset(reader, None, 16, 8)
+    ids = [int(i) for i in reader.tokens(0)]
+    assert windows[3][0].tolist() == ids[24:40]
+    assert windows[3][1].tolist() == ids[25:41]
+    of_words = SlidingWindowDataset(text.read_text(), tokenizer, 16, 8)
+    assert torch.equal(of_words[3][0], windows[3][0])
+
+
+def test_characters_are_a_tokenizer_too(tmp_path: Path) -> None:
+    state = train(loop.tiny(tmp_path, tokenizer="characters", sample_tokens=4, sample_prompt="the "))
+    assert state.data.tokenizer is not None
+    assert state.data.tokenizer.is_characters
+    samples = (state.run / "samples.txt").read_text()
+    assert samples.count("\nthe ") == samples.count("=== step")
 
 
 def test_text_is_tokenized_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
