@@ -1,7 +1,7 @@
 //! Splitting text into pre-tokens, the pieces that merges never cross.
 //!
-//! Three strategies stand behind one seam, [`Split::fill`], which finds the ends
-//! of a block of pieces; [`Stage::new`] picks one. The concatenation of the
+//! Three strategies stand behind one seam, `Split::fill`, which finds the ends
+//! of a block of pieces; `Stage::new` picks one. The concatenation of the
 //! pieces is the text, whatever the bytes: where a text is not UTF-8, each
 //! maximal run of invalid bytes is one pre-token, and the valid stretches
 //! between are split each as a text of its own.

@@ -6,7 +6,7 @@
 //! counting all pairs anew at every step, as [`crate::oracle`] does. Counts
 //! have 64 bits and are checked. Text is only ever counted, never kept.
 //!
-//! Reading order: [`count`](self) makes the multiset of words; `words` lays them
+//! Reading order: `count` makes the multiset of words; `words` lays them
 //! out so that a merge touches little; `merge` is the loop; `queue` says which
 //! pair is next.
 
