@@ -197,9 +197,9 @@ def training_data(
             f"{shape.vocab_size:,}: leave --vocab-size out or raise it"
         )
     length = shape.context_length
-    parts = shard_parts(reader)
-    reserved = 0 if held_out else held_out_tokens(parts, length)
-    longest = max((len(part) for part in parts), default=0)
+    lengths = [shard.tokens for shard in reader.shards]
+    reserved = 0 if held_out else held_out_tokens(lengths, length)
+    longest = max(lengths, default=0)
     if longest <= length:
         raise DataError(
             f"{origin} has {longest:,} tokens, too few for one window of {length} and its target: "
@@ -216,8 +216,8 @@ def training_data(
     if held_out is not None:
         evaluated, said = shard_parts(held_out), "from --eval-data"
     else:
-        evaluated, said = [parts[-1][len(parts[-1]) - reserved :]] if reserved else [], "the end of the text"
-    tokens = sum(map(len, parts)) - reserved
+        evaluated, said = end_of(reader, reserved) if reserved else [], "the end of the text"
+    tokens = reader.total_tokens - reserved
     evaluated_tokens = sum(map(len, evaluated))
     description = [
         f"data      {origin}: {human(tokens)} tokens to train on, {len(sampler):,} windows"
@@ -240,7 +240,9 @@ def training_data(
         evaluation=(lambda rows: evaluation_windows(evaluated, length, length, rows))
         if evaluated_tokens > 1
         else None,
-        prompt=opening((evaluated or parts)[0], tokenizer)[: min(8, length)],
+        prompt=opening(evaluated[0] if evaluated else reader.tokens(0, 0, min(256, lengths[0])), tokenizer)[
+            : min(8, length)
+        ],
         identity={"tokenizer": reader.tokenizer_fingerprint, "data": sampler.fingerprint},
         description=description,
     )
@@ -256,14 +258,21 @@ def opening(ids: Any, tokenizer: Tokenizer | None) -> list[int]:
     return first
 
 
-def held_out_tokens(parts: Sequence[Any], length: int) -> int:
+def held_out_tokens(lengths: Sequence[int], length: int) -> int:
     """How many tokens at the end of the last shard are set apart; 0 when training would be left with less
     than a window.
     """
-    last, total = len(parts[-1]) if parts else 0, sum(map(len, parts))
+    last, total = lengths[-1] if lengths else 0, sum(lengths)
     wanted = min(int(total * HELD_OUT_FRACTION), HELD_OUT_TOKENS, last)
-    enough_left = any(len(part) > length for part in parts[:-1]) or last - wanted > length
+    enough_left = any(tokens > length for tokens in lengths[:-1]) or last - wanted > length
     return wanted if wanted > 1 and enough_left else 0
+
+
+def end_of(reader: ShardReader, count: int) -> list[Any]:
+    """The last ``count`` tokens of the last shard; only they are read and checked."""
+    shard = len(reader.shards) - 1
+    tokens = reader.shards[shard].tokens
+    return [reader.tokens(shard, tokens - count, tokens)]
 
 
 def held_out_parts(config: Config, tokenizer: Tokenizer) -> list[Any]:
@@ -275,11 +284,12 @@ def held_out_parts(config: Config, tokenizer: Tokenizer) -> list[Any]:
         reader = None if data.shards is None else ShardReader(data.shards)
         return shard_parts(evaluation_reader(data.eval_data, tokenizer, reader))
     folder = data.shards or shard_text(existing(data.train_data or ()), tokenizer)
-    parts = shard_parts(ShardReader(folder))
-    reserved = held_out_tokens(parts, config.model_shape().context_length)
+    whole = ShardReader(folder)
+    lengths = [shard.tokens for shard in whole.shards]
+    reserved = held_out_tokens(lengths, config.model_shape().context_length)
     if not reserved:
         raise DataError("the run held nothing out, its text was too small: give --data")
-    return [parts[-1][len(parts[-1]) - reserved :]]
+    return end_of(whole, reserved)
 
 
 # --- text and tokenizers ---
