@@ -92,8 +92,8 @@ class Tokenizer:
 
         Where texts may be short ``str`` without line breaks, call :meth:`train_from_texts`: there every
         ``str`` is text. Files are read in pieces, so they may be larger than memory; ``.jsonl`` (field
-        ``text``), ``.parquet`` (column ``text``), ``.gz`` and ``.zst`` are read as what they hold. The strings
-        of ``special_tokens`` end documents: no token reaches across them and they are not learned.
+        ``text``), ``.parquet`` (column ``text``), ``.gz`` and ``.zst`` are read as what they hold. The
+        strings of ``special_tokens`` end documents: no token reaches across them, and they are not learned.
 
         Args:
             source: files or texts, see above.
