@@ -485,16 +485,18 @@ pub(crate) fn check_block(
         return Err(corrupt(path, offset, what));
     }
     let max = match header.token_type {
-        TokenType::U16 => block
-            .chunks_exact(2)
-            .map(|b| u32::from(u16::from_le_bytes(array(b))))
-            .max(),
-        TokenType::U32 => block
-            .chunks_exact(4)
-            .map(|b| u32::from_le_bytes(array(b)))
-            .max(),
+        TokenType::U16 => {
+            let ids = block.chunks_exact(2);
+            let ids = ids.map(|b| u16::from_le_bytes([b[0], b[1]]));
+            ids.fold(0, u16::max).into()
+        }
+        TokenType::U32 => {
+            let ids = block.chunks_exact(4);
+            let ids = ids.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            ids.fold(0, u32::max)
+        }
     };
-    if max.is_some_and(|max| max >= header.vocab_size) {
+    if max >= header.vocab_size && !block.is_empty() {
         let what = format!(
             "block {number} has a token outside the vocabulary of {}",
             header.vocab_size
