@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from gptbpe._core import atomic_write
 
 Name = str | os.PathLike[str]
 
@@ -39,30 +40,7 @@ def write_atomically(path: Name, data: bytes) -> None:
         with target.open("wb") as device:  # a directory is refused here by the system
             device.write(data)
         return
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename == os.fspath(temporary):
-            error.filename = os.fspath(path)  # the name that the caller knows
-            error.filename2 = None
-        raise
-    _flush_folder(target.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there, and renames are journalled
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    atomic_write(target, data)
 
 
 def blocks(path: Name, size: int = BLOCK_BYTES) -> Iterator[bytes]:

@@ -65,7 +65,7 @@ fn placed(error: Error, place: &str) -> PyErr {
     match error {
         Error::Io { path, source, .. } => match source.raw_os_error() {
             // With errno and a path Python picks FileNotFoundError, IsADirectoryError and so on by itself.
-            Some(code) => PyOSError::new_err((code, source_text(&source), path)),
+            Some(code) => PyOSError::new_err((code, source_text(&source), path.into_os_string())),
             None => PyOSError::new_err(message),
         },
         Error::Document { index, source } => placed(*source, &format!("texts[{index}]: ")),
