@@ -142,11 +142,12 @@ impl FolderLock {
             if !same_file(&file, &path) {
                 continue;
             }
-            let note = file
+            // Who it is matters only to the message that another writer gets.
+            let note = format!("process {}\n", std::process::id());
+            let _ = file
                 .set_len(0)
                 .and_then(|()| file.rewind())
-                .and_then(|()| writeln!(file, "process {}", std::process::id()));
-            note.map_err(|source| io_error("lock", &path, source))?;
+                .and_then(|()| file.write_all(note.as_bytes()));
             return Ok(Self { path, file });
         }
     }
