@@ -28,6 +28,8 @@ __all__ = ["Progress", "RunLog", "bits_per_byte", "human", "peak_flops", "read_m
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
+COORDINATES = {"epoch", "tokens", "evaluated_tokens", "seconds"}
+"""What is plotted against, not looked at: in ``metrics.jsonl``, but no curve in TensorBoard."""
 
 # Dense peak in TFLOP/s: (16-bit matrix products with fp32 accumulation, fp32 outside the tensor cores). From
 # the vendors' data sheets, without sparsity. The first name found in the device's name counts, so long names
@@ -110,14 +112,15 @@ class RunLog:
         self._board = SummaryWriter(str(run), purge_step=resumed_at + 1 if resumed_at else None)
 
     def scalars(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
-        """One line of ``metrics.jsonl`` and one point in each TensorBoard curve ``kind/name``."""
+        """One line of ``metrics.jsonl``; one point in each TensorBoard curve ``kind/name`` but `COORDINATES`."""
         known = {k: v for k, v in values.items() if v is not None}
         self._file.write(
             json.dumps({"kind": kind, "step": step, "time": round(time.time(), 3), **known}) + "\n"
         )
         self._file.flush()
         for name, value in known.items():
-            self._board.add_scalar(f"{kind}/{name}", value, step)
+            if name not in COORDINATES:
+                self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def sample(self, step: int, text: str) -> None:
         """A text that the model wrote, to ``samples.txt`` and TensorBoard."""
