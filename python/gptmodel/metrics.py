@@ -112,7 +112,7 @@ class RunLog:
         self._board = SummaryWriter(str(run), purge_step=resumed_at + 1 if resumed_at else None)
 
     def scalars(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
-        """One line of ``metrics.jsonl``; one point in each TensorBoard curve ``kind/name`` but `COORDINATES`."""
+        """One line of ``metrics.jsonl``; a point in each TensorBoard curve, `COORDINATES` apart."""
         known = {k: v for k, v in values.items() if v is not None}
         self._file.write(
             json.dumps({"kind": kind, "step": step, "time": round(time.time(), 3), **known}) + "\n"
