@@ -8,7 +8,7 @@
 //! Errors tell two situations apart. [`Error::Io`]: nothing happened, what was there before is still there.
 //! [`Error::DurabilityUncertain`]: the new content has its final name, but the disk did not confirm it.
 //!
-//! One folder has one writer at a time: [`FolderLock`] is an operating system lock, so a killed writer leaves none
+//! One folder has one writer at a time: `FolderLock` is an operating system lock, so a killed writer leaves none
 //! behind. Where the file system has no locks (some parallel file systems) there is no protection, and no failure.
 
 use std::fs::{File, OpenOptions, TryLockError};

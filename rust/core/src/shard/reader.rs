@@ -451,7 +451,7 @@ impl ShardReader {
         Ok(Some(sidecar.doc_ends))
     }
 
-    /// Reads a shard from beginning to end and checks everything in it; see [`super::verify`].
+    /// Reads a shard from beginning to end and checks everything in it.
     pub fn check(&self, shard: usize) -> Result<()> {
         let source = self.source(shard)?;
         match &source.kind {
