@@ -115,6 +115,7 @@ ADDED = ["ab", "abc", "bc", "c d", "d"]
 def test_added_tokens_that_overlap(text: str, marks: list[bool]) -> None:
     """The longest of those that start first; `normalized` ones in what the others leave."""
     file = json.loads(Tokenizer.train(b"", vocab_size=256, special_tokens=[]).to_bytes())
+    del file["model"]["fingerprint"]  # the edits below are meant
     for id, (content, normalized) in enumerate(zip(ADDED, marks, strict=True), 256):
         flags = dict.fromkeys(["single_word", "lstrip", "rstrip"], False)
         flags |= {"normalized": normalized, "special": True}
