@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::sync::Mutex;
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use gptbpe_core::pretokenize::Pattern;
+use gptbpe_core::pattern::Pattern;
 use gptbpe_core::{Error, Ragged, Scratch, SpecialSet, StreamDecoder, Tokenizer, format};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;

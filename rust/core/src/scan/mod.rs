@@ -6,31 +6,22 @@
 //! maximal run of invalid bytes is one pre-token, and the valid stretches
 //! between are split each as a text of its own.
 
-mod cut;
-mod pattern;
-mod reader;
-mod recognise;
-mod regex;
 #[allow(clippy::inline_always)] // or the constants would not reach the helpers
-mod scan;
+mod scalar;
 mod set;
-mod shape;
-mod syntax;
 #[cfg(test)]
 mod tests;
-mod unicode;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub use cut::Cuts;
-pub use pattern::{NAMES, Pattern};
-
 use crate::Result;
-use regex::RegexSplit;
-use scan::{Fixed, Scan};
-use set::SetRuns;
-use shape::Shape;
+use crate::pattern::grammar::{self, Shape};
+use crate::pattern::recognise::Recognised;
+use crate::pattern::regex::RegexSplit;
+use crate::pattern::{Cuts, Pattern, parser};
+use scalar::{Fixed, Scan};
+use set::SetScan;
 
 /// Finds where the pieces of valid UTF-8 end. Whatever finds many boundaries at
 /// once fits behind this.
@@ -38,21 +29,12 @@ trait Split: Send + Sync + fmt::Debug {
     /// Writes the ends of the pieces that follow `start`, in order, and returns
     /// how many; zero only at the end of the text.
     fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize;
-
-    /// What is known of the places where [`Cuts`] cuts.
-    fn cutting(&self) -> Cutting {
-        Cutting::Unknown
-    }
 }
 
-/// What a stage does at the places where [`Cuts`] cuts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cutting {
-    /// It always begins a new piece there.
-    Splits,
-    /// No match goes on over them, but text that nothing matches may.
-    Neutral,
-    Unknown,
+impl Split for RegexSplit {
+    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize {
+        self.fill(text, start, ends)
+    }
 }
 
 /// How many ends are found at a time.
@@ -60,48 +42,31 @@ const BLOCK: usize = 128;
 
 /// The shapes with a scanner of their own, compiled for them alone.
 const SCANNED: [Shape; 7] = [
-    shape::CL100K,
-    shape::GPT2,
-    shape::O200K,
-    shape::LLAMA3,
-    shape::QWEN2,
-    shape::NANOCHAT,
-    shape::DEEPSEEK,
+    grammar::CL100K,
+    grammar::GPT2,
+    grammar::O200K,
+    grammar::LLAMA3,
+    grammar::QWEN2,
+    grammar::NANOCHAT,
+    grammar::DEEPSEEK,
 ];
 
 /// One regular expression, compiled.
 #[derive(Debug, Clone)]
 struct Stage {
     split: Arc<dyn Split>,
-    recognised: Recognised,
-}
-
-/// What a pattern was recognised as; equal ones split every text alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Recognised {
-    Shape(Shape),
-    SetRuns(SetRuns),
-    No,
 }
 
 impl Stage {
     /// The one place where a strategy is picked.
     fn new(regex: &str) -> Result<Self> {
-        let alternatives = syntax::parse(regex)?;
-        let (split, recognised): (Arc<dyn Split>, _) =
-            if let Some(shape) = Shape::recognise(&alternatives) {
-                (scanner(shape), Recognised::Shape(shape))
-            } else if let Some(set) = SetRuns::recognise(&alternatives) {
-                (Arc::new(set.clone()), Recognised::SetRuns(set))
-            } else {
-                let split = RegexSplit::new(regex, &alternatives)?;
-                (Arc::new(split), Recognised::No)
-            };
-        Ok(Self { split, recognised })
-    }
-
-    fn splits_like(&self, other: &Self) -> bool {
-        self.recognised != Recognised::No && self.recognised == other.recognised
+        let alternatives = parser::parse(regex)?;
+        let split: Arc<dyn Split> = match Recognised::new(&alternatives) {
+            Recognised::Shape(shape) => scanner(shape),
+            Recognised::SetRuns(runs) => Arc::new(SetScan::new(&runs)),
+            Recognised::No => Arc::new(RegexSplit::new(regex, &alternatives)?),
+        };
+        Ok(Self { split })
     }
 }
 
@@ -121,7 +86,7 @@ fn scanner(shape: Shape) -> Arc<dyn Split> {
 /// A compiled [`Pattern`]: immutable, cheap to clone, shared among threads.
 ///
 /// ```
-/// use gptbpe_core::pretokenize::{Pattern, Pretokenizer};
+/// use gptbpe_core::{pattern::Pattern, scan::Pretokenizer};
 ///
 /// let pretokenizer = Pretokenizer::new(&Pattern::named("gpt2")?)?;
 /// let mut pieces = Vec::new();
@@ -140,7 +105,7 @@ impl Pretokenizer {
     pub fn new(pattern: &Pattern) -> Result<Self> {
         let stages = pattern.regexes().iter().map(|regex| Stage::new(regex));
         let stages = stages.collect::<Result<Arc<[Stage]>>>()?;
-        let cuts = Cuts::of_stages(&stages);
+        let cuts = Cuts::of(pattern);
         Ok(Self { stages, cuts })
     }
 

@@ -9,9 +9,9 @@
 //! one kind, and whoever reads a whole run either takes it or, for white space
 //! and o200k's capitals, leaves a rest that the next attempt takes.
 
-use super::shape::{Contraction, Run, Shape, Whitespace};
-use super::unicode::{ASCII_LOWER, ASCII_UPPER, Mask, NEWLINE, WHITESPACE, class_at};
-use super::{Cutting, Split};
+use super::Split;
+use crate::pattern::grammar::{Contraction, Run, Shape, Whitespace};
+use crate::unicode::{ASCII_LOWER, ASCII_UPPER, Mask, NEWLINE, WHITESPACE, class_at};
 
 /// Where the scanner finds its parameters.
 pub(super) trait Source: Send + Sync + std::fmt::Debug {
@@ -51,10 +51,6 @@ impl<S: Source> Split for Scan<S> {
             filled += 1;
         }
         filled
-    }
-
-    fn cutting(&self) -> Cutting {
-        self.0.shape().cutting()
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
+use crate::pattern::NAMES;
 
 fn pieces(pretokenizer: &Pretokenizer, text: &[u8]) -> Vec<Vec<u8>> {
     let mut pieces = Vec::new();
@@ -33,8 +34,7 @@ fn named(name: &str) -> Pattern {
 /// The same pattern with every stage left to the regex.
 fn twin(pattern: &Pattern) -> Pretokenizer {
     let stage = |regex: &String| Stage {
-        split: Arc::new(RegexSplit::new(regex, &syntax::parse(regex).unwrap()).unwrap()),
-        recognised: Recognised::No,
+        split: Arc::new(RegexSplit::new(regex, &parser::parse(regex).unwrap()).unwrap()),
     };
     Pretokenizer {
         stages: pattern.regexes().iter().map(stage).collect(),
@@ -100,16 +100,12 @@ fn every_named_pattern_is_scanned() {
         let pattern = named(name);
         assert_eq!(pattern.name(), Some(name));
         for regex in pattern.regexes() {
-            assert_ne!(
-                Stage::new(regex).unwrap().recognised,
-                Recognised::No,
-                "{name}"
-            );
+            assert_ne!(Recognised::read(regex).unwrap(), Recognised::No, "{name}");
         }
     }
     for regex in RECOGNISED {
         assert!(
-            matches!(Stage::new(regex).unwrap().recognised, Recognised::Shape(_)),
+            matches!(Recognised::read(regex).unwrap(), Recognised::Shape(_)),
             "{regex}"
         );
     }
@@ -283,6 +279,23 @@ proptest! {
             let pieces = pieces(pretokenizer, &bytes);
             prop_assert!(pieces.iter().all(|piece| !piece.is_empty()));
             prop_assert_eq!(pieces.concat(), bytes.as_slice());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn pieces_of_the_sides_are_pieces_of_the_whole(
+        text in "[aZs1 '\n\t\r/!。中あйก\u{301}\u{a0}\u{3000}Ⅷ²]{0,24}[a1。中!] ?\n?[a中йあก'][a \n'。re]{0,6}"
+    ) {
+        for (name, pretokenizer) in ALL_NAMED.iter() {
+            let text = text.as_bytes();
+            if let Some(at) = pretokenizer.cuts().last(text) {
+                let mut sides = pieces(pretokenizer, &text[..at]);
+                sides.extend(pieces(pretokenizer, &text[at..]));
+                prop_assert_eq!(&sides, &pieces(pretokenizer, text), "{} cut at {}", name, at);
+            }
         }
     }
 }
