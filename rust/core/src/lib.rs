@@ -18,6 +18,7 @@ pub mod pattern;
 pub mod publish;
 pub mod scan;
 pub mod shard;
+mod simd;
 pub mod special;
 pub mod tokenizer;
 pub mod train;

@@ -6,11 +6,19 @@
 //! maximal run of invalid bytes is one pre-token, and the valid stretches
 //! between are split each as a text of its own.
 
+#[allow(clippy::inline_always)] // or the kernels would not reach the helpers
+mod blocks;
+#[allow(clippy::inline_always)]
+mod boundaries;
+mod rules;
 #[allow(clippy::inline_always)] // or the constants would not reach the helpers
 mod scalar;
 mod set;
 #[cfg(test)]
 mod tests;
+#[allow(clippy::inline_always)]
+mod text;
+mod word_cuts;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,8 +28,12 @@ use crate::pattern::grammar::{self, Shape};
 use crate::pattern::recognise::Recognised;
 use crate::pattern::regex::RegexSplit;
 use crate::pattern::{Cuts, Pattern, parser};
+use crate::simd::Kernel;
+pub(crate) use blocks::{Blocks, LONGEST_PIECE, PIECES, Progress, Starts};
 use scalar::{Fixed, Scan};
 use set::SetScan;
+pub(crate) use text::Text;
+pub(crate) use word_cuts::WordCuts;
 
 /// Finds where the pieces of valid UTF-8 end. Whatever finds many boundaries at
 /// once fits behind this.
@@ -55,18 +67,24 @@ const SCANNED: [Shape; 7] = [
 #[derive(Debug, Clone)]
 struct Stage {
     split: Arc<dyn Split>,
+    /// The same for many pieces at once, where there is a mask scanner.
+    blocks: Option<Arc<dyn Blocks>>,
 }
 
 impl Stage {
     /// The one place where a strategy is picked.
     fn new(regex: &str) -> Result<Self> {
         let alternatives = parser::parse(regex)?;
+        let mut blocks = None;
         let split: Arc<dyn Split> = match Recognised::new(&alternatives) {
-            Recognised::Shape(shape) => scanner(shape),
+            Recognised::Shape(shape) => {
+                blocks = blocks::scanner(shape).map(Arc::from);
+                scanner(shape)
+            }
             Recognised::SetRuns(runs) => Arc::new(SetScan::new(&runs)),
             Recognised::No => Arc::new(RegexSplit::new(regex, &alternatives)?),
         };
-        Ok(Self { split })
+        Ok(Self { split, blocks })
     }
 }
 
@@ -114,10 +132,28 @@ impl Pretokenizer {
         self.cuts
     }
 
+    /// The mask scanner, if it takes the whole pattern.
+    pub(crate) fn blocks(&self) -> Option<&dyn Blocks> {
+        match &*self.stages {
+            [stage] => stage.blocks.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Calls `f` with every pre-token of valid UTF-8 in order.
+    pub(crate) fn for_each_valid(&self, text: &[u8], f: &mut impl FnMut(&[u8])) {
+        match self.blocks() {
+            Some(blocks) if (WORTH_BLOCKS..LONGEST_PIECE).contains(&text.len()) => {
+                each_by_blocks(blocks, Kernel::best(), text, f);
+            }
+            _ => split(&self.stages, text, f),
+        }
+    }
+
     /// Calls `f` with every pre-token in order.
     pub fn for_each(&self, text: &[u8], mut f: impl FnMut(&[u8])) {
         if simdutf8::basic::from_utf8(text).is_ok() {
-            split(&self.stages, text, &mut f);
+            self.for_each_valid(text, &mut f);
             return;
         }
         // Chunks are a valid stretch and a run of invalid bytes no longer than
@@ -130,13 +166,33 @@ impl Pretokenizer {
                 if invalid < at {
                     f(&text[invalid..at]);
                 }
-                split(&self.stages, valid, &mut f);
+                self.for_each_valid(valid, &mut f);
                 invalid = at + valid.len();
             }
             at += valid.len() + chunk.invalid().len();
         }
         if invalid < at {
             f(&text[invalid..at]);
+        }
+    }
+}
+
+/// Texts shorter than this are split before a block scanner is set up.
+const WORTH_BLOCKS: usize = 256;
+
+fn each_by_blocks<F: FnMut(&[u8])>(blocks: &dyn Blocks, kernel: Kernel, text: &[u8], f: &mut F) {
+    let padded = Text::new(text);
+    let mut progress = blocks.begin(text);
+    let mut starts = Starts::new();
+    while let Ok(more) = blocks.fill(kernel, &padded, None, &mut progress, &mut starts) {
+        let base = starts.base();
+        for pair in starts.places().windows(2) {
+            f(&text[base + pair[0] as usize..base + pair[1] as usize]);
+        }
+        starts.keep_last();
+        if !more {
+            f(&text[starts.base()..]);
+            return;
         }
     }
 }

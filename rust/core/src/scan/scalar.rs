@@ -46,12 +46,18 @@ impl<S: Source> Split for Scan<S> {
         let mut filled = 0;
         let mut at = start;
         while at < text.len() && filled < ends.len() {
-            at = token_end(&shape, text, at).unwrap_or_else(|| gap_end(&shape, text, at));
+            at = next_end(&shape, text, at);
             ends[filled] = at;
             filled += 1;
         }
         filled
     }
+}
+
+/// The end of the piece that starts at `at`.
+#[inline(always)]
+pub(super) fn next_end(shape: &Shape, text: &[u8], at: usize) -> usize {
+    token_end(shape, text, at).unwrap_or_else(|| gap_end(shape, text, at))
 }
 
 /// The end of text that no alternative matches.
