@@ -25,5 +25,5 @@ pub mod vocab;
 pub use decode::StreamDecoder;
 pub use encode::{Ragged, Scratch};
 pub use error::{Error, Result};
-pub use special::{SpecialSet, SpecialToken};
+pub use special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken};
 pub use tokenizer::Tokenizer;
