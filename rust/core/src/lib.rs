@@ -16,6 +16,7 @@ pub mod format;
 pub mod oracle;
 pub mod pretokenize;
 pub mod publish;
+mod seed;
 pub mod shard;
 pub mod special;
 pub mod tokenizer;
