@@ -104,6 +104,12 @@ pub enum Error {
         /// The greatest length that works.
         limit: usize,
     },
+    /// There is not enough memory.
+    #[error("{bytes} bytes of memory could not be had; encode the text in smaller parts")]
+    OutOfMemory {
+        /// What was asked for.
+        bytes: usize,
+    },
     /// One document of a batch could not be processed.
     #[error("document {index}: {source}")]
     Document {

@@ -1,13 +1,12 @@
 //! The tokenizer: a vocabulary, the pattern that splits text, special tokens.
 //!
 //! Built whole or not at all, then immutable: a clone is a reference, and threads
-//! share one. What encoding remembers lives in the caller's
-//! [`Scratch`](crate::encode::Scratch), not here.
+//! share one. What encoding remembers lives as long as the tokenizer and changes no result.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::characters::Characters;
+use crate::encode::{EncodeOptions, Encoder, Scheme};
 use crate::pattern::Pattern;
 use crate::scan::Pretokenizer;
 use crate::special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken, SpecialTokens};
@@ -17,13 +16,12 @@ use crate::{Error, Result};
 /// Byte-level BPE or characters, ready to encode and decode.
 ///
 /// ```
-/// use gptbpe_core::{Scratch, SpecialSet, Tokenizer, pattern::Pattern};
+/// use gptbpe_core::{Tokenizer, pattern::Pattern};
 ///
 /// let (a, b) = (u32::from(b'a'), u32::from(b'b'));
 /// let special = [("<|endoftext|>".to_owned(), 258)];
 /// let tokenizer = Tokenizer::from_merges(&[(a, b), (256, a)], Pattern::default(), &special)?;
-/// let (mut scratch, mut ids) = (Scratch::new(), Vec::new());
-/// tokenizer.encode_ordinary(b"abab aba", &mut scratch, &mut ids)?;
+/// let ids = tokenizer.encode_ordinary("abab aba")?;
 /// assert_eq!(ids, [256, 256, 32, 257]);
 /// assert_eq!(tokenizer.decode(&ids)?, b"abab aba");
 /// # Ok::<(), gptbpe_core::Error>(())
@@ -31,11 +29,11 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
+    encoder: Arc<Encoder>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    serial: u64,
     model: Model,
     pattern: Pattern,
     pretokenizer: Pretokenizer,
@@ -52,8 +50,6 @@ pub enum Model {
     /// One id per character.
     Characters(Characters),
 }
-
-static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
 
 impl Tokenizer {
     /// A tokenizer of our own numbering: bytes 0–255, merge `k` makes id `256 + k`.
@@ -98,22 +94,38 @@ impl Tokenizer {
 
     fn new(model: Model, pattern: Pattern, special: Vec<SpecialToken>) -> Result<Self> {
         let special = SpecialTokens::new(special, |id| model.token(id))?;
+        let inner = Inner {
+            pretokenizer: Pretokenizer::new(&pattern)?,
+            model,
+            pattern,
+            special,
+            fingerprint: OnceLock::new(),
+        };
+        let encoder = Encoder::new(EncodeOptions::default(), inner.is_narrow());
         Ok(Self {
-            inner: Arc::new(Inner {
-                serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
-                pretokenizer: Pretokenizer::new(&pattern)?,
-                model,
-                pattern,
-                special,
-                fingerprint: OnceLock::new(),
-            }),
+            inner: Arc::new(inner),
+            encoder: Arc::new(encoder),
         })
+    }
+
+    /// The same tokenizer with nothing remembered yet, which encodes in another way to the same
+    /// ids: for tests and benchmarks.
+    #[must_use]
+    pub fn with_options(&self, options: EncodeOptions) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            encoder: Arc::new(Encoder::new(options, self.inner.is_narrow())),
+        }
+    }
+
+    /// How this tokenizer encodes.
+    pub fn encode_options(&self) -> EncodeOptions {
+        self.encoder.options()
     }
 
     /// One more than the greatest id, special tokens included.
     pub fn vocab_size(&self) -> u32 {
-        let special = self.special_tokens().last().map_or(0, |last| last.id + 1);
-        self.inner.model.limit().max(special)
+        self.inner.vocab_size()
     }
 
     /// The bytes that an id stands for; those of its text for a special token.
@@ -258,10 +270,10 @@ impl Tokenizer {
         Self::from_vocab(vocab, self.pattern().clone(), special.collect())
     }
 
-    /// Different for every tokenizer built in this process; clones share it.
-    #[inline]
-    pub(crate) fn serial(&self) -> u64 {
-        self.inner.serial
+    /// The byte-level vocabulary, ready to encode; none for characters.
+    pub(crate) fn scheme(&self) -> Option<Scheme<'_>> {
+        let vocab = self.vocab()?;
+        Some(self.encoder.scheme(vocab, self.pretokenizer()))
     }
 
     #[inline]
@@ -271,6 +283,18 @@ impl Tokenizer {
 
     pub(crate) fn special(&self) -> &SpecialTokens {
         &self.inner.special
+    }
+}
+
+impl Inner {
+    fn vocab_size(&self) -> u32 {
+        let special = self.special.as_slice().last().map_or(0, |last| last.id + 1);
+        self.model.limit().max(special)
+    }
+
+    /// Whether every id has 16 bits.
+    fn is_narrow(&self) -> bool {
+        self.vocab_size() <= 1 << 16
     }
 }
 
@@ -301,7 +325,6 @@ fn named(special: &[(String, u32)]) -> Vec<SpecialToken> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::Scratch;
 
     const A: u32 = b'a' as u32;
 
@@ -312,13 +335,7 @@ mod tests {
     }
 
     fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-        let mut ids = Vec::new();
-        let all = tokenizer.all_special();
-        let mut scratch = Scratch::new();
-        tokenizer
-            .encode(text.as_bytes(), all, &mut scratch, &mut ids)
-            .unwrap();
-        ids
+        tokenizer.encode(text, tokenizer.all_special()).unwrap()
     }
 
     #[test]

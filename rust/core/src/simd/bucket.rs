@@ -31,6 +31,11 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
+    pub(crate) const EMPTY: Self = Self {
+        keys: [0; WAYS],
+        values: [0; 16],
+    };
+
     /// The value of `key`, or [`Value::ABSENT`].
     #[inline(always)]
     pub(crate) fn get(&self, key: Key) -> Value {
@@ -143,6 +148,18 @@ impl Value {
     #[inline]
     pub(crate) fn list(index: u32) -> Self {
         Self(Self::LIST | u64::from(index))
+    }
+
+    /// Whether the tokens are in the value itself.
+    #[inline(always)]
+    pub(crate) fn is_inline(self) -> bool {
+        self.0 >> Self::TAG_SHIFT == 1
+    }
+
+    /// The index of a list, if the tokens are in one.
+    #[inline(always)]
+    pub(crate) fn list_index(self) -> Option<u32> {
+        (self.0 >> Self::TAG_SHIFT == 3).then_some(self.0 as u32)
     }
 
     /// Where the tokens are.

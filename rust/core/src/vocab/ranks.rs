@@ -21,13 +21,20 @@
 //! split before another, so the two could differ where two splits of one token overlap.
 
 use super::Merge;
-use super::pairs::{MERGE_LIMIT, MergeRules};
 use super::tokens::Tokens;
-use crate::encode::{MergeBuffers, merge_piece};
+use crate::merge::{Buffers, MERGE_LIMIT, MergeRules, NumberedMerge, merge_piece};
 use crate::{Error, Result};
 
 /// The merges of a rank vocabulary, in order, and the rules made from them.
-pub(super) fn recover(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) merges: Vec<Merge>,
+    pub(super) rules: MergeRules,
+    /// Whether merging the bytes of every token gives that token, if that is known.
+    pub(super) all_are_reached: Option<bool>,
+}
+
+pub(super) fn recover(tokens: &Tokens) -> Result<Recovered> {
     match canonical(tokens)? {
         Some(found) => Ok(found),
         None => every_split(tokens),
@@ -36,31 +43,42 @@ pub(super) fn recover(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
 
 /// One pair per token, or `None` when some token has no canonical pair but
 /// could be made by another split.
-fn canonical(tokens: &Tokens) -> Result<Option<(Vec<Merge>, MergeRules)>> {
-    let mut rules = MergeRules::new(tokens.byte_ids()?, tokens.count())?;
+fn canonical(tokens: &Tokens) -> Result<Option<Recovered>> {
+    let mut rules = MergeRules::of_bytes(&*tokens.byte_ids()?, tokens.count());
     let mut merges = Vec::with_capacity(tokens.count());
-    let mut buffers = MergeBuffers::default();
+    let mut buffers = Buffers::default();
     let mut parts = Vec::new();
+    let mut all_are_reached = true;
     let lengths = Lengths::of(tokens);
     for (id, bytes) in tokens.iter().filter(|(_, bytes)| bytes.len() > 1) {
         parts.clear();
         merge_piece(&rules, bytes, &mut buffers, &mut parts)?;
         if let [left, right] = parts[..] {
-            rules.pairs.insert(left, right, rules.made.len() as u32);
-            rules.made.push(id);
-            merges.push(Merge { left, right, id });
+            let merge = Merge {
+                left: rules.id(left),
+                right: rules.id(right),
+                id,
+            };
+            rules.add(left, right, id)?;
+            merges.push(merge);
         } else if splits(tokens, &lengths, bytes).next().is_some() {
             return Ok(None);
+        } else {
+            all_are_reached = false;
         }
     }
-    Ok(Some((merges, rules)))
+    Ok(Some(Recovered {
+        merges,
+        rules,
+        all_are_reached: Some(all_are_reached),
+    }))
 }
 
-fn every_split(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
+fn every_split(tokens: &Tokens) -> Result<Recovered> {
     let lengths = Lengths::of(tokens);
-    let mut rules = MergeRules::new(tokens.byte_ids()?, 2 * tokens.count())?;
-    rules.made = (0..tokens.limit()).collect();
     let mut merges = Vec::with_capacity(2 * tokens.count());
+    let mut numbered = Vec::with_capacity(2 * tokens.count());
+    let mut number = 0;
     for (id, bytes) in tokens.iter() {
         let first = merges.len();
         if first > MERGE_LIMIT {
@@ -70,12 +88,24 @@ fn every_split(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
             });
         }
         for (left, right) in splits(tokens, &lengths, bytes) {
-            rules.pairs.insert(left, right, id);
             merges.push(Merge { left, right, id });
         }
         merges[first..].sort_unstable_by_key(|merge| (merge.left, merge.right));
+        let splits = merges[first..].iter().map(|merge| NumberedMerge {
+            left: merge.left,
+            right: merge.right,
+            made: id,
+            number,
+        });
+        numbered.extend(splits);
+        number += u32::from(merges.len() > first);
     }
-    Ok((merges, rules))
+    let rules = MergeRules::of_ids(&*tokens.byte_ids()?, &numbered, tokens.limit())?;
+    Ok(Recovered {
+        merges,
+        rules,
+        all_are_reached: None,
+    })
 }
 
 /// Every way to make `bytes` of two tokens.
