@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gptbpe_core::pretokenize::Pretokenizer;
+use gptbpe_core::scan::Pretokenizer;
 use gptbpe_core::{Scratch, Tokenizer, oracle};
 
 /// How much of a text the slow twin is asked about.

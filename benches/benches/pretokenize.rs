@@ -3,7 +3,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gptbpe_core::pretokenize::{Pattern, Pretokenizer};
+use gptbpe_core::pattern::Pattern;
+use gptbpe_core::scan::Pretokenizer;
 
 /// The number of pieces; every piece's bytes are read.
 fn pieces(pretokenizer: &Pretokenizer, text: &[u8]) -> (usize, usize) {

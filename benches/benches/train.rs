@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use gptbpe_core::oracle;
-use gptbpe_core::pretokenize::{Pattern, Pretokenizer};
+use gptbpe_core::pattern::Pattern;
+use gptbpe_core::scan::Pretokenizer;
 use gptbpe_core::train::{TrainOptions, WordCounts, count_documents, train};
 
 /// How much of a text, and how many merges, the slow twin is asked about.

@@ -12,7 +12,8 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use gptbpe_core::Tokenizer;
-use gptbpe_core::pretokenize::{Pattern, Pretokenizer};
+use gptbpe_core::pattern::Pattern;
+use gptbpe_core::scan::Pretokenizer;
 use gptbpe_core::train::{TrainOptions, count_documents, train};
 
 /// Bytes of each text.

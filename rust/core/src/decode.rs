@@ -41,7 +41,7 @@ impl Tokenizer {
 /// Turns ids into text one by one.
 ///
 /// ```
-/// use gptbpe_core::{StreamDecoder, Tokenizer, pretokenize::Pattern};
+/// use gptbpe_core::{StreamDecoder, Tokenizer, pattern::Pattern};
 ///
 /// let tokenizer = Tokenizer::from_merges(&[], Pattern::default(), &[])?;
 /// let mut decoder = StreamDecoder::new(tokenizer);
@@ -102,7 +102,7 @@ fn incomplete(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pretokenize::Pattern;
+    use crate::pattern::Pattern;
     use proptest::prelude::*;
 
     fn bytes_only() -> Tokenizer {

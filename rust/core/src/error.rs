@@ -22,11 +22,13 @@ pub enum Error {
     /// No split pattern has this name.
     #[error(
         "no split pattern is named {name:?}: use one of {known}, or give a regular expression",
-        known = crate::pretokenize::NAMES.join(", ")
+        known = known.join(", ")
     )]
     UnknownPattern {
         /// The name asked for.
         name: String,
+        /// The names there are.
+        known: &'static [&'static str],
     },
     /// A split pattern that linear time does not allow, or that is not a regular expression.
     #[error("cannot use the split pattern {pattern:?} (at byte {at}): {reason}")]

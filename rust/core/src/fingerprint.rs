@@ -93,7 +93,7 @@ impl Form {
 
 #[cfg(test)]
 mod tests {
-    use crate::pretokenize::Pattern;
+    use crate::pattern::Pattern;
     use crate::special::SpecialToken;
     use crate::vocab::Vocab;
     use crate::{Scratch, Tokenizer};

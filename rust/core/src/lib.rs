@@ -14,13 +14,16 @@ pub mod fingerprint;
 pub mod format;
 #[doc(hidden)]
 pub mod oracle;
-pub mod pretokenize;
+pub mod pattern;
 pub mod publish;
+pub mod scan;
 mod seed;
 pub mod shard;
+mod simd;
 pub mod special;
 pub mod tokenizer;
 pub mod train;
+mod unicode;
 pub mod vocab;
 
 pub use decode::StreamDecoder;

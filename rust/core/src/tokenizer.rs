@@ -9,7 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::characters::Characters;
 use crate::encode::{MergeBuffers, merge_piece};
-use crate::pretokenize::{Pattern, Pretokenizer};
+use crate::pattern::Pattern;
+use crate::scan::Pretokenizer;
 use crate::special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken, SpecialTokens};
 use crate::vocab::{Merge, Vocab};
 use crate::{Error, Result};
@@ -17,7 +18,7 @@ use crate::{Error, Result};
 /// Byte-level BPE or characters, ready to encode and decode.
 ///
 /// ```
-/// use gptbpe_core::{Scratch, SpecialSet, Tokenizer, pretokenize::Pattern};
+/// use gptbpe_core::{Scratch, SpecialSet, Tokenizer, pattern::Pattern};
 ///
 /// let (a, b) = (u32::from(b'a'), u32::from(b'b'));
 /// let special = [("<|endoftext|>".to_owned(), 258)];

@@ -7,7 +7,7 @@
 use std::thread::available_parallelism;
 
 use gptbpe_core::SpecialNames;
-use gptbpe_core::pretokenize::Pattern;
+use gptbpe_core::pattern::Pattern;
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyUnicodeEncodeError;
 use pyo3::prelude::*;

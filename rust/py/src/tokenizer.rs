@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::sync::Mutex;
 
-use gptbpe_core::pretokenize::Pattern;
+use gptbpe_core::pattern::Pattern;
 use gptbpe_core::{
     Error, Ragged, Scratch, SpecialPolicy, SpecialSet, StreamDecoder, Tokenizer, format,
 };

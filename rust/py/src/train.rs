@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind};
 use gptbpe_core::Error;
-use gptbpe_core::pretokenize::{Cuts, Pattern, Pretokenizer};
+use gptbpe_core::pattern::{Cuts, Pattern};
+use gptbpe_core::scan::Pretokenizer;
 use gptbpe_core::train::{TieBreak, TrainOptions, WordCounts, count_documents, train};
 use pyo3::prelude::*;
 

@@ -2,7 +2,7 @@
 //!
 //! The parts are kept apart so that each can be replaced: special tokens cut the
 //! text into stretches (`special`); the pre-tokenizer cuts a stretch into
-//! pieces (`pretokenize`); a piece is remembered (`cache`) or merged, short
+//! pieces (`scan`); a piece is remembered (`cache`) or merged, short
 //! ones by scanning (`short`) and long ones with a heap (`long`); the ids go to
 //! the caller's vector. Memory that outlives one call lives in [`Scratch`], which
 //! belongs to the caller: one per thread, reused across calls.

@@ -11,7 +11,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{broken, byte_level, of_file};
-use crate::pretokenize::Pattern;
+use crate::pattern::Pattern;
 use crate::special::SpecialToken;
 use crate::vocab::Vocab;
 use crate::{Error, Result, Tokenizer};

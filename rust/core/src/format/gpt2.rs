@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use super::json::parts::{Entries, position, resolve};
 use super::{alphabet, broken, byte_level, excerpt, of_file};
-use crate::pretokenize::Pattern;
+use crate::pattern::Pattern;
 use crate::special::SpecialToken;
 use crate::vocab::Vocab;
 use crate::{Error, Result, Tokenizer};

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{broken, byte_level, excerpt, of_file};
-use crate::pretokenize::Pattern;
+use crate::pattern::Pattern;
 use crate::vocab::Vocab;
 use crate::{Error, Result, Tokenizer};
 

@@ -26,7 +26,7 @@ pub enum SpecialNames<'a> {
 /// What is allowed and what is refused. Cheap to clone.
 ///
 /// ```
-/// use gptbpe_core::{SpecialNames, Tokenizer, pretokenize::Pattern};
+/// use gptbpe_core::{SpecialNames, Tokenizer, pattern::Pattern};
 ///
 /// let special = [("<|x|>".to_owned(), 256), ("<|y|>".to_owned(), 257)];
 /// let tokenizer = Tokenizer::from_merges(&[], Pattern::default(), &special)?;

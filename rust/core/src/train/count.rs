@@ -15,14 +15,14 @@
 
 use std::collections::HashMap;
 
-use crate::pretokenize::Pretokenizer;
+use crate::scan::Pretokenizer;
 use crate::seed::Seed;
 use crate::{Error, Result};
 
 /// How often each pre-token occurs: an exact multiset with 64-bit counts.
 ///
 /// ```
-/// use gptbpe_core::pretokenize::{Pattern, Pretokenizer};
+/// use gptbpe_core::{pattern::Pattern, scan::Pretokenizer};
 /// use gptbpe_core::train::WordCounts;
 ///
 /// let mut words = WordCounts::new();
@@ -312,7 +312,7 @@ fn how_many(pieces: &[&[u8]], share: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pretokenize::Pattern;
+    use crate::pattern::Pattern;
     use proptest::prelude::*;
 
     #[test]

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::oracle;
-use crate::pretokenize::{Pattern, Pretokenizer};
+use crate::pattern::Pattern;
+use crate::scan::Pretokenizer;
 
 const RULES: [TieBreak; 4] = [
     TieBreak::SmallestIds,

@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 
 use super::parts::File;
-use crate::pretokenize::Pattern;
+use crate::pattern::Pattern;
 use crate::{Error, Result, Tokenizer};
 
 /// How text is split, and whether it then is bytes.

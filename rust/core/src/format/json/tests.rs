@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pretokenize::{NAMES, Pattern};
+use crate::pattern::{NAMES, Pattern};
 use crate::{Scratch, SpecialSet};
 
 const A: u32 = b'a' as u32;

@@ -5,8 +5,9 @@
 //! for white space at the end. [`Shape`] holds the parameters; two spellings of
 //! one pattern have equal shapes.
 
-use super::Cutting;
-use super::unicode::{
+use regex_syntax::hir::ClassUnicode;
+
+use crate::unicode::{
     ALL, ASCII_LOWER, ASCII_PUNCTUATION, ASCII_UPPER, LETTER, LOWER_OR_UNCASED, MARK, Mask,
     NEWLINE, NUMBER, PUNCTUATION, SLASH, SPACE, UPPER_OR_UNCASED, WHITESPACE,
 };
@@ -14,27 +15,27 @@ use super::unicode::{
 /// The parameters of a GPT-style pattern, in the order in which its
 /// alternatives are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// `'s|'t|'re|'ve|'m|'ll|'d`.
-    pub(super) contraction: Contraction,
+    pub(crate) contraction: Contraction,
     /// `head body+`: `DeepSeek`'s punctuation with the letters after it.
-    pub(super) tag: Tag,
+    pub(crate) tag: Tag,
     /// o200k's pair of alternatives: words break before a capital.
-    pub(super) cased: Cased,
+    pub(crate) cased: Cased,
     /// Words, numbers, and the rest: up to three runs.
-    pub(super) runs: [Run; 3],
+    pub(crate) runs: [Run; 3],
     /// `\s+$` before line breaks.
-    pub(super) end_first: bool,
+    pub(crate) end_first: bool,
     /// `\s*[\r\n]+`: white space up to the last line break.
-    pub(super) newlines: bool,
+    pub(crate) newlines: bool,
     /// `\s+(?!\S)`: white space but the last character, which goes with what follows.
-    pub(super) look_ahead: bool,
+    pub(crate) look_ahead: bool,
     /// `\s+` or `\s` last.
-    pub(super) whitespace: Whitespace,
+    pub(crate) whitespace: Whitespace,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Contraction {
+pub(crate) enum Contraction {
     None,
     /// Lower case only.
     Exact,
@@ -43,71 +44,54 @@ pub(super) enum Contraction {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tag {
-    pub(super) head: Mask,
-    pub(super) body: Mask,
+pub(crate) struct Tag {
+    pub(crate) head: Mask,
+    pub(crate) body: Mask,
 }
 
 /// `prefix?upper*lower+suffix?|prefix?upper+lower*suffix?`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cased {
-    pub(super) prefix: Mask,
-    pub(super) upper: Mask,
-    pub(super) lower: Mask,
+pub(crate) struct Cased {
+    pub(crate) prefix: Mask,
+    pub(crate) upper: Mask,
+    pub(crate) lower: Mask,
     /// A contraction at the end of the word.
-    pub(super) suffix: Contraction,
+    pub(crate) suffix: Contraction,
 }
 
 /// `prefix?body{1,max}tail*`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) prefix: Mask,
-    pub(super) body: Mask,
+pub(crate) struct Run {
+    pub(crate) prefix: Mask,
+    pub(crate) body: Mask,
     /// `u32::MAX` is unbounded.
-    pub(super) max: u32,
-    pub(super) tail: Mask,
+    pub(crate) max: u32,
+    pub(crate) tail: Mask,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whitespace {
+pub(crate) enum Whitespace {
     None,
     One,
     Run,
 }
 
-impl Shape {
-    /// If nothing holds a space or line feed after its first character, begins
-    /// with a line feed, or goes on from one to a letter, then a piece ends
-    /// before a space and after a line feed, where white space is taken at all.
-    pub(super) fn cutting(&self) -> Cutting {
-        let runs = self.runs.iter();
-        let inside = self.tag.body | self.cased.upper | self.cased.lower;
-        let inside = runs
-            .clone()
-            .fold(inside, |all, run| all | run.body | run.tail & SPACE);
-        let first = runs
-            .clone()
-            .fold(self.tag.head | self.cased.prefix, |all, run| {
-                all | run.prefix
-            });
-        let tail = runs.fold(0, |all, run| all | run.tail);
-        let crosses = inside & (SPACE | NEWLINE) | first & NEWLINE | tail & LETTER;
-        match self.whitespace {
-            _ if crosses != 0 => Cutting::Unknown,
-            Whitespace::None => Cutting::Neutral,
-            Whitespace::One | Whitespace::Run => Cutting::Splits,
-        }
-    }
+/// `set{1,max}` and nothing else, whatever the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SetRuns {
+    pub(crate) set: ClassUnicode,
+    /// `None` is unbounded.
+    pub(crate) max: Option<u32>,
 }
 
-pub(super) const NO_TAG: Tag = Tag { head: 0, body: 0 };
-pub(super) const NO_CASED: Cased = Cased {
+pub(crate) const NO_TAG: Tag = Tag { head: 0, body: 0 };
+pub(crate) const NO_CASED: Cased = Cased {
     prefix: 0,
     upper: 0,
     lower: 0,
     suffix: Contraction::None,
 };
-pub(super) const NO_RUN: Run = Run {
+pub(crate) const NO_RUN: Run = Run {
     prefix: 0,
     body: 0,
     max: u32::MAX,
@@ -117,7 +101,7 @@ pub(super) const NO_RUN: Run = Run {
 /// Neither white space, letter nor number.
 const SYMBOL: Mask = ALL & !(WHITESPACE | LETTER | NUMBER);
 /// What may stand before a word in patterns since cl100k.
-const BEFORE_WORD: Mask = ALL & !(NEWLINE | LETTER | NUMBER);
+pub(crate) const BEFORE_WORD: Mask = ALL & !(NEWLINE | LETTER | NUMBER);
 
 const fn run(prefix: Mask, body: Mask, max: u32, tail: Mask) -> Run {
     Run {
@@ -128,7 +112,7 @@ const fn run(prefix: Mask, body: Mask, max: u32, tail: Mask) -> Run {
     }
 }
 
-pub(super) const GPT2: Shape = Shape {
+pub(crate) const GPT2: Shape = Shape {
     contraction: Contraction::Exact,
     tag: NO_TAG,
     cased: NO_CASED,
@@ -143,7 +127,7 @@ pub(super) const GPT2: Shape = Shape {
     whitespace: Whitespace::Run,
 };
 
-pub(super) const LLAMA3: Shape = Shape {
+pub(crate) const LLAMA3: Shape = Shape {
     contraction: Contraction::Folded,
     runs: [
         run(BEFORE_WORD, LETTER, u32::MAX, 0),
@@ -154,22 +138,22 @@ pub(super) const LLAMA3: Shape = Shape {
     ..GPT2
 };
 
-pub(super) const CL100K: Shape = Shape {
+pub(crate) const CL100K: Shape = Shape {
     end_first: true,
     ..LLAMA3
 };
 
-pub(super) const QWEN2: Shape = Shape {
+pub(crate) const QWEN2: Shape = Shape {
     runs: [LLAMA3.runs[0], run(0, NUMBER, 1, 0), LLAMA3.runs[2]],
     ..LLAMA3
 };
 
-pub(super) const NANOCHAT: Shape = Shape {
+pub(crate) const NANOCHAT: Shape = Shape {
     runs: [LLAMA3.runs[0], run(0, NUMBER, 2, 0), LLAMA3.runs[2]],
     ..LLAMA3
 };
 
-pub(super) const O200K: Shape = Shape {
+pub(crate) const O200K: Shape = Shape {
     contraction: Contraction::None,
     cased: Cased {
         prefix: BEFORE_WORD,
@@ -185,7 +169,7 @@ pub(super) const O200K: Shape = Shape {
     ..LLAMA3
 };
 
-pub(super) const DEEPSEEK: Shape = Shape {
+pub(crate) const DEEPSEEK: Shape = Shape {
     contraction: Contraction::None,
     tag: Tag {
         head: ASCII_PUNCTUATION,

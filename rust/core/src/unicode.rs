@@ -12,29 +12,27 @@
 
 use std::sync::LazyLock;
 
-use regex_syntax::hir::ClassUnicode;
-
-use super::syntax;
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 
 /// A set of classes.
-pub(super) type Mask = u16;
+pub(crate) type Mask = u16;
 
-pub(super) const SPACE: Mask = 1 << 0;
+pub(crate) const SPACE: Mask = 1 << 0;
 /// `\r` and `\n`.
-pub(super) const NEWLINE: Mask = 1 << 1;
+pub(crate) const NEWLINE: Mask = 1 << 1;
 /// White space but the space, `\r` and `\n`.
-pub(super) const OTHER_WHITESPACE: Mask = 1 << 2;
-pub(super) const ASCII_UPPER: Mask = 1 << 3;
-pub(super) const ASCII_LOWER: Mask = 1 << 4;
+pub(crate) const OTHER_WHITESPACE: Mask = 1 << 2;
+pub(crate) const ASCII_UPPER: Mask = 1 << 3;
+pub(crate) const ASCII_LOWER: Mask = 1 << 4;
 /// `Lu` and `Lt` beyond ASCII.
 const OTHER_UPPER: Mask = 1 << 5;
 /// `Ll` beyond ASCII.
 const OTHER_LOWER: Mask = 1 << 6;
 /// `Lm` and `Lo`: letters without case.
-const UNCASED: Mask = 1 << 7;
-pub(super) const MARK: Mask = 1 << 8;
-pub(super) const NUMBER: Mask = 1 << 9;
-pub(super) const SLASH: Mask = 1 << 10;
+pub(crate) const UNCASED: Mask = 1 << 7;
+pub(crate) const MARK: Mask = 1 << 8;
+pub(crate) const NUMBER: Mask = 1 << 9;
+pub(crate) const SLASH: Mask = 1 << 10;
 /// ASCII punctuation and symbols but the slash.
 const OTHER_ASCII_PUNCTUATION: Mask = 1 << 11;
 /// `P` and `S` beyond ASCII.
@@ -43,16 +41,16 @@ const OTHER_PUNCTUATION: Mask = 1 << 12;
 const REST: Mask = 1 << 13;
 
 const CLASSES: usize = 14;
-pub(super) const ALL: Mask = (1 << CLASSES) - 1;
+pub(crate) const ALL: Mask = (1 << CLASSES) - 1;
 
-pub(super) const WHITESPACE: Mask = SPACE | NEWLINE | OTHER_WHITESPACE;
+pub(crate) const WHITESPACE: Mask = SPACE | NEWLINE | OTHER_WHITESPACE;
 /// `Lu`, `Lt`, and what o200k's pattern takes for either case.
-pub(super) const UPPER_OR_UNCASED: Mask = ASCII_UPPER | OTHER_UPPER | UNCASED | MARK;
+pub(crate) const UPPER_OR_UNCASED: Mask = ASCII_UPPER | OTHER_UPPER | UNCASED | MARK;
 /// `Ll`, and what o200k's pattern takes for either case.
-pub(super) const LOWER_OR_UNCASED: Mask = ASCII_LOWER | OTHER_LOWER | UNCASED | MARK;
-pub(super) const LETTER: Mask = ASCII_UPPER | ASCII_LOWER | OTHER_UPPER | OTHER_LOWER | UNCASED;
-pub(super) const ASCII_PUNCTUATION: Mask = SLASH | OTHER_ASCII_PUNCTUATION;
-pub(super) const PUNCTUATION: Mask = ASCII_PUNCTUATION | OTHER_PUNCTUATION;
+pub(crate) const LOWER_OR_UNCASED: Mask = ASCII_LOWER | OTHER_LOWER | UNCASED | MARK;
+pub(crate) const LETTER: Mask = ASCII_UPPER | ASCII_LOWER | OTHER_UPPER | OTHER_LOWER | UNCASED;
+pub(crate) const ASCII_PUNCTUATION: Mask = SLASH | OTHER_ASCII_PUNCTUATION;
+pub(crate) const PUNCTUATION: Mask = ASCII_PUNCTUATION | OTHER_PUNCTUATION;
 
 /// The classes from bit 0 up, but the last, which is all that is left.
 const DEFINITIONS: [&str; CLASSES - 1] = [
@@ -73,7 +71,7 @@ const DEFINITIONS: [&str; CLASSES - 1] = [
 
 /// Class of every code point, with the sets they were made from.
 #[derive(Debug)]
-pub(super) struct Classes {
+pub(crate) struct Classes {
     row_of: Vec<u8>,
     rows: Vec<[Mask; ROW]>,
     sets: Vec<ClassUnicode>,
@@ -82,13 +80,13 @@ pub(super) struct Classes {
 const ROW: usize = 256;
 const CODE_POINTS: usize = 0x11_0000;
 
-pub(super) static TABLE: LazyLock<Classes> = LazyLock::new(Classes::new);
+pub(crate) static TABLE: LazyLock<Classes> = LazyLock::new(Classes::new);
 
 impl Classes {
     fn new() -> Self {
         let mut sets: Vec<ClassUnicode> = DEFINITIONS
             .iter()
-            .map(|text| syntax::set(text).expect("the definitions are sets"))
+            .map(|text| set(text).expect("the definitions are sets"))
             .collect();
         let mut rest = ClassUnicode::empty();
         for set in &sets {
@@ -121,7 +119,7 @@ impl Classes {
 
     /// The class of a code point, as a mask of one bit.
     #[inline]
-    pub(super) fn of(&self, code_point: u32) -> Mask {
+    pub(crate) fn of(&self, code_point: u32) -> Mask {
         self.row_of
             .get(code_point as usize / ROW)
             .map_or(REST, |&row| {
@@ -129,8 +127,13 @@ impl Classes {
             })
     }
 
+    /// Which row each 256 code points have, and the rows.
+    pub(crate) fn rows(&self) -> (&[u8], &[[Mask; ROW]]) {
+        (&self.row_of, &self.rows)
+    }
+
     /// The mask of `set`, if it is a union of classes.
-    pub(super) fn mask(&self, set: &ClassUnicode) -> Option<Mask> {
+    pub(crate) fn mask(&self, set: &ClassUnicode) -> Option<Mask> {
         let mut mask = 0;
         for (class, members) in self.sets.iter().enumerate() {
             let mut shared = members.clone();
@@ -146,7 +149,7 @@ impl Classes {
 }
 
 /// The classes of ASCII, known at compile time.
-pub(super) const ASCII: [Mask; 128] = {
+pub(crate) const ASCII: [Mask; 128] = {
     let mut classes = [REST; 128];
     let mut byte = 0;
     while byte < 128 {
@@ -169,7 +172,7 @@ pub(super) const ASCII: [Mask; 128] = {
 /// The class of the character at `at` and its length in bytes; no class and no
 /// length at the end of the text. `text` is valid UTF-8 and `at` a boundary.
 #[inline]
-pub(super) fn class_at(text: &[u8], at: usize) -> (Mask, usize) {
+pub(crate) fn class_at(text: &[u8], at: usize) -> (Mask, usize) {
     match text.get(at) {
         None => (0, 0),
         Some(&byte) if byte < 0x80 => (ASCII[byte as usize], 1),
@@ -183,7 +186,7 @@ fn beyond_ascii(text: &[u8], at: usize) -> (Mask, usize) {
 }
 
 /// The character that `text`, valid UTF-8, begins with, and its length.
-pub(super) fn decode(text: &[u8]) -> (u32, usize) {
+pub(crate) fn decode(text: &[u8]) -> (u32, usize) {
     let tail = |byte: u8| u32::from(byte & 0x3F);
     match *text {
         [a, b, c, d, ..] if a >= 0xF0 => {
@@ -194,6 +197,26 @@ pub(super) fn decode(text: &[u8]) -> (u32, usize) {
         [a, b, ..] if a >= 0xC0 => (u32::from(a & 0x1F) << 6 | tail(b), 2),
         [a, ..] => (u32::from(a), 1),
         [] => (0, 0),
+    }
+}
+
+/// The set of characters that `text`, one atom, matches.
+pub(crate) fn set(text: &str) -> Option<ClassUnicode> {
+    set_of(&regex_syntax::parse(text).ok()?)
+}
+
+/// The set of characters that `hir` matches, if it matches one character.
+pub(crate) fn set_of(hir: &Hir) -> Option<ClassUnicode> {
+    match hir.kind() {
+        HirKind::Class(Class::Unicode(class)) => Some(class.clone()),
+        HirKind::Class(Class::Bytes(class)) => class.to_unicode_class(),
+        HirKind::Literal(literal) => {
+            let mut chars = std::str::from_utf8(&literal.0).ok()?.chars();
+            let only = chars.next()?;
+            let range = ClassUnicodeRange::new(only, only);
+            chars.next().is_none().then(|| ClassUnicode::new([range]))
+        }
+        _ => None,
     }
 }
 
@@ -242,7 +265,7 @@ mod tests {
 
     #[test]
     fn masks_are_exactly_the_unions() {
-        let mask = |text| TABLE.mask(&syntax::set(text).unwrap());
+        let mask = |text| TABLE.mask(&set(text).unwrap());
         assert_eq!(mask(r"\p{L}"), Some(LETTER));
         assert_eq!(
             mask(r"[^\s\p{L}\p{N}]"),

@@ -4,39 +4,22 @@
 //! Japanese apart before it looks at words. The set cuts across the scanner's
 //! classes, so it is kept as ranges with a bitmap for ASCII.
 
-use regex_syntax::hir::ClassUnicode;
+use super::Split;
+use crate::pattern::grammar::SetRuns;
+use crate::unicode::decode;
 
-use super::syntax::{Alternative, Node};
-use super::unicode::decode;
-use super::{Cutting, Split};
-
-/// `set{1,max}` and nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SetRuns {
+/// Splits by `set{1,max}`.
+#[derive(Debug)]
+pub(super) struct SetScan {
     ascii: u128,
     /// Inclusive, sorted, apart.
     ranges: Vec<(u32, u32)>,
     max: usize,
 }
 
-impl SetRuns {
-    pub(super) fn recognise(alternatives: &[Alternative]) -> Option<Self> {
-        let [Alternative { elements }] = alternatives else {
-            return None;
-        };
-        let [element] = elements.as_slice() else {
-            return None;
-        };
-        match &element.node {
-            Node::Set(set) if element.greedy && element.min == 1 => {
-                Some(Self::new(set, element.max))
-            }
-            _ => None,
-        }
-    }
-
-    fn new(set: &ClassUnicode, max: Option<u32>) -> Self {
-        let ranges = set.ranges().iter();
+impl SetScan {
+    pub(super) fn new(runs: &SetRuns) -> Self {
+        let ranges = runs.set.ranges().iter();
         let ranges: Vec<_> = ranges
             .map(|r| (u32::from(r.start()), u32::from(r.end())))
             .collect();
@@ -50,7 +33,7 @@ impl SetRuns {
                 .filter(|&c| holds(c))
                 .fold(0, |bits, c| bits | 1 << c),
             ranges,
-            max: max.map_or(usize::MAX, |max| max as usize),
+            max: runs.max.map_or(usize::MAX, |max| max as usize),
         }
     }
 
@@ -65,7 +48,7 @@ impl SetRuns {
     }
 }
 
-impl Split for SetRuns {
+impl Split for SetScan {
     fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize {
         let mut filled = 0;
         let mut at = start;
@@ -85,14 +68,5 @@ impl Split for SetRuns {
             filled += 1;
         }
         filled
-    }
-
-    fn cutting(&self) -> Cutting {
-        let holds = |c: u8| self.ascii >> u32::from(c) & 1 == 1;
-        if holds(b' ') || holds(b'\n') {
-            Cutting::Unknown
-        } else {
-            Cutting::Neutral
-        }
     }
 }

@@ -6,31 +6,34 @@
 //! maximal run of invalid bytes is one pre-token, and the valid stretches
 //! between are split each as a text of its own.
 
-mod cut;
-mod pattern;
-mod reader;
-mod recognise;
-mod regex;
+#[allow(clippy::inline_always)] // or the kernels would not reach the helpers
+mod blocks;
+#[allow(clippy::inline_always)]
+mod boundaries;
+mod rules;
 #[allow(clippy::inline_always)] // or the constants would not reach the helpers
-mod scan;
+mod scalar;
 mod set;
-mod shape;
-mod syntax;
 #[cfg(test)]
 mod tests;
-mod unicode;
+#[allow(clippy::inline_always)]
+mod text;
+mod word_cuts;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub use cut::Cuts;
-pub use pattern::{NAMES, Pattern};
-
 use crate::Result;
-use regex::RegexSplit;
-use scan::{Fixed, Scan};
-use set::SetRuns;
-use shape::Shape;
+use crate::pattern::grammar::{self, Shape};
+use crate::pattern::recognise::Recognised;
+use crate::pattern::regex::RegexSplit;
+use crate::pattern::{Cuts, Pattern, parser};
+use crate::simd::Kernel;
+pub(crate) use blocks::{Blocks, LONGEST_PIECE, PIECES, Progress, Starts};
+use scalar::{Fixed, Scan};
+use set::SetScan;
+pub(crate) use text::Text;
+pub(crate) use word_cuts::WordCuts;
 
 /// Finds where the pieces of valid UTF-8 end. Whatever finds many boundaries at
 /// once fits behind this.
@@ -38,21 +41,12 @@ trait Split: Send + Sync + fmt::Debug {
     /// Writes the ends of the pieces that follow `start`, in order, and returns
     /// how many; zero only at the end of the text.
     fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize;
-
-    /// What is known of the places where [`Cuts`] cuts.
-    fn cutting(&self) -> Cutting {
-        Cutting::Unknown
-    }
 }
 
-/// What a stage does at the places where [`Cuts`] cuts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cutting {
-    /// It always begins a new piece there.
-    Splits,
-    /// No match goes on over them, but text that nothing matches may.
-    Neutral,
-    Unknown,
+impl Split for RegexSplit {
+    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize {
+        self.fill(text, start, ends)
+    }
 }
 
 /// How many ends are found at a time.
@@ -60,48 +54,37 @@ const BLOCK: usize = 128;
 
 /// The shapes with a scanner of their own, compiled for them alone.
 const SCANNED: [Shape; 7] = [
-    shape::CL100K,
-    shape::GPT2,
-    shape::O200K,
-    shape::LLAMA3,
-    shape::QWEN2,
-    shape::NANOCHAT,
-    shape::DEEPSEEK,
+    grammar::CL100K,
+    grammar::GPT2,
+    grammar::O200K,
+    grammar::LLAMA3,
+    grammar::QWEN2,
+    grammar::NANOCHAT,
+    grammar::DEEPSEEK,
 ];
 
 /// One regular expression, compiled.
 #[derive(Debug, Clone)]
 struct Stage {
     split: Arc<dyn Split>,
-    recognised: Recognised,
-}
-
-/// What a pattern was recognised as; equal ones split every text alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Recognised {
-    Shape(Shape),
-    SetRuns(SetRuns),
-    No,
+    /// The same for many pieces at once, where there is a mask scanner.
+    blocks: Option<Arc<dyn Blocks>>,
 }
 
 impl Stage {
     /// The one place where a strategy is picked.
     fn new(regex: &str) -> Result<Self> {
-        let alternatives = syntax::parse(regex)?;
-        let (split, recognised): (Arc<dyn Split>, _) =
-            if let Some(shape) = Shape::recognise(&alternatives) {
-                (scanner(shape), Recognised::Shape(shape))
-            } else if let Some(set) = SetRuns::recognise(&alternatives) {
-                (Arc::new(set.clone()), Recognised::SetRuns(set))
-            } else {
-                let split = RegexSplit::new(regex, &alternatives)?;
-                (Arc::new(split), Recognised::No)
-            };
-        Ok(Self { split, recognised })
-    }
-
-    fn splits_like(&self, other: &Self) -> bool {
-        self.recognised != Recognised::No && self.recognised == other.recognised
+        let alternatives = parser::parse(regex)?;
+        let mut blocks = None;
+        let split: Arc<dyn Split> = match Recognised::new(&alternatives) {
+            Recognised::Shape(shape) => {
+                blocks = blocks::scanner(shape).map(Arc::from);
+                scanner(shape)
+            }
+            Recognised::SetRuns(runs) => Arc::new(SetScan::new(&runs)),
+            Recognised::No => Arc::new(RegexSplit::new(regex, &alternatives)?),
+        };
+        Ok(Self { split, blocks })
     }
 }
 
@@ -121,7 +104,7 @@ fn scanner(shape: Shape) -> Arc<dyn Split> {
 /// A compiled [`Pattern`]: immutable, cheap to clone, shared among threads.
 ///
 /// ```
-/// use gptbpe_core::pretokenize::{Pattern, Pretokenizer};
+/// use gptbpe_core::{pattern::Pattern, scan::Pretokenizer};
 ///
 /// let pretokenizer = Pretokenizer::new(&Pattern::named("gpt2")?)?;
 /// let mut pieces = Vec::new();
@@ -140,7 +123,7 @@ impl Pretokenizer {
     pub fn new(pattern: &Pattern) -> Result<Self> {
         let stages = pattern.regexes().iter().map(|regex| Stage::new(regex));
         let stages = stages.collect::<Result<Arc<[Stage]>>>()?;
-        let cuts = Cuts::of_stages(&stages);
+        let cuts = Cuts::of(pattern);
         Ok(Self { stages, cuts })
     }
 
@@ -149,10 +132,28 @@ impl Pretokenizer {
         self.cuts
     }
 
+    /// The mask scanner, if it takes the whole pattern.
+    pub(crate) fn blocks(&self) -> Option<&dyn Blocks> {
+        match &*self.stages {
+            [stage] => stage.blocks.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Calls `f` with every pre-token of valid UTF-8 in order.
+    pub(crate) fn for_each_valid(&self, text: &[u8], f: &mut impl FnMut(&[u8])) {
+        match self.blocks() {
+            Some(blocks) if (WORTH_BLOCKS..LONGEST_PIECE).contains(&text.len()) => {
+                each_by_blocks(blocks, Kernel::best(), text, f);
+            }
+            _ => split(&self.stages, text, f),
+        }
+    }
+
     /// Calls `f` with every pre-token in order.
     pub fn for_each(&self, text: &[u8], mut f: impl FnMut(&[u8])) {
         if simdutf8::basic::from_utf8(text).is_ok() {
-            split(&self.stages, text, &mut f);
+            self.for_each_valid(text, &mut f);
             return;
         }
         // Chunks are a valid stretch and a run of invalid bytes no longer than
@@ -165,13 +166,33 @@ impl Pretokenizer {
                 if invalid < at {
                     f(&text[invalid..at]);
                 }
-                split(&self.stages, valid, &mut f);
+                self.for_each_valid(valid, &mut f);
                 invalid = at + valid.len();
             }
             at += valid.len() + chunk.invalid().len();
         }
         if invalid < at {
             f(&text[invalid..at]);
+        }
+    }
+}
+
+/// Texts shorter than this are split before a block scanner is set up.
+const WORTH_BLOCKS: usize = 256;
+
+fn each_by_blocks<F: FnMut(&[u8])>(blocks: &dyn Blocks, kernel: Kernel, text: &[u8], f: &mut F) {
+    let padded = Text::new(text);
+    let mut progress = blocks.begin(text);
+    let mut starts = Starts::new();
+    while let Ok(more) = blocks.fill(kernel, &padded, None, &mut progress, &mut starts) {
+        let base = starts.base();
+        for pair in starts.places().windows(2) {
+            f(&text[base + pair[0] as usize..base + pair[1] as usize]);
+        }
+        starts.keep_last();
+        if !more {
+            f(&text[starts.base()..]);
+            return;
         }
     }
 }

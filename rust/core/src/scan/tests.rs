@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
+use crate::pattern::NAMES;
 
 fn pieces(pretokenizer: &Pretokenizer, text: &[u8]) -> Vec<Vec<u8>> {
     let mut pieces = Vec::new();
@@ -33,8 +34,8 @@ fn named(name: &str) -> Pattern {
 /// The same pattern with every stage left to the regex.
 fn twin(pattern: &Pattern) -> Pretokenizer {
     let stage = |regex: &String| Stage {
-        split: Arc::new(RegexSplit::new(regex, &syntax::parse(regex).unwrap()).unwrap()),
-        recognised: Recognised::No,
+        blocks: None,
+        split: Arc::new(RegexSplit::new(regex, &parser::parse(regex).unwrap()).unwrap()),
     };
     Pretokenizer {
         stages: pattern.regexes().iter().map(stage).collect(),
@@ -100,16 +101,12 @@ fn every_named_pattern_is_scanned() {
         let pattern = named(name);
         assert_eq!(pattern.name(), Some(name));
         for regex in pattern.regexes() {
-            assert_ne!(
-                Stage::new(regex).unwrap().recognised,
-                Recognised::No,
-                "{name}"
-            );
+            assert_ne!(Recognised::read(regex).unwrap(), Recognised::No, "{name}");
         }
     }
     for regex in RECOGNISED {
         assert!(
-            matches!(Stage::new(regex).unwrap().recognised, Recognised::Shape(_)),
+            matches!(Recognised::read(regex).unwrap(), Recognised::Shape(_)),
             "{regex}"
         );
     }
@@ -223,6 +220,45 @@ fn invalid_bytes_stand_alone() {
     assert!(pieces(&pretokenizer, b"").is_empty());
 }
 
+/// The patterns that the mask scanner takes.
+static MASKED: LazyLock<Vec<(String, Pretokenizer)>> = LazyLock::new(|| {
+    let named = NAMES.iter().map(|name| named(name));
+    let recognised = RECOGNISED.iter().map(|regex| Pattern::regex(*regex));
+    named
+        .chain(recognised)
+        .map(|pattern| (format!("{pattern:?}"), Pretokenizer::new(&pattern).unwrap()))
+        .filter(|(_, pretokenizer)| pretokenizer.blocks().is_some())
+        .collect()
+});
+
+fn scalar_pieces(pretokenizer: &Pretokenizer, text: &[u8]) -> Vec<String> {
+    let mut pieces = Vec::new();
+    split(&pretokenizer.stages, text, &mut |piece: &[u8]| {
+        pieces.push(String::from_utf8_lossy(piece).into_owned());
+    });
+    pieces
+}
+
+fn masked_pieces(pretokenizer: &Pretokenizer, kernel: Kernel, text: &[u8]) -> Vec<String> {
+    let mut pieces = Vec::new();
+    if text.is_empty() {
+        return pieces;
+    }
+    each_by_blocks(pretokenizer.blocks().unwrap(), kernel, text, &mut |piece| {
+        pieces.push(String::from_utf8_lossy(piece).into_owned());
+    });
+    pieces
+}
+
+#[test]
+fn named_patterns_have_masks() {
+    for name in ["gpt2", "cl100k", "o200k", "llama3", "qwen2", "nanochat"] {
+        let pretokenizer = Pretokenizer::new(&named(name)).unwrap();
+        assert!(pretokenizer.blocks().is_some(), "{name}");
+    }
+    assert_eq!(MASKED.len(), 6 + 4);
+}
+
 /// A quadratic scanner would need hours for these.
 #[test]
 fn long_runs_take_linear_time() {
@@ -278,11 +314,40 @@ proptest! {
     }
 
     #[test]
+    fn masks_are_the_scalar_scanner(texts in prop::collection::vec(text(), 1..8)) {
+        let text = texts.concat();
+        for (name, pretokenizer) in MASKED.iter() {
+            let expected = scalar_pieces(pretokenizer, text.as_bytes());
+            for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
+                let found = masked_pieces(pretokenizer, kernel, text.as_bytes());
+                prop_assert_eq!(&found, &expected, "{} {:?} {:?}", name, kernel, text);
+            }
+        }
+    }
+
+    #[test]
     fn pieces_make_up_any_bytes(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0x20_u8..0x7F], 0..200)) {
         for (_, pretokenizer) in ALL_NAMED.iter() {
             let pieces = pieces(pretokenizer, &bytes);
             prop_assert!(pieces.iter().all(|piece| !piece.is_empty()));
             prop_assert_eq!(pieces.concat(), bytes.as_slice());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn pieces_of_the_sides_are_pieces_of_the_whole(
+        text in "[aZs1 '\n\t\r/!。中あйก\u{301}\u{a0}\u{3000}Ⅷ²]{0,24}[a1。中!] ?\n?[a中йあก'][a \n'。re]{0,6}"
+    ) {
+        for (name, pretokenizer) in ALL_NAMED.iter() {
+            let text = text.as_bytes();
+            if let Some(at) = pretokenizer.cuts().last(text) {
+                let mut sides = pieces(pretokenizer, &text[..at]);
+                sides.extend(pieces(pretokenizer, &text[at..]));
+                prop_assert_eq!(&sides, &pieces(pretokenizer, text), "{} cut at {}", name, at);
+            }
         }
     }
 }

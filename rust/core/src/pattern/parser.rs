@@ -3,11 +3,51 @@
 //! Only as much of the syntax as it takes to know where an atom ends; what the
 //! atom means is `regex-syntax`'s business.
 
-use super::syntax::{Alternative, Element, Node, greedy_is_possessive, set, set_of, unsupported};
-use crate::Result;
+use super::ast::{Alternative, Element, Node, greedy_is_possessive, spell};
+use crate::unicode::{set, set_of};
+use crate::{Error, Result};
+
+/// Reads `pattern`; an error says what cannot be supported, and where.
+pub(crate) fn parse(pattern: &str) -> Result<Vec<Alternative>> {
+    match Reader::new(pattern).alternatives() {
+        Ok(alternatives) => Ok(alternatives),
+        // Inline flags and the like: fine as a whole when no element needs care.
+        Err(_) if !needs_care(pattern) => {
+            let hir =
+                regex_syntax::parse(pattern).map_err(|error| unsupported(pattern, 0, &error))?;
+            let element = Element {
+                node: Node::Group(hir),
+                min: 1,
+                max: Some(1),
+                greedy: true,
+                possessive: false,
+                text: pattern.to_owned(),
+            };
+            Ok(vec![Alternative {
+                elements: vec![element],
+            }])
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The same pattern in the spelling that Oniguruma, `fancy-regex` and `regex`
+/// read alike: greedy for possessive quantifiers (Oniguruma reads `{1,3}+` as a
+/// repetition of a repetition), `\z` for `$` (there the end of any line).
+pub(crate) fn portable(pattern: &str) -> Result<String> {
+    let alternatives = parse(pattern)?;
+    let elements = || alternatives.iter().flat_map(|a| &a.elements);
+    if !elements().any(|e| e.possessive || matches!(e.node, Node::End)) {
+        return Ok(pattern.to_owned());
+    }
+    let branch =
+        |alternative: &Alternative| -> String { alternative.elements.iter().map(spell).collect() };
+    let branches: Vec<String> = alternatives.iter().map(branch).collect();
+    Ok(branches.join("|"))
+}
 
 /// Whether a possessive quantifier or a look-around stands anywhere.
-pub(super) fn needs_care(pattern: &str) -> bool {
+fn needs_care(pattern: &str) -> bool {
     let reader = Reader::new(pattern);
     let mut at = 0;
     while at < pattern.len() {
@@ -53,12 +93,12 @@ struct Quantifier {
     end: usize,
 }
 
-pub(super) struct Reader<'p> {
+struct Reader<'p> {
     pattern: &'p str,
 }
 
 impl<'p> Reader<'p> {
-    pub(super) fn new(pattern: &'p str) -> Self {
+    fn new(pattern: &'p str) -> Self {
         Self { pattern }
     }
 
@@ -70,7 +110,7 @@ impl<'p> Reader<'p> {
         Err(unsupported(self.pattern, at, &reason))
     }
 
-    pub(super) fn alternatives(&self) -> Result<Vec<Alternative>> {
+    fn alternatives(&self) -> Result<Vec<Alternative>> {
         let mut alternatives = Vec::new();
         let mut elements = Vec::new();
         let mut start = 0;
@@ -285,4 +325,18 @@ impl<'p> Reader<'p> {
             _ => self.refuse(at, "expected {n}, {n,} or {n,m}"),
         }
     }
+}
+
+fn unsupported(pattern: &str, at: usize, reason: &dyn ToString) -> Error {
+    Error::UnsupportedPattern {
+        pattern: pattern.to_owned(),
+        at,
+        reason: last_line(&reason.to_string()),
+    }
+}
+
+/// `regex-syntax` draws the place first and says what is wrong in the last line.
+fn last_line(reason: &str) -> String {
+    let line = reason.lines().last().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
 }

@@ -13,13 +13,12 @@
 use regex_automata::meta::Regex;
 use regex_automata::{Anchored, Input};
 
-use super::Split;
-use super::syntax::Alternative;
+use super::ast::Alternative;
 use crate::{Error, Result};
 
 /// A compiled pattern outside the scanner's grammar.
 #[derive(Debug)]
-pub(super) struct RegexSplit {
+pub(crate) struct RegexSplit {
     /// First all alternatives, then those after each look-ahead.
     tiers: Vec<Tier>,
 }
@@ -35,7 +34,7 @@ struct Tier {
 const AUTOMATON_BYTES: usize = 16 << 20;
 
 impl RegexSplit {
-    pub(super) fn new(pattern: &str, alternatives: &[Alternative]) -> Result<Self> {
+    pub(crate) fn new(pattern: &str, alternatives: &[Alternative]) -> Result<Self> {
         let fail = |reason: String| Error::UnsupportedPattern {
             pattern: pattern.to_owned(),
             at: 0,
@@ -92,10 +91,10 @@ impl RegexSplit {
         let found = self.tiers[next].regex.search(&input)?;
         self.settle(text, next, found.pattern().as_usize(), start, found.end())
     }
-}
 
-impl Split for RegexSplit {
-    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize {
+    /// Writes the ends of the pieces that follow `start`, in order, and returns
+    /// how many; zero only at the end of the text.
+    pub(crate) fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize {
         let mut filled = 0;
         let mut at = start;
         while at < text.len() && filled < ends.len() {

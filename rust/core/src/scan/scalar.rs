@@ -9,9 +9,9 @@
 //! one kind, and whoever reads a whole run either takes it or, for white space
 //! and o200k's capitals, leaves a rest that the next attempt takes.
 
-use super::shape::{Contraction, Run, Shape, Whitespace};
-use super::unicode::{ASCII_LOWER, ASCII_UPPER, Mask, NEWLINE, WHITESPACE, class_at};
-use super::{Cutting, Split};
+use super::Split;
+use crate::pattern::grammar::{Contraction, Run, Shape, Whitespace};
+use crate::unicode::{ASCII_LOWER, ASCII_UPPER, Mask, NEWLINE, WHITESPACE, class_at};
 
 /// Where the scanner finds its parameters.
 pub(super) trait Source: Send + Sync + std::fmt::Debug {
@@ -46,16 +46,18 @@ impl<S: Source> Split for Scan<S> {
         let mut filled = 0;
         let mut at = start;
         while at < text.len() && filled < ends.len() {
-            at = token_end(&shape, text, at).unwrap_or_else(|| gap_end(&shape, text, at));
+            at = next_end(&shape, text, at);
             ends[filled] = at;
             filled += 1;
         }
         filled
     }
+}
 
-    fn cutting(&self) -> Cutting {
-        self.0.shape().cutting()
-    }
+/// The end of the piece that starts at `at`.
+#[inline(always)]
+pub(super) fn next_end(shape: &Shape, text: &[u8], at: usize) -> usize {
+    token_end(shape, text, at).unwrap_or_else(|| gap_end(shape, text, at))
 }
 
 /// The end of text that no alternative matches.

@@ -8,13 +8,66 @@
 use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
-use super::shape::{Cased, Contraction, NO_CASED, NO_RUN, NO_TAG, Run, Shape, Tag, Whitespace};
-use super::syntax::{Alternative, Element, Node};
-use super::unicode::{Mask, NEWLINE, TABLE, WHITESPACE};
+use super::ast::{Alternative, Element, Node};
+use super::grammar::{
+    Cased, Contraction, NO_CASED, NO_RUN, NO_TAG, Run, SetRuns, Shape, Tag, Whitespace,
+};
+use super::parser;
+use crate::Result;
+use crate::unicode::{Mask, NEWLINE, TABLE, WHITESPACE};
+
+/// What a pattern was recognised as; equal ones split every text alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Recognised {
+    Shape(Shape),
+    SetRuns(SetRuns),
+    No,
+}
+
+impl Recognised {
+    /// Parses `regex` and recognises it.
+    pub(crate) fn read(regex: &str) -> Result<Self> {
+        Ok(Self::new(&parser::parse(regex)?))
+    }
+
+    pub(crate) fn new(alternatives: &[Alternative]) -> Self {
+        if let Some(shape) = Shape::recognise(alternatives) {
+            Self::Shape(shape)
+        } else if let Some(runs) = SetRuns::recognise(alternatives) {
+            Self::SetRuns(runs)
+        } else {
+            Self::No
+        }
+    }
+
+    /// Whether both are recognised, and as the same.
+    pub(crate) fn splits_like(&self, other: &Self) -> bool {
+        *self != Self::No && self == other
+    }
+}
+
+impl SetRuns {
+    /// Reads `alternatives` as the runs of a set, if they are that.
+    pub(crate) fn recognise(alternatives: &[Alternative]) -> Option<Self> {
+        let [Alternative { elements }] = alternatives else {
+            return None;
+        };
+        let [element] = elements.as_slice() else {
+            return None;
+        };
+        match &element.node {
+            Node::Set(set) if element.greedy && element.min == 1 => Some(Self {
+                set: set.clone(),
+                max: element.max,
+            }),
+            _ => None,
+        }
+    }
+}
 
 impl Shape {
     /// Reads `alternatives` as a shape, if they are one.
-    pub(super) fn recognise(alternatives: &[Alternative]) -> Option<Self> {
+    pub(crate) fn recognise(alternatives: &[Alternative]) -> Option<Self> {
         let mut cursor = Cursor { alternatives };
         let contraction = cursor.contraction()?;
         let tag = cursor.tag();

@@ -1,4 +1,4 @@
-//! Split patterns read into alternatives of simple elements.
+//! A split pattern as alternatives of simple elements.
 //!
 //! GPT-style patterns use two things that linear-time engines lack: possessive
 //! quantifiers (`\p{L}++`) and the look-ahead `\s+(?!\S)`. `regex-syntax` reads
@@ -13,33 +13,30 @@
 //! would need it (other look-arounds, atomic groups, back-references) is an
 //! error with its place.
 
-use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look, Repetition};
-
-use super::reader::{Reader, needs_care};
-use crate::{Error, Result};
+use regex_syntax::hir::{Class, ClassUnicode, Hir, Look, Repetition};
 
 /// One branch of the top-level alternation.
 #[derive(Debug, Clone)]
-pub(super) struct Alternative {
-    pub(super) elements: Vec<Element>,
+pub(crate) struct Alternative {
+    pub(crate) elements: Vec<Element>,
 }
 
 /// One atom with its quantifier.
 #[derive(Debug, Clone)]
-pub(super) struct Element {
-    pub(super) node: Node,
-    pub(super) min: u32,
+pub(crate) struct Element {
+    pub(crate) node: Node,
+    pub(crate) min: u32,
     /// `None` is unbounded.
-    pub(super) max: Option<u32>,
-    pub(super) greedy: bool,
-    pub(super) possessive: bool,
+    pub(crate) max: Option<u32>,
+    pub(crate) greedy: bool,
+    pub(crate) possessive: bool,
     /// The atom as written, without its quantifier.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// What an element matches once.
 #[derive(Debug, Clone)]
-pub(super) enum Node {
+pub(crate) enum Node {
     /// One character of a set; literals are sets of one.
     Set(ClassUnicode),
     /// Anything in parentheses, and anchors other than the end of the text.
@@ -80,12 +77,12 @@ impl Element {
 
 impl Alternative {
     /// The branch as an expression, without its look-ahead.
-    pub(super) fn hir(&self) -> Hir {
+    pub(crate) fn hir(&self) -> Hir {
         Hir::concat(self.elements.iter().map(Element::hir).collect())
     }
 
     /// Whether this is `set+(?!not set)`, the one look-ahead that is supported.
-    pub(super) fn is_look_ahead(&self) -> bool {
+    pub(crate) fn is_look_ahead(&self) -> bool {
         matches!(
             self.elements.last(),
             Some(Element {
@@ -96,46 +93,8 @@ impl Alternative {
     }
 }
 
-/// Reads `pattern`; an error says what cannot be supported, and where.
-pub(super) fn parse(pattern: &str) -> Result<Vec<Alternative>> {
-    match Reader::new(pattern).alternatives() {
-        Ok(alternatives) => Ok(alternatives),
-        // Inline flags and the like: fine as a whole when no element needs care.
-        Err(_) if !needs_care(pattern) => {
-            let hir =
-                regex_syntax::parse(pattern).map_err(|error| unsupported(pattern, 0, &error))?;
-            let element = Element {
-                node: Node::Group(hir),
-                min: 1,
-                max: Some(1),
-                greedy: true,
-                possessive: false,
-                text: pattern.to_owned(),
-            };
-            Ok(vec![Alternative {
-                elements: vec![element],
-            }])
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// The same pattern in the spelling that Oniguruma, `fancy-regex` and `regex`
-/// read alike: greedy for possessive quantifiers (Oniguruma reads `{1,3}+` as a
-/// repetition of a repetition), `\z` for `$` (there the end of any line).
-pub(super) fn portable(pattern: &str) -> Result<String> {
-    let alternatives = parse(pattern)?;
-    let elements = || alternatives.iter().flat_map(|a| &a.elements);
-    if !elements().any(|e| e.possessive || matches!(e.node, Node::End)) {
-        return Ok(pattern.to_owned());
-    }
-    let branch =
-        |alternative: &Alternative| -> String { alternative.elements.iter().map(spell).collect() };
-    let branches: Vec<String> = alternatives.iter().map(branch).collect();
-    Ok(branches.join("|"))
-}
-
-fn spell(element: &Element) -> String {
+/// The element in the spelling that [`super::Pattern::portable`] promises.
+pub(crate) fn spell(element: &Element) -> String {
     let atom = match element.node {
         Node::End => r"\z",
         _ => element.text.as_str(),
@@ -153,41 +112,8 @@ fn spell(element: &Element) -> String {
     format!("{atom}{quantifier}{lazy}")
 }
 
-/// The set of characters that `text`, one atom, matches.
-pub(super) fn set(text: &str) -> Option<ClassUnicode> {
-    set_of(&regex_syntax::parse(text).ok()?)
-}
-
-pub(super) fn set_of(hir: &Hir) -> Option<ClassUnicode> {
-    match hir.kind() {
-        HirKind::Class(Class::Unicode(class)) => Some(class.clone()),
-        HirKind::Class(Class::Bytes(class)) => class.to_unicode_class(),
-        HirKind::Literal(literal) => {
-            let mut chars = std::str::from_utf8(&literal.0).ok()?.chars();
-            let only = chars.next()?;
-            let range = ClassUnicodeRange::new(only, only);
-            chars.next().is_none().then(|| ClassUnicode::new([range]))
-        }
-        _ => None,
-    }
-}
-
-pub(super) fn unsupported(pattern: &str, at: usize, reason: &dyn ToString) -> Error {
-    Error::UnsupportedPattern {
-        pattern: pattern.to_owned(),
-        at,
-        reason: last_line(&reason.to_string()),
-    }
-}
-
-/// `regex-syntax` draws the place first and says what is wrong in the last line.
-fn last_line(reason: &str) -> String {
-    let line = reason.lines().last().unwrap_or_default();
-    line.trim_start_matches("error: ").to_owned()
-}
-
 /// Whether giving back what `element` took could never make `rest` match.
-pub(super) fn greedy_is_possessive(element: &Element, rest: &[Element]) -> bool {
+pub(crate) fn greedy_is_possessive(element: &Element, rest: &[Element]) -> bool {
     if rest.iter().all(Element::optional) {
         return true;
     }

@@ -1,13 +1,26 @@
-//! Split patterns by name and by text.
+//! What a split pattern means: its text, read, and recognised where it is of the
+//! grammar that GPT-style patterns share.
 //!
-//! The texts are those of the programs that made the patterns known. Two of
-//! them say nearly the same and do not: tiktoken's `cl100k` takes white space
-//! at the end of the text as one pre-token even when it holds line breaks
-//! (`\s++$` stands before `\s*[\r\n]`), Llama 3's and nanochat's do not.
+//! `parser` reads a text into the alternatives of `ast`; `recognise` compares
+//! them with the shapes of `grammar`; `regex` searches for all others, and
+//! `safe_cuts` says where a text may be cut before it is split. How recognised
+//! patterns are searched for is the business of [`crate::scan`].
 
+pub(crate) mod ast;
+pub(crate) mod grammar;
+mod named;
+pub(crate) mod parser;
+pub(crate) mod recognise;
+pub(crate) mod regex;
+mod safe_cuts;
+
+pub use named::NAMES;
+pub use safe_cuts::Cuts;
+
+use named::{CL100K, NAMED};
+use recognise::Recognised;
 use std::sync::LazyLock;
 
-use super::{Stage, syntax};
 use crate::{Error, Result};
 
 /// How text is split before merging: regular expressions applied one after
@@ -15,7 +28,7 @@ use crate::{Error, Result};
 /// covers stays as a piece of its own (Hugging Face's "isolated").
 ///
 /// ```
-/// use gptbpe_core::pretokenize::Pattern;
+/// use gptbpe_core::pattern::Pattern;
 ///
 /// assert_eq!(Pattern::named("qwen2")?.regexes().len(), 1);
 /// assert_eq!(Pattern::regex(r" ?\p{L}+| ?\p{N}+|[^\p{L}\p{N}]").name(), None);
@@ -43,10 +56,11 @@ impl Pattern {
             })
             .ok_or_else(|| Error::UnknownPattern {
                 name: name.to_owned(),
+                known: &NAMES,
             })
     }
 
-    /// One regular expression; [`super::Pretokenizer::new`] says whether it is supported.
+    /// One regular expression; [`crate::scan::Pretokenizer::new`] says whether it is supported.
     pub fn regex(text: impl Into<String>) -> Self {
         Self::sequence(vec![text.into()])
     }
@@ -72,7 +86,7 @@ impl Pattern {
     pub fn portable(&self) -> Result<Vec<String>> {
         self.regexes
             .iter()
-            .map(|regex| syntax::portable(regex))
+            .map(|regex| parser::portable(regex))
             .collect()
     }
 
@@ -82,12 +96,12 @@ impl Pattern {
         if let Some((name, _)) = NAMED.iter().find(|(_, regexes)| self.regexes == **regexes) {
             return Some(name);
         }
-        let stages: Vec<Stage> = self
+        let stages: Vec<Recognised> = self
             .regexes
             .iter()
-            .map(|regex| Stage::new(regex).ok())
+            .map(|regex| Recognised::read(regex).ok())
             .collect::<Option<_>>()?;
-        let same = |known: &[Stage]| {
+        let same = |known: &[Recognised]| {
             known.len() == stages.len() && known.iter().zip(&stages).all(|(a, b)| a.splits_like(b))
         };
         NAMED_STAGES
@@ -104,16 +118,11 @@ impl Default for Pattern {
     }
 }
 
-/// The names that [`Pattern::named`] knows.
-pub const NAMES: [&str; 8] = [
-    "gpt2", "cl100k", "o200k", "llama3", "qwen2", "nanochat", "deepseek", "none",
-];
-
-static NAMED_STAGES: LazyLock<Vec<(&str, Vec<Stage>)>> = LazyLock::new(|| {
+static NAMED_STAGES: LazyLock<Vec<(&str, Vec<Recognised>)>> = LazyLock::new(|| {
     let stages = |regexes: &[&str]| {
         regexes
             .iter()
-            .filter_map(|regex| Stage::new(regex).ok())
+            .filter_map(|regex| Recognised::read(regex).ok())
             .collect()
     };
     NAMED
@@ -121,38 +130,3 @@ static NAMED_STAGES: LazyLock<Vec<(&str, Vec<Stage>)>> = LazyLock::new(|| {
         .map(|(name, regexes)| (*name, stages(regexes)))
         .collect()
 });
-
-const NAMED: [(&str, &[&str]); 8] = [
-    ("gpt2", &[GPT2]),
-    ("cl100k", &[CL100K]),
-    ("o200k", &[O200K]),
-    ("llama3", &[LLAMA3]),
-    ("qwen2", &[QWEN2]),
-    ("nanochat", &[NANOCHAT]),
-    (
-        "deepseek",
-        &[r"\p{N}{1,3}", "[一-龥\u{3040}-ゟ゠-ヿ]+", DEEPSEEK],
-    ),
-    ("none", &[]),
-];
-
-/// As first published, and in every GPT-2 `tokenizer.json`.
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-
-/// tiktoken 0.14, `cl100k_base`.
-const CL100K: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s";
-
-/// tiktoken 0.14, `o200k_base`.
-const O200K: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// Llama 3's `tokenizer.json`.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// Qwen 2's `tokenizer.json`: digits stand alone.
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// nanochat's `SPLIT_PATTERN`: digits in twos.
-const NANOCHAT: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
-
-/// The last of the three of DeepSeek-V3's `tokenizer.json`.
-const DEEPSEEK: &str = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
