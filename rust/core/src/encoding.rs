@@ -24,9 +24,9 @@ impl Tokenizer {
     /// then it ends soon, with [`Error::Cancelled`].
     ///
     /// `go_on` is asked after about every thousand pre-tokens.
-    pub fn encode_while<'t>(
+    pub fn encode_while(
         &self,
-        text: impl Into<Text<'t>>,
+        text: Text<'_>,
         allowed: &SpecialSet,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Ids> {
@@ -35,7 +35,6 @@ impl Tokenizer {
             cancelled = !go_on();
             flow(!cancelled)
         };
-        let text = text.into();
         let ids = match self.scheme().filter(|scheme| scheme.is_narrow()) {
             Some(scheme) => {
                 let mut ids = Vec::new();
@@ -57,6 +56,25 @@ impl Tokenizer {
     /// How many ids [`Tokenizer::encode`] would give; they are not made.
     pub fn count<'t>(&self, text: impl Into<Text<'t>>, allowed: &SpecialSet) -> Result<usize> {
         self.count_under(text.into(), allowed, &mut to_the_end)
+    }
+
+    /// The same, unless `go_on` says no: then it ends soon, with [`Error::Cancelled`].
+    pub fn count_while(
+        &self,
+        text: Text<'_>,
+        allowed: &SpecialSet,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<usize> {
+        let mut cancelled = false;
+        let mut control = |_| {
+            cancelled = !go_on();
+            flow(!cancelled)
+        };
+        let count = self.count_under(text, allowed, &mut control)?;
+        if cancelled {
+            return Err(Error::Cancelled);
+        }
+        Ok(count)
     }
 
     /// How many ids the text has, or `None` if more than `most`: then the rest of the text is not

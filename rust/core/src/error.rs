@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 
 /// Everything that can go wrong in this crate.
+///
+/// It is exhaustive on purpose: the Python bindings map every variant, and a new one
+/// must not compile there without a place in the map.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}", path = path.display())]

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::characters::Characters;
 use crate::encode::{EncodeOptions, Encoder, Scheme};
+use crate::merge::{Buffers, merge_piece};
 use crate::pattern::Pattern;
 use crate::scan::Pretokenizer;
 use crate::special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken, SpecialTokens};
@@ -207,9 +208,48 @@ impl Tokenizer {
         self.inner.special.check(text, policy)
     }
 
+    /// The same for several texts: [`Error::Document`] names the first that holds one.
+    ///
+    /// `go_on` is asked before each text; if it says no, [`Error::Cancelled`].
+    pub fn check_special_batch<T: AsRef<[u8]>>(
+        &self,
+        texts: &[T],
+        policy: &SpecialPolicy,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        if policy.refuses_nothing() {
+            return Ok(());
+        }
+        for (index, text) in texts.iter().enumerate() {
+            if !go_on() {
+                return Err(Error::Cancelled);
+            }
+            self.check_special(text.as_ref(), policy)
+                .map_err(|source| Error::Document {
+                    index,
+                    source: Box::new(source),
+                })?;
+        }
+        Ok(())
+    }
+
     /// Calls `f` with every pre-token of `text`, in order; a character tokenizer has one.
     pub fn split(&self, text: &[u8], f: impl FnMut(&[u8])) {
         self.pretokenizer().for_each(text, f);
+    }
+
+    /// What the merges make of `piece` as one pre-token, even if `piece` is a token or is not UTF-8.
+    pub fn merge_piece(&self, piece: &[u8]) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        match &self.inner.model {
+            Model::Bytes(vocab) => {
+                merge_piece(vocab.rules(), piece, &mut Buffers::default(), &mut ids)?;
+                ids.iter_mut()
+                    .for_each(|symbol| *symbol = vocab.rules().id(*symbol));
+            }
+            Model::Characters(characters) => characters.encode(piece, &mut ids)?,
+        }
+        Ok(ids)
     }
 
     /// How text is split before merging.
@@ -361,6 +401,25 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_names_the_first_text_that_is_refused() {
+        let tokenizer = toy();
+        let texts = ["a", "a<|y|>", "<|x|>"];
+        let policy = |allowed| {
+            tokenizer
+                .special_policy(allowed, SpecialNames::All)
+                .unwrap()
+        };
+        let check = |policy, go_on| tokenizer.check_special_batch(&texts, policy, &|| go_on);
+        let none = policy(SpecialNames::These(&[]));
+        let Err(Error::Document { index: 1, source }) = check(&none, true) else {
+            panic!("expected an error about text 1");
+        };
+        assert!(source.to_string().contains("token '<|y|>' at byte 1; "));
+        assert!(matches!(check(&none, false), Err(Error::Cancelled)));
+        assert!(check(&policy(SpecialNames::All), false).is_ok());
+    }
+
+    #[test]
     fn ordinary_tokens_are_those_that_are_not_special() {
         let special = [("aa".to_owned(), 256), ("<|x|>".to_owned(), 300)];
         let tokenizer =
@@ -371,6 +430,21 @@ mod tests {
         let characters = Tokenizer::characters("ba".chars(), &["<e>".into()]).unwrap();
         let tokens: Vec<_> = characters.ordinary_tokens().collect();
         assert_eq!(tokens, [(0, &b"a"[..]), (1, b"b")]);
+    }
+
+    #[test]
+    fn a_piece_is_merged_without_looking_it_up() {
+        let bytes: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte]).collect();
+        let more: [&[u8]; 3] = [b"ab", b"abcd", b"b\xFF"];
+        let tokens = bytes.iter().map(Vec::as_slice).chain(more);
+        let tokenizer = Tokenizer::from_ranks((0..).zip(tokens), Pattern::none(), &[]).unwrap();
+        assert_eq!(ids(&tokenizer, "abcd"), [257]);
+        let merge = |piece: &[u8]| tokenizer.merge_piece(piece).unwrap();
+        assert_eq!(merge(b"abcd"), [256, 99, 100]);
+        assert_eq!(merge(b"ab\xFF"), [256, 255]);
+        assert_eq!(merge(b"cb\xFF"), [99, 258]);
+        assert_eq!(merge(b"a"), [97]);
+        assert!(merge(b"").is_empty());
     }
 
     #[test]

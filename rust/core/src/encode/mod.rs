@@ -110,12 +110,24 @@ impl<'t> Text<'t> {
     }
 }
 
+impl AsRef<[u8]> for Text<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
 impl<'t> From<&'t str> for Text<'t> {
     fn from(text: &'t str) -> Self {
         Self {
             bytes: text.as_bytes(),
             valid: true,
         }
+    }
+}
+
+impl<'t, const N: usize> From<&'t [u8; N]> for Text<'t> {
+    fn from(bytes: &'t [u8; N]) -> Self {
+        Self::bytes(bytes)
     }
 }
 

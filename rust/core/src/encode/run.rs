@@ -392,8 +392,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         }
         let mut merged = Words::new();
         if let Some(rules) = scheme.words {
-            self.kernel
-                .merge_words(rules, &words[..group.len()], &mut merged);
+            kernel.merge_words(rules, &words[..group.len()], &mut merged);
         }
         for (index, &at) in group.iter().enumerate() {
             let key = words[index];

@@ -259,7 +259,7 @@ mod every_way {
                         }
                         let none = SpecialSet::none();
                         prop_assert_eq!(tokenizer.count(text.as_str(), &none).unwrap(), expected.len());
-                        let narrow = tokenizer.encode_while(text.as_str(), &none, &|| true).unwrap();
+                        let narrow = tokenizer.encode_while(text.as_str().into(), &none, &|| true).unwrap();
                         prop_assert_eq!(matches!(narrow, Ids::Wide(_)), wide);
                         prop_assert_eq!(narrow.to_vec(), expected.clone());
                     }

@@ -233,7 +233,7 @@ pub(crate) fn key_length(key: Key) -> usize {
 }
 
 /// The key of a piece of at most [`LONGEST_KEY`] bytes, which must not contain 0xFF.
-#[inline]
+#[cfg(test)]
 pub(crate) fn key_of(piece: &[u8]) -> Key {
     let mut padded = [0xFF; LONGEST_KEY];
     padded[..piece.len()].copy_from_slice(piece);

@@ -31,9 +31,9 @@ mod words;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-pub(crate) use bucket::{
-    Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, Place, Value, key_length, key_of,
-};
+#[cfg(test)]
+pub(crate) use bucket::key_of;
+pub(crate) use bucket::{Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, Place, Value, key_length};
 pub(crate) use kinds::{Kind, KindMasks, Kinds};
 pub(crate) use portable::Portable;
 pub(crate) use words::{FIRST_MADE, NO_MERGE, NUMBER_BITS, PairLine, Pairs, WordRules, Words};
