@@ -6,8 +6,13 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::characters::Characters;
+<<<<<<< HEAD
 use crate::encode::{EncodeOptions, Encoder, Scheme};
 use crate::merge::{Buffers, merge_piece};
+=======
+use crate::encode::{MergeBuffers, merge_piece};
+use crate::error::ShrinkProblem;
+>>>>>>> special
 use crate::pattern::Pattern;
 use crate::scan::Pretokenizer;
 use crate::special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken, SpecialTokens};
@@ -284,25 +289,21 @@ impl Tokenizer {
     /// a merge only uses earlier ones, the result is the tokenizer that training to
     /// `size` would have made.
     pub fn shrink(&self, size: u32) -> Result<Self> {
-        let refuse = |problem: String| Error::Shrink {
+        let refuse = |problem| Error::Shrink {
             wanted: size,
             problem,
         };
         let Some(vocab) = self.vocab() else {
-            return Err(refuse(
-                "a character tokenizer has no merges to leave out".into(),
-            ));
+            return Err(refuse(ShrinkProblem::Characters));
         };
         let special = self.special_tokens();
         let smallest = 256 + special.len() as u32;
         let largest = vocab.limit() + special.len() as u32;
         if size < smallest || size > largest {
-            return Err(refuse(format!("expected {smallest} to {largest}")));
+            return Err(refuse(ShrinkProblem::Size { smallest, largest }));
         }
         let limit = size - special.len() as u32;
-        let vocab = vocab
-            .prefix(limit)
-            .map_err(|problem| refuse(problem.into()))?;
+        let vocab = vocab.prefix(limit).map_err(refuse)?;
         let special = special.iter().zip(limit..).map(|(token, id)| SpecialToken {
             id,
             ..token.clone()

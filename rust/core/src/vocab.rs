@@ -19,6 +19,7 @@ pub use tokens::GREATEST_ID;
 
 use std::sync::OnceLock;
 
+use crate::error::ShrinkProblem;
 use crate::merge::{Buffers, MergeRules, NumberedMerge, merge_piece};
 use crate::{Error, Result};
 use tokens::Tokens;
@@ -219,9 +220,9 @@ impl Vocab {
     /// The first `limit` ids and the merges that make them.
     ///
     /// An error when the merges of those ids are not the first ones, or use other ids.
-    pub(crate) fn prefix(&self, limit: u32) -> Result<Self, &'static str> {
+    pub(crate) fn prefix(&self, limit: u32) -> Result<Self, ShrinkProblem> {
         if self.byte_ids().iter().any(|&id| id >= limit) {
-            return Err("some single bytes have greater ids");
+            return Err(ShrinkProblem::Bytes);
         }
         let kept = self.merges.iter().take_while(|merge| merge.id < limit);
         let kept: Vec<(u32, u32)> = kept.map(|merge| (merge.left, merge.right)).collect();
@@ -229,11 +230,10 @@ impl Vocab {
             .iter()
             .any(|merge| merge.id < limit);
         if stray || kept.iter().any(|&(left, right)| left.max(right) >= limit) {
-            return Err("its ids do not follow the order of its merges");
+            return Err(ShrinkProblem::Order);
         }
         let entries = self.iter().take_while(|&(id, _)| id < limit);
-        Self::from_tokens(entries, &kept, self.whole_first)
-            .map_err(|_| "what is left is not a vocabulary")
+        Self::from_tokens(entries, &kept, self.whole_first).map_err(|_| ShrinkProblem::Rest)
     }
 
     #[inline]
