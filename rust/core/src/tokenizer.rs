@@ -6,13 +6,9 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::characters::Characters;
-<<<<<<< HEAD
 use crate::encode::{EncodeOptions, Encoder, Scheme};
-use crate::merge::{Buffers, merge_piece};
-=======
-use crate::encode::{MergeBuffers, merge_piece};
 use crate::error::ShrinkProblem;
->>>>>>> special
+use crate::merge::{Buffers, merge_piece};
 use crate::pattern::Pattern;
 use crate::scan::Pretokenizer;
 use crate::special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken, SpecialTokens};
