@@ -39,6 +39,7 @@ pub(super) struct Worker {
     values: Box<[u64]>,
     absent: Vec<u32>,
     apart: Vec<u32>,
+    long: Vec<u32>,
     /// Tokens of pieces that are not remembered: a number of them, and these.
     loose: Vec<u32>,
     buffers: Buffers,
@@ -56,6 +57,7 @@ impl Worker {
             values: vec![0; ROOM].into(),
             absent: Vec::new(),
             apart: Vec::new(),
+            long: Vec::new(),
             loose: Vec::new(),
             buffers: Buffers::default(),
             symbols: Vec::new(),
@@ -102,6 +104,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         worker.starts.clear(0);
         worker.absent.clear();
         worker.apart.clear();
+        worker.long.clear();
         Self {
             kernel: scheme.kernel,
             scheme,
@@ -211,60 +214,75 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
     /// Takes the pieces between neighbouring starts into the block.
     #[inline]
     fn take(&mut self, text: &Text<'t>) -> Result<Going> {
-        let places = self.worker.starts.places();
-        let longest = longest(places);
-        if longest > LONGEST_KEY as u32 {
-            return self.take_long(text, longest as usize);
+        let pieces = self.worker.starts.places().len().saturating_sub(1);
+        let longest = self.keys(text, 0, pieces);
+        if longest > HUGE_PIECE {
+            return self.take_huge(text);
         }
-        let pieces = places.len().saturating_sub(1);
-        self.take_keys(text, 0, pieces);
+        if longest > LONGEST_KEY {
+            self.note_long(text, 0);
+        }
+        self.count += pieces;
         self.flush_if_full()
     }
 
-    /// The keys of `pieces` pieces from number `first` on.
+    /// Makes the keys of some pieces and returns the length of the longest.
     #[inline]
-    fn take_keys(&mut self, text: &Text<'t>, first: usize, pieces: usize) {
+    fn keys(&mut self, text: &Text<'t>, first: usize, pieces: usize) -> usize {
         let worker = &mut *self.worker;
-        let base = worker.starts.base();
         let places = worker.starts.places();
-        let places = places.get(first..=first + pieces).unwrap_or_default();
         let room = self.count..self.count + pieces;
         self.kernel.run(Keys {
             text,
-            base,
-            starts: places,
+            base: worker.starts.base(),
+            starts: places.get(first..=first + pieces).unwrap_or_default(),
             table: &worker.table,
             keys: &mut worker.keys[room.clone()],
             slots: &mut worker.slots[room],
-        });
-        self.count += pieces;
+            long: &mut worker.long,
+        }) as usize
     }
 
-    /// [`Run::take`] where some pieces are too long to be keys.
-    #[inline(never)]
-    fn take_long(&mut self, text: &Text<'t>, longest: usize) -> Result<Going> {
-        let base = self.worker.starts.base();
+    /// Notes the pieces that are too long to be keys; their numbers count from `first`.
+    fn note_long(&mut self, text: &Text<'t>, first: usize) {
+        let starts = &self.worker.starts;
+        for &number in &self.worker.long {
+            let index = first + number as usize;
+            let piece = starts.base() + starts.places()[index] as usize
+                ..starts.base() + starts.places()[index + 1] as usize;
+            let place = (self.count as u32) + number;
+            self.keyless
+                .push((place, Keyless::Piece(&text.bytes()[piece])));
+        }
+        self.worker.long.clear();
+    }
+
+    /// [`Run::take`] where some pieces are merged by themselves.
+    #[cold]
+    fn take_huge(&mut self, text: &Text<'t>) -> Result<Going> {
+        let long = std::mem::take(&mut self.worker.long);
         let pieces = self.worker.starts.places().len() - 1;
         let mut first = 0;
-        for index in 0..pieces {
-            let [start, end] =
-                [0, 1].map(|next| self.worker.starts.places()[index + next] as usize);
-            if end - start <= LONGEST_KEY {
+        let huge = long.iter().map(|&number| number as usize);
+        for index in huge.chain([pieces]) {
+            let places = self.worker.starts.places();
+            let piece = match places.get(index + 1) {
+                Some(&end) => {
+                    &text.bytes()[self.worker.starts.base()..][places[index] as usize..end as usize]
+                }
+                None => &[],
+            };
+            if piece.len() <= HUGE_PIECE && index < pieces {
                 continue;
             }
-            let piece = &text.bytes()[base + start..base + end];
-            if longest > HUGE_PIECE && piece.len() > HUGE_PIECE {
-                self.take_keys(text, first, index - first);
-                first = index + 1;
-                if self.huge_piece(piece)?.is_break() {
-                    return Ok(Going::Break(()));
-                }
-            } else {
-                let place = (self.count + index - first) as u32;
-                self.keyless.push((place, Keyless::Piece(piece)));
+            self.keys(text, first, index - first);
+            self.note_long(text, first);
+            self.count += index - first;
+            first = index + 1;
+            if index < pieces && self.huge_piece(piece)?.is_break() {
+                return Ok(Going::Break(()));
             }
         }
-        self.take_keys(text, first, pieces - first);
         self.flush_if_full()
     }
 
@@ -512,7 +530,7 @@ impl<S: Sink> Job for Flush<'_, '_, '_, S> {
     }
 }
 
-/// [`Simd::keys`] of pieces of a text.
+/// [`Simd::keys`] of pieces of a text, with the numbers of those that are too long.
 struct Keys<'r, 't> {
     text: &'r Text<'t>,
     base: usize,
@@ -520,13 +538,19 @@ struct Keys<'r, 't> {
     table: &'r PieceTable,
     keys: &'r mut [Key],
     slots: &'r mut [u32],
+    long: &'r mut Vec<u32>,
 }
 
 impl Job for Keys<'_, '_> {
-    type Output = ();
+    /// The length of the longest piece.
+    type Output = u32;
 
     #[inline(always)]
-    fn run<K: Simd>(self, kernel: K) {
+    fn run<K: Simd>(self, kernel: K) -> u32 {
+        let longest = kernel.longest(self.starts);
+        if longest > LONGEST_KEY as u32 {
+            kernel.long_pieces(self.starts, self.long);
+        }
         kernel.keys(
             |at| self.text.window(self.base + at),
             self.starts,
@@ -535,6 +559,7 @@ impl Job for Keys<'_, '_> {
             self.keys,
             self.slots,
         );
+        longest
     }
 }
 
@@ -554,14 +579,6 @@ impl PieceTable {
             None => self.tokens(value),
         }
     }
-}
-
-/// The longest distance between neighbouring places.
-#[inline(always)]
-fn longest(places: &[u32]) -> u32 {
-    let next = places.get(1..).unwrap_or_default();
-    let lengths = places.iter().zip(next).map(|(start, end)| end - start);
-    lengths.fold(0, u32::max)
 }
 
 /// Puts the tokens of a piece into `worker.tokens`.

@@ -23,8 +23,8 @@ use super::word_cuts::WordCuts;
 use crate::pattern::grammar::Contraction;
 use crate::simd::{BLOCK, Kind, Kinds, Simd};
 
-/// What a block has to know of the bytes before it. Every field is a bit that
-/// moves into the lowest place, but for `clear` and `set`.
+/// What a block has to know of the bytes before it: mostly the masks of the block
+/// before, of which the highest bit counts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Carry {
     word: u64,
@@ -78,7 +78,7 @@ pub(super) struct Begins {
 /// The bit before each, the lowest from the block before.
 #[inline(always)]
 fn previous(mask: u64, carry: u64) -> u64 {
-    mask << 1 | carry
+    mask << 1 | carry >> 63
 }
 
 /// Spreads bits at the first bytes of characters over their other bytes.
@@ -171,10 +171,10 @@ pub(super) fn block<K: Simd>(
     let newlines = line_feeds & valid;
     let tails = match rules.tail {
         Tail::Nothing => 0,
-        Tail::Newlines => run_from(newlines, previous(other, c.other) | c.tail),
+        Tail::Newlines => run_from(newlines, previous(other, c.other) | c.tail >> 63),
         Tail::NewlinesAndSlashes => {
             let run = newlines | kernel.equal(block, b'/');
-            let mut starts = newlines & previous(other, c.other) | run & c.tail;
+            let mut starts = newlines & previous(other, c.other) | run & c.tail >> 63;
             let mut tails = 0;
             while starts != 0 {
                 tails |= run_from(run, starts & starts.wrapping_neg());
@@ -187,6 +187,8 @@ pub(super) fn block<K: Simd>(
     let free_white = white & !tails;
     let newline = newlines & !tails;
     let inline = free_white & !newlines;
+    let takes_white = rules.tail != Tail::Nothing;
+    let free_white_before = if takes_white { c.free_white } else { c.white };
 
     let mut other_begins = other & !previous(other, c.other);
     if rules.other_prefix {
@@ -298,7 +300,7 @@ pub(super) fn block<K: Simd>(
     // The last white space before something else goes with it, or stands alone.
     let of_run = if rules.newlines { inline } else { free_white };
     let last = of_run & !(white >> 1 | white_after << 63) & !continuations | last_wide_white;
-    let mut white_begins = free_white & !previous(free_white, c.free_white) | last;
+    let mut white_begins = free_white & !previous(free_white, free_white_before) | last;
     if rules.newlines {
         white_begins |= after_last_newline(scene, at, inline, newline, c.newline);
     }
@@ -348,21 +350,21 @@ pub(super) fn block<K: Simd>(
     }
 
     *carry = Carry {
-        word: word >> 63,
-        number: number >> 63,
-        white: white >> 63,
-        space: space >> 63,
-        free_white: free_white >> 63,
-        inline: inline >> 63,
-        newline: newline >> 63,
-        other: other >> 63,
-        other_start: other_starts >> 63,
-        tail: tails >> 63,
-        upper: upper >> 63,
-        uncased: uncased >> 63,
-        mark: mark >> 63,
-        lower_part: lower_part >> 63,
-        upper_part_uncased: upper_part_uncased >> 63,
+        word: word,
+        number: number,
+        white: white,
+        space: space,
+        free_white: if takes_white { free_white } else { 0 },
+        inline: if rules.word_prefix == WordPrefix::Any { inline } else { 0 },
+        newline: if rules.newlines { newline } else { 0 },
+        other,
+        other_start: if rules.word_prefix == WordPrefix::Any { other_starts } else { 0 },
+        tail: tails,
+        upper: upper,
+        uncased: uncased,
+        mark: mark,
+        lower_part: lower_part,
+        upper_part_uncased: upper_part_uncased,
         digits,
         ended,
         clear: next_clear,

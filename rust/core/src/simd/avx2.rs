@@ -133,16 +133,19 @@ impl Simd for Avx2 {
         keys: &mut [Key],
         slots: &mut [u32],
     ) {
-        portable::keys_one_by_one(window, starts, hasher, keys, slots, |slot| {
-            let bucket = &raw const buckets[slot as usize & (buckets.len() - 1)];
+        portable::keys_one_by_one(window, starts, hasher, keys, slots);
+        for &slot in slots.iter() {
+            let bucket = buckets.as_ptr().wrapping_add(slot as usize);
             avx2!(_mm_prefetch::<_MM_HINT_T0>(bucket.cast()));
-        });
+        }
     }
 
     #[inline(always)]
     fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]) {
+        let mask = buckets.len() - 1;
         for ((&key, &slot), value) in keys.iter().zip(slots).zip(values) {
-            let bucket = &buckets[slot as usize & (buckets.len() - 1)];
+            // SAFETY: there are buckets, in a power of two, so the place is one of them.
+            let bucket = unsafe { buckets.get_unchecked(slot as usize & mask) };
             let line: *const __m256i = (&raw const *bucket).cast();
             let found = avx2!({
                 let (low, high) = (

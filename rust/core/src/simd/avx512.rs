@@ -168,43 +168,44 @@ impl Simd for Avx512 {
         keys: &mut [Key],
         slots: &mut [u32],
     ) {
-        let line = |slot: u32| -> *const i8 {
-            (&raw const buckets[slot as usize & (buckets.len() - 1)]).cast()
-        };
         let (key_groups, _) = keys.as_chunks_mut::<8>();
         let (slot_groups, _) = slots.as_chunks_mut::<8>();
         let mut at = 0;
+        let mut before: &[u32] = &[];
         for (keys, slots) in key_groups.iter_mut().zip(slot_groups) {
-            let Some(&[a, b, c, d, e, f, g, h, end]) = starts[at..].first_chunk::<9>() else {
+            // Those of the group before, so that the reads do not wait for this group.
+            fetch(buckets, before);
+            let Some(starts) = starts[at..].first_chunk::<9>() else {
                 break;
             };
-            let first = four_keys(&window, [a, b, c, d, e]);
-            let second = four_keys(&window, [e, f, g, h, end]);
+            let first = four_keys(&window, starts.first_chunk().unwrap_or(&[0; 5]));
+            let second = four_keys(&window, starts.last_chunk().unwrap_or(&[0; 5]));
             avx512!({
                 _mm512_storeu_si512(keys.as_mut_ptr().cast(), first);
                 _mm512_storeu_si512(keys.as_mut_ptr().add(4).cast(), second);
                 let numbers = bucket_numbers(hasher, first, second);
                 _mm256_storeu_si256(slots.as_mut_ptr().cast(), numbers);
             });
-            for &slot in slots.iter() {
-                avx512!(_mm_prefetch::<_MM_HINT_T0>(line(slot)));
-            }
+            before = slots;
             at += 8;
         }
+        fetch(buckets, before);
         keys_one_by_one(
             window,
             &starts[at..],
             hasher,
             &mut keys[at..],
             &mut slots[at..],
-            |slot| avx512!(_mm_prefetch::<_MM_HINT_T0>(line(slot))),
         );
+        fetch(buckets, &slots[at..]);
     }
 
     #[inline(always)]
     fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]) {
+        let mask = buckets.len() - 1;
         for ((key, &slot), value) in keys.iter().zip(slots).zip(values) {
-            let bucket = &buckets[slot as usize & (buckets.len() - 1)];
+            // SAFETY: there are buckets, in a power of two, so the place is one of them.
+            let bucket = unsafe { buckets.get_unchecked(slot as usize & mask) };
             let found = avx512!({
                 let key = _mm_loadu_si128((&raw const *key).cast());
                 let line = _mm512_loadu_si512((&raw const *bucket).cast());
@@ -343,22 +344,22 @@ fn wide_lanes(values: __m512i) -> __m512i {
     })
 }
 
+/// Fetches the buckets of `slots`.
+#[inline(always)]
+fn fetch(buckets: &[Bucket], slots: &[u32]) {
+    for &slot in slots {
+        let bucket = buckets.as_ptr().wrapping_add(slot as usize);
+        avx512!(_mm_prefetch::<_MM_HINT_T0>(bucket.cast()));
+    }
+}
+
 /// The keys of the four pieces between five starts.
 #[inline(always)]
-fn four_keys<'t>(window: &impl Fn(usize) -> &'t [u8; BLOCK], [a, b, c, d, e]: [u32; 5]) -> __m512i {
+fn four_keys<'t>(window: &impl Fn(usize) -> &'t [u8; BLOCK], bounds: &[u32; 5]) -> __m512i {
+    let &[a, b, c, d, _] = bounds;
     avx512!({
-        let starts = _mm_set_epi32(
-            d.cast_signed(),
-            c.cast_signed(),
-            b.cast_signed(),
-            a.cast_signed(),
-        );
-        let ends = _mm_set_epi32(
-            e.cast_signed(),
-            d.cast_signed(),
-            c.cast_signed(),
-            b.cast_signed(),
-        );
+        let starts = _mm_loadu_si128(bounds.as_ptr().cast());
+        let ends = _mm_loadu_si128(bounds.as_ptr().add(1).cast());
         // Too long: no byte belongs to the key.
         let lengths = _mm_sub_epi32(ends, starts);
         let short = _mm_cmple_epu32_mask(lengths, _mm_set1_epi32(LONGEST_KEY as i32));

@@ -164,7 +164,35 @@ pub(crate) trait Simd: Copy {
         slots: &mut [u32],
     );
 
-    /// Looks every key up in its bucket; zero where it is not there.
+    /// The greatest distance between neighbouring `starts`.
+    #[inline(always)]
+    fn longest(self, starts: &[u32]) -> u32 {
+        let next = starts.get(1..).unwrap_or_default();
+        let lengths = starts.iter().zip(next).map(|(start, end)| end - start);
+        lengths.fold(0, u32::max)
+    }
+
+    /// Adds the numbers of the pieces between `starts` that are too long to be keys.
+    #[inline(always)]
+    fn long_pieces(self, starts: &[u32], numbers: &mut Vec<u32>) {
+        const GROUP: usize = 16;
+        let mut at = 0;
+        while let Some(group) = starts[at..].first_chunk::<{ GROUP + 1 }>() {
+            if self.longest(group) > LONGEST_KEY as u32 {
+                numbers.extend(
+                    (at..at + GROUP)
+                        .filter(|&at| is_long(starts, at))
+                        .map(|at| at as u32),
+                );
+            }
+            at += GROUP;
+        }
+        let rest = at..starts.len().saturating_sub(1);
+        numbers.extend(rest.filter(|&at| is_long(starts, at)).map(|at| at as u32));
+    }
+
+    /// Looks every key up in its bucket; zero where it is not there. There are
+    /// buckets, in a power of two.
     fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]);
 
     /// Turns inline values into lanes, four of 16 bits or two of 32, and adds the
@@ -187,6 +215,11 @@ pub(crate) trait Simd: Copy {
     const WORDS: usize;
     /// Merges up to [`Simd::WORDS`] words of at most [`LONGEST_KEY`] bytes.
     fn merge_words(self, rules: WordRules<'_>, words: &[Key], out: &mut Words);
+}
+
+#[inline(always)]
+fn is_long(starts: &[u32], at: usize) -> bool {
+    starts[at + 1] - starts[at] > LONGEST_KEY as u32
 }
 
 /// The two widths of token ids in results.

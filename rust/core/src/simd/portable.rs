@@ -94,7 +94,7 @@ impl Simd for Portable {
         keys: &mut [Key],
         slots: &mut [u32],
     ) {
-        keys_one_by_one(window, starts, hasher, keys, slots, |_| {});
+        keys_one_by_one(window, starts, hasher, keys, slots);
     }
 
     #[inline(always)]
@@ -148,7 +148,7 @@ pub(super) fn positions(mut mask: u64, base: u32, out: &mut [u32; BLOCK]) -> usi
     count
 }
 
-/// [`Simd::keys`], calling `fetch` with the slot of every key.
+/// [`Simd::keys`], but for fetching the buckets.
 #[inline(always)]
 pub(super) fn keys_one_by_one<'t>(
     window: impl Fn(usize) -> &'t [u8; BLOCK],
@@ -156,7 +156,6 @@ pub(super) fn keys_one_by_one<'t>(
     hasher: Hasher,
     keys: &mut [Key],
     slots: &mut [u32],
-    fetch: impl Fn(u32),
 ) {
     for ((pair, key), slot) in starts.windows(2).zip(keys).zip(slots) {
         let (start, length) = (pair[0] as usize, (pair[1] - pair[0]) as usize);
@@ -167,7 +166,6 @@ pub(super) fn keys_one_by_one<'t>(
             None => NOT_A_KEY,
         };
         *slot = hasher.slot(*key);
-        fetch(*slot);
     }
 }
 
