@@ -76,9 +76,9 @@ fn placed(error: Error, place: &str) -> PyErr {
         } => UnknownTokenError::new_err((message, index, id, vocab_size)),
         Error::UnknownCharacter { .. } => UnknownCharacterError::new_err(message),
         Error::NotUtf8 { .. } | Error::PreTokenTooLong { .. } => TextError::new_err(message),
-        Error::UnknownPattern { .. } | Error::UnsupportedPattern { .. } => {
-            PatternError::new_err(message)
-        }
+        Error::UnknownPattern { .. }
+        | Error::UnsupportedPattern { .. }
+        | Error::TooManySplits { .. } => PatternError::new_err(message),
         Error::CountOverflow | Error::TooMuchText { .. } | Error::InvalidMerge { .. } => {
             TrainingError::new_err(message)
         }
