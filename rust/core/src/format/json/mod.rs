@@ -12,6 +12,7 @@
 //! a flipped bit may leave valid JSON with other ids. Special tokens stand in the vocabulary too, as in GPT-2's own file,
 //! for otherwise `tokenizers` would number them anew. Reading what was written gives the same fingerprint.
 
+mod oniguruma;
 pub(in crate::format) mod parts;
 mod pipeline;
 
