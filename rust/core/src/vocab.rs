@@ -14,6 +14,7 @@
 
 mod pairs;
 mod ranks;
+mod ties;
 mod tokens;
 
 pub use pairs::{GREATEST_ID, MERGE_LIMIT};
