@@ -220,8 +220,19 @@ pub enum Error {
         content: String,
         /// Its id.
         id: u32,
-        /// What is wrong, as a predicate: "is given twice".
-        problem: &'static str,
+        /// What is wrong.
+        problem: SpecialTokenProblem,
+    },
+    /// A text holds a special token, or another string, that the call refuses.
+    #[error(
+        "the text holds the disallowed special token '{content}' at byte {at}; to encode it as that token pass \
+         allowed_special={{'{content}'}}, to encode it as ordinary text pass disallowed_special=()"
+    )]
+    DisallowedSpecial {
+        /// The string.
+        content: String,
+        /// The byte at which it starts.
+        at: usize,
     },
     /// A vocabulary cannot be cut to the size that was asked for.
     #[error("cannot cut the vocabulary to {wanted} ids: {problem}")]
@@ -397,6 +408,29 @@ pub enum Error {
         /// What it may be.
         expected: String,
     },
+}
+
+/// What is wrong with a special token, as a predicate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SpecialTokenProblem {
+    /// Its text is empty.
+    #[error("is empty")]
+    Empty,
+    /// Its id is beyond what the tables can hold.
+    #[error("has too large an id")]
+    IdTooLarge,
+    /// An ordinary token with other bytes has its id.
+    #[error("has the id of another token")]
+    IdOfToken,
+    /// Another special token has its id.
+    #[error("has the id of another special token")]
+    IdOfSpecialToken,
+    /// Its text is that of an earlier one.
+    #[error("is given twice, with two ids")]
+    Repeated,
+    /// All together are more than a matcher can hold.
+    #[error("and the others are too long together")]
+    TooLongTogether,
 }
 
 /// `Result` with this crate's [`Error`].

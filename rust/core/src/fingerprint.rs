@@ -6,8 +6,8 @@
 //! its length before it: this format's tag; the kind; the pattern, by name where it is a
 //! known one however it is spelled, else as portable regular expressions; every
 //! token with its id; every merge as its two ids; whether whole pre-tokens are
-//! looked up first *if that changes any result*; special tokens with their ids,
-//! and the order of looking for them if there are two kinds.
+//! looked up first *if that changes any result*, and whether merges of one token share a priority *unless that is
+//! proved to change none*; special tokens with their ids, and the order of looking for them if there are two kinds.
 //!
 //! So GPT-2 from `tokenizer.json` (merges only) and from `r50k_base.tiktoken` (look up
 //! first) have one fingerprint, for they give the same ids for every text. Whether
@@ -15,20 +15,22 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::Tokenizer;
-use crate::tokenizer::Model;
+use crate::model::Model;
+use crate::pattern::Pattern;
+use crate::special::SpecialTokens;
 
 const TAG: &[u8] = b"gptbpe tokenizer definition 1";
 
-pub(crate) fn of(tokenizer: &Tokenizer) -> [u8; 32] {
+/// The fingerprint of a tokenizer of these parts.
+pub(crate) fn of(model: &Model, pattern: &Pattern, special: &SpecialTokens) -> [u8; 32] {
     let mut form = Form(Sha256::new());
     form.field(TAG);
-    match tokenizer.model() {
+    match model {
         Model::Bytes(vocab) => {
             form.field(b"bytes");
-            let pattern = pattern(tokenizer);
-            form.number(pattern.len());
-            for part in &pattern {
+            let parts = spelled(pattern);
+            form.number(parts.len());
+            for part in &parts {
                 form.field(part.as_bytes());
             }
             form.number(vocab.len());
@@ -42,7 +44,7 @@ pub(crate) fn of(tokenizer: &Tokenizer) -> [u8; 32] {
                 form.id(merge.right);
             }
             let look_up = vocab.whole_first() && vocab.whole_first_matters();
-            form.number(usize::from(look_up));
+            form.number(usize::from(look_up) | usize::from(vocab.ties_matter()) << 1);
         }
         Model::Characters(characters) => {
             form.field(b"characters");
@@ -53,9 +55,9 @@ pub(crate) fn of(tokenizer: &Tokenizer) -> [u8; 32] {
             }
         }
     }
-    let two_stages = tokenizer.special().has_two_stages();
-    form.number(tokenizer.special_tokens().len());
-    for token in tokenizer.special_tokens() {
+    let two_stages = special.has_two_stages();
+    form.number(special.as_slice().len());
+    for token in special.as_slice() {
         form.id(token.id);
         form.field(token.content.as_bytes());
         form.number(usize::from(two_stages && token.normalized));
@@ -63,16 +65,25 @@ pub(crate) fn of(tokenizer: &Tokenizer) -> [u8; 32] {
     form.0.finalize().into()
 }
 
-/// The pattern's name, or its regular expressions.
-fn pattern(tokenizer: &Tokenizer) -> Vec<String> {
-    let pattern = tokenizer.pattern();
+/// The pattern's name, or its regular expressions. One that reads like a name is marked, and
+/// so is one that reads like a marked one.
+fn spelled(pattern: &Pattern) -> Vec<String> {
     if let Some(name) = pattern.name() {
-        return vec![format!("name {name}")];
+        return vec![format!("{NAME}{name}")];
     }
-    pattern
+    let mut regexes = pattern
         .portable()
-        .unwrap_or_else(|_| pattern.regexes().to_vec())
+        .unwrap_or_else(|_| pattern.regexes().to_vec());
+    for regex in &mut regexes {
+        if regex.starts_with(NAME) || regex.starts_with(REGEX) {
+            regex.insert_str(0, REGEX);
+        }
+    }
+    regexes
 }
+
+const NAME: &str = "name ";
+const REGEX: &str = "regex ";
 
 struct Form(Sha256);
 
@@ -148,6 +159,46 @@ mod tests {
         }
         assert_eq!(ids[0], ids[1]);
         assert_eq!(merges.fingerprint(), ranks.fingerprint());
+    }
+
+    /// A regex may say what a name is written as.
+    #[test]
+    fn a_regex_is_no_name() {
+        let with = |pattern: Pattern| {
+            let vocab = Vocab::from_merges(&[]).unwrap();
+            let tokenizer = Tokenizer::from_vocab(vocab, pattern, Vec::new()).unwrap();
+            tokenizer.fingerprint()
+        };
+        let all = [
+            with(Pattern::named("gpt2").unwrap()),
+            with(Pattern::regex("name gpt2")),
+            with(Pattern::regex("regex name gpt2")),
+            with(Pattern::regex("regex regex name gpt2")),
+        ];
+        for (i, left) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|right| left != right), "{i}");
+        }
+    }
+
+    /// "aba" is ab+a or a+ba, and ranks before both: the leftmost merges first, whereas a list puts one before the other.
+    #[test]
+    fn shared_priorities_are_told_from_a_list() {
+        let ranks = |tokens: &[&str]| {
+            let bytes = (0..=255u8).map(|byte| vec![byte]);
+            let tokens = tokens.iter().map(|token| token.as_bytes().to_vec());
+            let all: Vec<(u32, Vec<u8>)> = (0..).zip(bytes.chain(tokens)).collect();
+            Vocab::from_ranks(all.iter().map(|(id, bytes)| (*id, bytes.as_slice()))).unwrap()
+        };
+        let listed = |vocab: &Vocab| {
+            let merges: Vec<_> = vocab.merges().iter().map(|m| (m.left, m.right)).collect();
+            Vocab::from_tokens(vocab.iter(), &merges, true).unwrap()
+        };
+        let whole = |vocab| Tokenizer::from_vocab(vocab, Pattern::none(), Vec::new()).unwrap();
+        for (tokens, equal) in [(["aba", "ba", "ab"], false), (["abc", "ab", "bc"], true)] {
+            let shared = ranks(&tokens);
+            let list = whole(listed(&shared)).fingerprint();
+            assert_eq!(whole(shared).fingerprint() == list, equal, "{tokens:?}");
+        }
     }
 
     #[test]

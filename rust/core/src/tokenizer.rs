@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::characters::Characters;
+use crate::model::Model;
 use crate::pattern::Pattern;
 use crate::scan::Pretokenizer;
-use crate::special::{SpecialSet, SpecialToken, SpecialTokens};
+use crate::special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken, SpecialTokens};
 use crate::vocab::{Merge, Vocab};
 use crate::{Error, Result};
 
@@ -41,16 +42,6 @@ struct Inner {
     pretokenizer: Pretokenizer,
     special: SpecialTokens,
     fingerprint: OnceLock<[u8; 32]>,
-}
-
-/// What turns a stretch of text into ids.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Model {
-    /// Byte-level BPE.
-    Bytes(Box<Vocab>),
-    /// One id per character.
-    Characters(Characters),
 }
 
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -154,27 +145,45 @@ impl Tokenizer {
         Some(self.inner.special.by_content(content)?.id)
     }
 
+    /// The ids and bytes of the tokens that are not special, by id.
+    pub fn ordinary_tokens(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let mut special = self.special_tokens().iter().peekable();
+        (0..self.inner.model.limit()).filter_map(move |id| {
+            while special.next_if(|token| token.id < id).is_some() {}
+            let is_special = special.peek().is_some_and(|token| token.id == id);
+            let bytes = self.inner.model.token(id).filter(|_| !is_special)?;
+            Some((id, bytes))
+        })
+    }
+
     /// All special tokens, ready to be looked for.
     pub fn all_special(&self) -> &SpecialSet {
         self.inner.special.all()
     }
 
     /// Those of the named special tokens that this tokenizer has, ready to be looked for.
+    ///
+    /// The last few sets are kept, so the same names may be given in every call.
     pub fn special_set<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<SpecialSet> {
-        let mut chosen: Vec<&SpecialToken> = names
-            .into_iter()
-            .filter_map(|name| self.inner.special.by_content(name))
-            .collect();
-        chosen.sort_by_key(|token| token.id);
-        chosen.dedup_by_key(|token| token.id);
-        SpecialSet::new(chosen)
+        self.inner.special.named(names)
     }
 
-    /// The first of `set` in `text`: the byte at which it starts, and its text.
-    pub fn find_special(&self, text: &[u8], set: &SpecialSet) -> Option<(usize, &str)> {
-        let found = set.find(text, 0)?;
-        let token = self.inner.special.by_id(found.id)?;
-        Some((found.start, &token.content))
+    /// What a call allows and what it refuses among special tokens.
+    ///
+    /// Names in `allowed` that are no special tokens are passed over. `disallowed` may
+    /// be any strings; [`SpecialNames::All`] there means all but the allowed ones. It
+    /// costs a search for each name; what is built is kept for the next calls.
+    pub fn special_policy(
+        &self,
+        allowed: SpecialNames<'_>,
+        disallowed: SpecialNames<'_>,
+    ) -> Result<SpecialPolicy> {
+        self.inner.special.policy(allowed, disallowed)
+    }
+
+    /// [`Error::DisallowedSpecial`] if `text` holds a string that this tokenizer's `policy` refuses.
+    pub fn check_special(&self, text: &[u8], policy: &SpecialPolicy) -> Result<()> {
+        self.inner.special.check(text, policy)
     }
 
     /// Calls `f` with every pre-token of `text`, in order; a character tokenizer has one.
@@ -202,10 +211,10 @@ impl Tokenizer {
 
     /// sha256 of the definition: see [`crate::fingerprint`].
     pub fn fingerprint(&self) -> [u8; 32] {
-        *self
-            .inner
+        let inner = &*self.inner;
+        *inner
             .fingerprint
-            .get_or_init(|| crate::fingerprint::of(self))
+            .get_or_init(|| crate::fingerprint::of(&inner.model, &inner.pattern, &inner.special))
     }
 
     /// The tokenizer of the first merges, with `size` ids in all.
@@ -256,23 +265,6 @@ impl Tokenizer {
     }
 }
 
-impl Model {
-    fn limit(&self) -> u32 {
-        match self {
-            Self::Bytes(vocab) => vocab.limit(),
-            Self::Characters(characters) => characters.limit(),
-        }
-    }
-
-    #[inline]
-    fn token(&self, id: u32) -> Option<&[u8]> {
-        match self {
-            Self::Bytes(vocab) => vocab.token(id),
-            Self::Characters(characters) => characters.token(id),
-        }
-    }
-}
-
 fn named(special: &[(String, u32)]) -> Vec<SpecialToken> {
     let tokens = special.iter();
     tokens
@@ -320,11 +312,22 @@ mod tests {
     fn only_known_names_enter_a_set() {
         let tokenizer = toy();
         let set = tokenizer.special_set(["<|y|>", "<|y|>", "<|z|>"]).unwrap();
-        assert_eq!(
-            tokenizer.find_special(b"a<|x|><|y|>", &set),
-            Some((6, "<|y|>"))
-        );
+        let found = set.find(b"a<|x|><|y|>", 0).unwrap();
+        assert_eq!((found.id, found.start, found.end), (260, 6, 11));
         assert!(tokenizer.special_set(["<|z|>"]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn ordinary_tokens_are_those_that_are_not_special() {
+        let special = [("aa".to_owned(), 256), ("<|x|>".to_owned(), 300)];
+        let tokenizer =
+            Tokenizer::from_merges(&[(A, A), (256, A)], Pattern::none(), &special).unwrap();
+        let tokens: Vec<_> = tokenizer.ordinary_tokens().collect();
+        assert_eq!(tokens.len(), 257);
+        assert_eq!(tokens[255..], [(255, &b"\xFF"[..]), (257, b"aaa")]);
+        let characters = Tokenizer::characters("ba".chars(), &["<e>".into()]).unwrap();
+        let tokens: Vec<_> = characters.ordinary_tokens().collect();
+        assert_eq!(tokens, [(0, &b"a"[..]), (1, b"b")]);
     }
 
     #[test]

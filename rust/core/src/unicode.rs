@@ -29,7 +29,7 @@ const OTHER_UPPER: Mask = 1 << 5;
 /// `Ll` beyond ASCII.
 const OTHER_LOWER: Mask = 1 << 6;
 /// `Lm` and `Lo`: letters without case.
-const UNCASED: Mask = 1 << 7;
+pub(crate) const UNCASED: Mask = 1 << 7;
 pub(crate) const MARK: Mask = 1 << 8;
 pub(crate) const NUMBER: Mask = 1 << 9;
 pub(crate) const SLASH: Mask = 1 << 10;
@@ -125,6 +125,11 @@ impl Classes {
             .map_or(REST, |&row| {
                 self.rows[row as usize][code_point as usize % ROW]
             })
+    }
+
+    /// Which row each 256 code points have, and the rows.
+    pub(crate) fn rows(&self) -> (&[u8], &[[Mask; ROW]]) {
+        (&self.row_of, &self.rows)
     }
 
     /// The mask of `set`, if it is a union of classes.

@@ -18,8 +18,8 @@ mod short;
 pub use batch::Ragged;
 pub(crate) use long::Buffers as MergeBuffers;
 
+use crate::model::Model;
 use crate::special::SpecialSet;
-use crate::tokenizer::Model;
 use crate::vocab::{MergeRules, Vocab};
 use crate::{Result, Tokenizer};
 use cache::{Key, PieceCache};
@@ -140,10 +140,11 @@ impl Tokenizer {
         out: &mut Vec<u32>,
         mut go_on: impl FnMut(&mut Vec<u32>) -> bool,
     ) -> Result<()> {
+        let mut matches = allowed.matches(text);
         let mut from = 0;
         let mut going = true;
         while going {
-            let found = allowed.find(text, from);
+            let found = matches.next();
             let to = found.map_or(text.len(), |found| found.start);
             self.each_piece(&text[from..to], scratch, out, |ids| {
                 going = go_on(ids);

@@ -101,7 +101,7 @@ pub(crate) const NO_RUN: Run = Run {
 /// Neither white space, letter nor number.
 const SYMBOL: Mask = ALL & !(WHITESPACE | LETTER | NUMBER);
 /// What may stand before a word in patterns since cl100k.
-const BEFORE_WORD: Mask = ALL & !(NEWLINE | LETTER | NUMBER);
+pub(crate) const BEFORE_WORD: Mask = ALL & !(NEWLINE | LETTER | NUMBER);
 
 const fn run(prefix: Mask, body: Mask, max: u32, tail: Mask) -> Run {
     Run {

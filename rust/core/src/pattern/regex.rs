@@ -51,9 +51,9 @@ struct Remembered {
     memory: Memory,
 }
 
-/// How far a series of texts has come, and what it remembers.
+/// What splitting a series of texts has cost, and what was remembered on the way.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct Effort {
     lease: Option<Lease>,
     walk: Option<Walk>,
     /// Bytes split, and bytes read for that.
@@ -82,7 +82,7 @@ const AUTOMATON_BYTES: usize = 16 << 20;
 const LARGEST: usize = 10 << 20;
 /// Bytes that may be read for each byte that is split, and beyond that once.
 const READ_PER_BYTE: usize = 4;
-const READ_ONCE: usize = 1 << 16;
+const READ_ONCE: usize = 1 << 13;
 
 impl RegexSplit {
     pub(crate) fn new(pattern: &str, alternatives: &[Alternative]) -> Result<Self> {
@@ -107,21 +107,21 @@ impl RegexSplit {
         text: &[u8],
         start: usize,
         ends: &mut [usize],
-        progress: &mut Progress,
+        effort: &mut Effort,
     ) -> usize {
         if start == 0 {
-            progress.walk = None;
+            effort.walk = None;
         }
         let mut filled = 0;
         let mut at = start;
         while at < text.len() && filled < ends.len() {
-            let found = self.find(text, at, progress);
+            let found = self.find(text, at, effort);
             let (found, end) = found.unwrap_or((text.len(), text.len()));
             for boundary in [found, end] {
                 if boundary > at && filled < ends.len() {
                     ends[filled] = boundary;
                     filled += 1;
-                    progress.passed += boundary - at;
+                    effort.passed += boundary - at;
                     at = boundary;
                 }
             }
@@ -130,16 +130,16 @@ impl RegexSplit {
     }
 
     /// The leftmost match at or after `from`.
-    fn find(&self, text: &[u8], from: usize, progress: &mut Progress) -> Option<(usize, usize)> {
-        let lease = progress.lease.get_or_insert_with(|| self.lease());
+    fn find(&self, text: &[u8], from: usize, effort: &mut Effort) -> Option<(usize, usize)> {
+        let lease = effort.lease.get_or_insert_with(|| self.lease());
         let remembered = lease.remembered.as_mut()?;
         let mut at = from;
-        while progress.walk.is_none() && at < text.len() {
-            let passed = progress.passed + (at - from);
-            if self.tiers.is_empty() || progress.read > READ_PER_BYTE * passed + READ_ONCE {
+        while effort.walk.is_none() && at < text.len() {
+            let passed = effort.passed + (at - from);
+            if self.tiers.is_empty() || effort.read > READ_PER_BYTE * passed + READ_ONCE {
                 break;
             }
-            match self.attempt(text, at, &mut remembered.caches, &mut progress.read) {
+            match self.attempt(text, at, &mut remembered.caches, &mut effort.read) {
                 Attempt::Match(end) => return Some((at, end)),
                 Attempt::NoMatch => at += char_len(text[at]),
                 Attempt::GaveUp => break,
@@ -149,13 +149,13 @@ impl RegexSplit {
             return None;
         }
         let memory = &mut remembered.memory;
-        let walk = progress
+        let walk = effort
             .walk
             .get_or_insert_with(|| Walk::new(&self.two_pass, memory, text, at));
         let before = std::mem::take(&mut walk.read);
-        progress.read += before;
+        effort.read += before;
         let found = walk.find(&self.two_pass, memory, text, at);
-        progress.read += std::mem::take(&mut walk.read);
+        effort.read += std::mem::take(&mut walk.read);
         found
     }
 
@@ -433,11 +433,11 @@ mod tests {
     }
 
     /// How a text is split, by blocks of so many ends.
-    fn ends(split: &RegexSplit, text: &[u8], block: usize, progress: &mut Progress) -> Vec<usize> {
+    fn ends(split: &RegexSplit, text: &[u8], block: usize, effort: &mut Effort) -> Vec<usize> {
         let (mut all, mut start) = (Vec::new(), 0);
         let mut ends = vec![0; block];
         loop {
-            let filled = split.fill(text, start, &mut ends, progress);
+            let filled = split.fill(text, start, &mut ends, effort);
             if filled == 0 {
                 return all;
             }
@@ -449,10 +449,10 @@ mod tests {
     /// A series of texts of which each read too much: the two passes begin at once.
     const OVERDRAWN: usize = 1 << 40;
 
-    fn overdrawn() -> Progress {
-        Progress {
+    fn overdrawn() -> Effort {
+        Effort {
             read: OVERDRAWN,
-            ..Progress::default()
+            ..Effort::default()
         }
     }
 
@@ -503,12 +503,12 @@ mod tests {
                 for (pattern, (split, oracle)) in PATTERNS.iter().zip(all) {
                     let text = text.as_bytes();
                     let expected = oracle.ends(text);
-                    let mut progress = Progress::default();
-                    assert_eq!(ends(split, text, block, &mut progress), expected, "{pattern}");
+                    let mut effort = Effort::default();
+                    assert_eq!(ends(split, text, block, &mut effort), expected, "{pattern}");
                     assert_eq!(ends(split, text, block, &mut overdrawn()), expected, "{pattern}");
                     // The change from one search to the other, at any place.
-                    progress = Progress { read: READ_ONCE - cut.min(READ_ONCE), ..Progress::default() };
-                    assert_eq!(ends(split, text, block, &mut progress), expected, "{pattern}");
+                    effort = Effort { read: READ_ONCE - cut.min(READ_ONCE), ..Effort::default() };
+                    assert_eq!(ends(split, text, block, &mut effort), expected, "{pattern}");
                 }
             });
         }
@@ -533,15 +533,11 @@ mod tests {
             let (split, oracle) = compiled(pattern);
             for size in [1 << 16, 1 << 20] {
                 let text = unit.repeat(size / unit.len());
-                let mut progress = Progress::default();
-                let found = ends(&split, text.as_bytes(), 128, &mut progress);
+                let mut effort = Effort::default();
+                let found = ends(&split, text.as_bytes(), 128, &mut effort);
                 assert_eq!(found.last(), Some(&text.len()));
                 let most = 10 * text.len();
-                assert!(
-                    progress.read <= most,
-                    "{pattern}: {} of {most}",
-                    progress.read
-                );
+                assert!(effort.read <= most, "{pattern}: {} of {most}", effort.read);
             }
             let text = unit.repeat(700 / unit.len());
             let found = ends(&split, text.as_bytes(), 128, &mut overdrawn());
@@ -549,12 +545,12 @@ mod tests {
         }
         // Many short texts, as the pieces of a stage before: what was read is counted over all.
         let (split, _) = compiled("a+b|a");
-        let mut progress = Progress::default();
+        let mut effort = Effort::default();
         let text = "a".repeat(500);
         for _ in 0..2_000 {
-            ends(&split, text.as_bytes(), 128, &mut progress);
+            ends(&split, text.as_bytes(), 128, &mut effort);
         }
-        assert!(progress.read <= 10 * 1_000_000, "{}", progress.read);
+        assert!(effort.read <= 10 * 1_000_000, "{}", effort.read);
     }
 
     /// Usual text is read about once.
@@ -562,9 +558,9 @@ mod tests {
     fn the_first_search_suffices_for_usual_text() {
         let text = "The house stands, its ids are exact; 33 million of them.\n".repeat(2_000);
         let (split, _) = compiled(r"\w+|[^\w\s]+|\s+");
-        let mut progress = Progress::default();
-        ends(&split, text.as_bytes(), 128, &mut progress);
-        assert!(progress.walk.is_none() && progress.read < 2 * text.len());
+        let mut effort = Effort::default();
+        ends(&split, text.as_bytes(), 128, &mut effort);
+        assert!(effort.walk.is_none() && effort.read < 2 * text.len());
     }
 
     /// More sets than there is room for, so that blocks are divided, also again.
@@ -578,9 +574,9 @@ mod tests {
             b"aabbabbabababbaabababac"[(seed >> 16) as usize % 23]
         });
         let text: Vec<u8> = letters.collect();
-        let mut progress = overdrawn();
-        assert_eq!(ends(&split, &text, 128, &mut progress), oracle.ends(&text));
-        let read = progress.read - OVERDRAWN;
+        let mut effort = overdrawn();
+        assert_eq!(ends(&split, &text, 128, &mut effort), oracle.ends(&text));
+        let read = effort.read - OVERDRAWN;
         assert!(read <= 6 * text.len(), "{read}");
     }
 }

@@ -17,12 +17,12 @@
 //! the text but for one set per block. When the remembered sets fill their room they are
 //! forgotten and the block is cut there; each place is passed at most three times.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use regex_automata::PatternID;
 use regex_automata::nfa::thompson::{NFA, State as Thompson};
 use regex_automata::util::look::{Look, LookMatcher};
-use rustc_hash::FxHashMap;
 
 /// Places to a block.
 const BLOCK: usize = 1 << 16;
@@ -322,7 +322,7 @@ impl Scratch {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     sets: Vec<Set>,
-    numbers: FxHashMap<Set, Id>,
+    numbers: HashMap<Set, Id>,
     /// A row per set, a column per class of bytes and assertions.
     steps: Vec<Id>,
     /// A row per set, a column per state at which to choose.

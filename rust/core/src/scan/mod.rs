@@ -6,42 +6,47 @@
 //! maximal run of invalid bytes is one pre-token, and the valid stretches
 //! between are split each as a text of its own.
 
+#[allow(clippy::inline_always)] // or the kernels would not reach the helpers
+mod blocks;
+#[allow(clippy::inline_always)]
+mod boundaries;
+mod rules;
 #[allow(clippy::inline_always)] // or the constants would not reach the helpers
 mod scalar;
 mod set;
 #[cfg(test)]
 mod tests;
+#[allow(clippy::inline_always)]
+mod text;
+mod word_cuts;
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::pattern::grammar::{self, Shape};
 use crate::pattern::recognise::Recognised;
-use crate::pattern::regex::{Progress, RegexSplit};
+use crate::pattern::regex::{Effort, RegexSplit};
 use crate::pattern::{Cuts, Pattern, parser};
+use crate::simd::Kernel;
 use crate::{Error, Result};
+pub(crate) use blocks::{Blocks, LONGEST_PIECE, PIECES, Progress, Starts};
 use scalar::{Fixed, Scan};
 use set::SetScan;
+pub(crate) use text::Text;
+pub(crate) use word_cuts::WordCuts;
 
 /// Finds where the pieces of valid UTF-8 end. Whatever finds many boundaries at
 /// once fits behind this.
 trait Split: Send + Sync + fmt::Debug {
     /// Writes the ends of the pieces that follow `start`, in order, and returns
     /// how many; zero only at the end of the text. A text begins with a `start` of 0;
-    /// the progress is that of this stage alone.
-    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize], progress: &mut Progress)
-    -> usize;
+    /// the effort is that of this stage alone.
+    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize], effort: &mut Effort) -> usize;
 }
 
 impl Split for RegexSplit {
-    fn fill(
-        &self,
-        text: &[u8],
-        start: usize,
-        ends: &mut [usize],
-        progress: &mut Progress,
-    ) -> usize {
-        self.fill(text, start, ends, progress)
+    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize], effort: &mut Effort) -> usize {
+        self.fill(text, start, ends, effort)
     }
 }
 
@@ -66,18 +71,24 @@ const SCANNED: [Shape; 7] = [
 #[derive(Debug, Clone)]
 struct Stage {
     split: Arc<dyn Split>,
+    /// The same for many pieces at once, where there is a mask scanner.
+    blocks: Option<Arc<dyn Blocks>>,
 }
 
 impl Stage {
     /// The one place where a strategy is picked.
     fn new(regex: &str) -> Result<Self> {
         let alternatives = parser::parse(regex)?;
+        let mut blocks = None;
         let split: Arc<dyn Split> = match Recognised::new(&alternatives) {
-            Recognised::Shape(shape) => scanner(shape),
+            Recognised::Shape(shape) => {
+                blocks = blocks::scanner(shape).map(Arc::from);
+                scanner(shape)
+            }
             Recognised::SetRuns(runs) => Arc::new(SetScan::new(&runs)),
             Recognised::No => Arc::new(RegexSplit::new(regex, &alternatives)?),
         };
-        Ok(Self { split })
+        Ok(Self { split, blocks })
     }
 }
 
@@ -132,10 +143,28 @@ impl Pretokenizer {
         self.cuts
     }
 
+    /// The mask scanner, if it takes the whole pattern.
+    pub(crate) fn blocks(&self) -> Option<&dyn Blocks> {
+        match &*self.stages {
+            [stage] => stage.blocks.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Calls `f` with every pre-token of valid UTF-8 in order.
+    pub(crate) fn for_each_valid(&self, text: &[u8], f: &mut impl FnMut(&[u8])) {
+        match self.blocks() {
+            Some(blocks) if (WORTH_BLOCKS..LONGEST_PIECE).contains(&text.len()) => {
+                each_by_blocks(blocks, Kernel::best(), text, f);
+            }
+            _ => split(&self.stages, text, f),
+        }
+    }
+
     /// Calls `f` with every pre-token in order.
     pub fn for_each(&self, text: &[u8], mut f: impl FnMut(&[u8])) {
         if simdutf8::basic::from_utf8(text).is_ok() {
-            split(&self.stages, text, &mut f);
+            self.for_each_valid(text, &mut f);
             return;
         }
         // Chunks are a valid stretch and a run of invalid bytes no longer than
@@ -148,13 +177,33 @@ impl Pretokenizer {
                 if invalid < at {
                     f(&text[invalid..at]);
                 }
-                split(&self.stages, valid, &mut f);
+                self.for_each_valid(valid, &mut f);
                 invalid = at + valid.len();
             }
             at += valid.len() + chunk.invalid().len();
         }
         if invalid < at {
             f(&text[invalid..at]);
+        }
+    }
+}
+
+/// Texts shorter than this are split before a block scanner is set up.
+const WORTH_BLOCKS: usize = 256;
+
+fn each_by_blocks<F: FnMut(&[u8])>(blocks: &dyn Blocks, kernel: Kernel, text: &[u8], f: &mut F) {
+    let padded = Text::new(text);
+    let mut progress = blocks.begin(text);
+    let mut starts = Starts::new();
+    while let Ok(more) = blocks.fill(kernel, &padded, None, &mut progress, &mut starts) {
+        let base = starts.base();
+        for pair in starts.places().windows(2) {
+            f(&text[base + pair[0] as usize..base + pair[1] as usize]);
+        }
+        starts.keep_last();
+        if !more {
+            f(&text[starts.base()..]);
+            return;
         }
     }
 }
@@ -176,7 +225,7 @@ fn split<F: FnMut(&[u8])>(stages: &[Stage], text: &[u8], f: &mut F) {
     }
 }
 
-/// A loop over the levels instead of a call in a call. What a stage knows of its progress outlives its pieces.
+/// A loop over the levels instead of a call in a call. The effort of a stage outlives its pieces.
 fn split_in_stages<F: FnMut(&[u8])>(stages: &[Stage], text: &[u8], f: &mut F) {
     let mut levels: Vec<Level> = stages.iter().map(|_| Level::new(text)).collect();
     let mut depth = 0;
@@ -200,7 +249,7 @@ struct Level<'t> {
     ends: [usize; BLOCK],
     used: usize,
     filled: usize,
-    progress: Progress,
+    effort: Effort,
 }
 
 impl<'t> Level<'t> {
@@ -211,7 +260,7 @@ impl<'t> Level<'t> {
             ends: [0; BLOCK],
             used: 0,
             filled: 0,
-            progress: Progress::default(),
+            effort: Effort::default(),
         }
     }
 
@@ -225,8 +274,8 @@ impl<'t> Level<'t> {
     #[inline]
     fn next(&mut self, stage: &Stage) -> Option<&'t [u8]> {
         if self.used == self.filled {
-            let (text, progress) = (self.text, &mut self.progress);
-            self.filled = stage.split.fill(text, self.start, &mut self.ends, progress);
+            let (text, effort) = (self.text, &mut self.effort);
+            self.filled = stage.split.fill(text, self.start, &mut self.ends, effort);
             self.used = 0;
             if self.filled == 0 {
                 return None;

@@ -34,6 +34,7 @@ fn named(name: &str) -> Pattern {
 /// The same pattern with every stage left to the regex.
 fn twin(pattern: &Pattern) -> Pretokenizer {
     let stage = |regex: &String| Stage {
+        blocks: None,
         split: Arc::new(RegexSplit::new(regex, &parser::parse(regex).unwrap()).unwrap()),
     };
     Pretokenizer {
@@ -219,6 +220,45 @@ fn invalid_bytes_stand_alone() {
     assert!(pieces(&pretokenizer, b"").is_empty());
 }
 
+/// The patterns that the mask scanner takes.
+static MASKED: LazyLock<Vec<(String, Pretokenizer)>> = LazyLock::new(|| {
+    let named = NAMES.iter().map(|name| named(name));
+    let recognised = RECOGNISED.iter().map(|regex| Pattern::regex(*regex));
+    named
+        .chain(recognised)
+        .map(|pattern| (format!("{pattern:?}"), Pretokenizer::new(&pattern).unwrap()))
+        .filter(|(_, pretokenizer)| pretokenizer.blocks().is_some())
+        .collect()
+});
+
+fn scalar_pieces(pretokenizer: &Pretokenizer, text: &[u8]) -> Vec<String> {
+    let mut pieces = Vec::new();
+    split(&pretokenizer.stages, text, &mut |piece: &[u8]| {
+        pieces.push(String::from_utf8_lossy(piece).into_owned());
+    });
+    pieces
+}
+
+fn masked_pieces(pretokenizer: &Pretokenizer, kernel: Kernel, text: &[u8]) -> Vec<String> {
+    let mut pieces = Vec::new();
+    if text.is_empty() {
+        return pieces;
+    }
+    each_by_blocks(pretokenizer.blocks().unwrap(), kernel, text, &mut |piece| {
+        pieces.push(String::from_utf8_lossy(piece).into_owned());
+    });
+    pieces
+}
+
+#[test]
+fn named_patterns_have_masks() {
+    for name in ["gpt2", "cl100k", "o200k", "llama3", "qwen2", "nanochat"] {
+        let pretokenizer = Pretokenizer::new(&named(name)).unwrap();
+        assert!(pretokenizer.blocks().is_some(), "{name}");
+    }
+    assert_eq!(MASKED.len(), 6 + 4);
+}
+
 /// A quadratic scanner would need hours for these.
 #[test]
 fn long_runs_take_linear_time() {
@@ -271,6 +311,18 @@ proptest! {
                 assert_eq!(pieces(fast, text.as_bytes()), pieces(slow, text.as_bytes()), "{name}");
             }
         });
+    }
+
+    #[test]
+    fn masks_are_the_scalar_scanner(texts in prop::collection::vec(text(), 1..8)) {
+        let text = texts.concat();
+        for (name, pretokenizer) in MASKED.iter() {
+            let expected = scalar_pieces(pretokenizer, text.as_bytes());
+            for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
+                let found = masked_pieces(pretokenizer, kernel, text.as_bytes());
+                prop_assert_eq!(&found, &expected, "{} {:?} {:?}", name, kernel, text);
+            }
+        }
     }
 
     #[test]

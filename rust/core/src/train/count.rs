@@ -9,10 +9,14 @@
 //! Each word remembers when it was first added. Threads count neighbouring
 //! stretches of text and their tables are merged in the order of the text, so
 //! the result, that order included, does not depend on how many there were.
+//!
+//! Both tables have a random [`Seed`], so a text cannot be made whose words all fall
+//! into one slot. No result depends on it.
 
-use rustc_hash::FxHashMap;
+use std::collections::HashMap;
 
 use crate::scan::Pretokenizer;
+use crate::seed::Seed;
 use crate::{Error, Result};
 
 /// How often each pre-token occurs: an exact multiset with 64-bit counts.
@@ -32,7 +36,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Default)]
 pub struct WordCounts {
     short: ShortWords,
-    long: FxHashMap<Box<[u8]>, Tally>,
+    long: HashMap<Box<[u8]>, Tally, Seed>,
     /// How many different words have been added.
     words: u64,
 }
@@ -136,7 +140,7 @@ trait EntryRef {
     fn entry_ref_or_default(&mut self, word: &[u8]) -> &mut Tally;
 }
 
-impl EntryRef for FxHashMap<Box<[u8]>, Tally> {
+impl EntryRef for HashMap<Box<[u8]>, Tally, Seed> {
     fn entry_ref_or_default(&mut self, word: &[u8]) -> &mut Tally {
         if !self.contains_key(word) {
             self.insert(word.into(), Tally::default());
@@ -178,6 +182,7 @@ struct ShortWords {
     /// A power of two, or none at first.
     slots: Vec<Slot>,
     used: usize,
+    seed: Seed,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -212,7 +217,7 @@ impl ShortWords {
     #[inline]
     fn find(&self, key: u128) -> usize {
         let mask = self.slots.len() - 1;
-        let mut at = hash(key) & mask;
+        let mut at = self.seed.of_pair(key as u64, (key >> 64) as u64) as usize & mask;
         while self.slots[at].tally.count > 0 && u128::from_le_bytes(self.slots[at].key) != key {
             at = (at + 1) & mask;
         }
@@ -228,15 +233,6 @@ impl ShortWords {
             self.slots[at] = slot;
         }
     }
-}
-
-/// Both halves multiplied into each other, after the manner of wyhash.
-#[inline]
-fn hash(key: u128) -> usize {
-    let low = key as u64 ^ 0xA076_1D64_78BD_642F;
-    let high = (key >> 64) as u64 ^ 0xE703_7ED1_A0B4_28DB;
-    let product = u128::from(low) * u128::from(high);
-    (product as u64 ^ (product >> 64) as u64) as usize
 }
 
 /// Counts the pre-tokens of `documents` on `threads` threads. The result does
@@ -330,6 +326,52 @@ mod tests {
         }
         assert_eq!(key(&word[..16]), None);
         assert_ne!(key(b"a"), key(b"a\0"));
+    }
+
+    /// How many slots are looked at to find all short words.
+    fn steps(words: &ShortWords) -> usize {
+        let mask = words.slots.len() - 1;
+        let taken = words.slots.iter().enumerate();
+        let distances = taken
+            .filter(|(_, slot)| slot.tally.count > 0)
+            .map(|(at, slot)| {
+                let key = u128::from_le_bytes(slot.key);
+                let first = words.seed.of_pair(key as u64, (key >> 64) as u64) as usize;
+                (at.wrapping_sub(first) & mask) + 1
+            });
+        distances.sum()
+    }
+
+    #[test]
+    fn crafted_words_fall_into_one_slot_only_under_the_seed_they_were_made_for() {
+        const WORDS: usize = 500;
+        let known = Seed::fixed(0);
+        let names = (0_u32..).map(|number| number.to_string());
+        let crafted = crate::seed::colliding(names, 1 << 10, WORDS, |name| {
+            let key = key(name.as_bytes()).unwrap();
+            known.of_pair(key as u64, (key >> 64) as u64)
+        });
+        let with = |seed| {
+            let mut words = WordCounts::new();
+            words.short.seed = seed;
+            for name in crafted.iter().chain(&crafted) {
+                words.add(name.as_bytes(), 1).unwrap();
+            }
+            let mut sorted = crafted.clone();
+            sorted.sort_unstable();
+            assert!(
+                words
+                    .iter()
+                    .eq(sorted.iter().map(|name| (name.as_bytes(), 2)))
+            );
+            assert_eq!(words.short.slots.len(), 1 << 10);
+            steps(&words.short)
+        };
+        assert_eq!(with(known), WORDS * (WORDS + 1) / 2);
+        for seed in [Seed::fixed(1), WordCounts::new().short.seed] {
+            let steps = with(seed);
+            assert!(steps < 20 * WORDS, "{seed:?}: {steps}");
+        }
     }
 
     #[test]

@@ -16,12 +16,13 @@
 //! Cost: time in proportion to the windows destroyed plus the logarithm for
 //! the queue; memory, per window ever born, one posting of four bytes.
 
-use rustc_hash::FxHashMap;
+use std::collections::HashMap;
 
 use super::queue::{Entry, Order, Queue};
 use super::words::{Effects, LONG, Posting, Words};
 use super::{TieBreak, TrainOptions, WordCounts};
 use crate::Result;
+use crate::seed::Seed;
 
 /// A pair that may still be merged.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,8 @@ const BATCH: usize = 32;
 #[derive(Debug)]
 pub(super) struct Merger {
     words: Words,
-    pairs: FxHashMap<(u32, u32), Pair>,
+    /// Only ever looked up, never walked: nothing depends on the seed.
+    pairs: HashMap<(u32, u32), Pair, Seed>,
     postings: Vec<Posting>,
     queue: Queue,
     order: Order,
@@ -65,7 +67,7 @@ impl Merger {
         };
         let mut merger = Self {
             words,
-            pairs: FxHashMap::default(),
+            pairs: HashMap::default(),
             postings: Vec::new(),
             queue: Queue::default(),
             order: Order::new(options.tie_break),

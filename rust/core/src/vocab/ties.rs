@@ -17,7 +17,7 @@
 //! it would be under the other rule, and so on to the last rank. The conditions suffice; where they do not hold the
 //! tokenizers may still be equal, and are taken for different.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::{Merge, Vocab};
 
@@ -36,23 +36,25 @@ impl Vocab {
 }
 
 fn overlaps(splits: &[Merge]) -> bool {
-    let lefts: FxHashMap<u32, u32> = splits.iter().map(|s| (s.left, s.right)).collect();
-    splits
-        .iter()
-        .any(|s| lefts.get(&s.right).is_some_and(|&right| (s.right, right) != (s.left, s.right)))
+    let lefts: HashMap<u32, u32> = splits.iter().map(|s| (s.left, s.right)).collect();
+    splits.iter().any(|s| {
+        lefts
+            .get(&s.right)
+            .is_some_and(|&right| (s.right, right) != (s.left, s.right))
+    })
 }
 
 /// The merges by their left and by their right token.
 struct Uses<'m> {
-    left: FxHashMap<u32, Vec<&'m Merge>>,
-    right: FxHashMap<u32, Vec<&'m Merge>>,
+    left: HashMap<u32, Vec<&'m Merge>>,
+    right: HashMap<u32, Vec<&'m Merge>>,
 }
 
 impl<'m> Uses<'m> {
     fn of(merges: &'m [Merge]) -> Self {
         let mut uses = Self {
-            left: FxHashMap::default(),
-            right: FxHashMap::default(),
+            left: HashMap::new(),
+            right: HashMap::new(),
         };
         for merge in merges {
             uses.left.entry(merge.left).or_default().push(merge);
@@ -65,12 +67,12 @@ impl<'m> Uses<'m> {
     fn reach_another(&self, splits: &[Merge]) -> bool {
         let made = splits[0].id;
         let below = |merge: &&&Merge| merge.id < made;
-        let all = |uses: &FxHashMap<u32, Vec<&'m Merge>>, token: u32| {
+        let all = |uses: &HashMap<u32, Vec<&'m Merge>>, token: u32| {
             let found = uses.get(&token).into_iter().flatten();
             found.filter(below).copied().collect::<Vec<&Merge>>()
         };
-        let mut grown = FxHashSet::from_iter([made]);
-        let (mut on_left, mut on_right) = (FxHashSet::default(), FxHashSet::default());
+        let mut grown = HashSet::from([made]);
+        let (mut on_left, mut on_right) = (HashSet::new(), HashSet::new());
         let mut waiting = vec![made];
         while let Some(token) = waiting.pop() {
             let (as_left, as_right) = (all(&self.left, token), all(&self.right, token));
@@ -99,7 +101,9 @@ mod tests {
 
     fn ranks(extra: &[&str]) -> Vocab {
         let bytes: Vec<Vec<u8>> = (0..=255u8).map(|byte| vec![byte]).collect();
-        let tokens = bytes.into_iter().chain(extra.iter().map(|t| t.as_bytes().to_vec()));
+        let tokens = bytes
+            .into_iter()
+            .chain(extra.iter().map(|t| t.as_bytes().to_vec()));
         let tokens: Vec<(u32, Vec<u8>)> = (0..).zip(tokens).collect();
         Vocab::from_ranks(tokens.iter().map(|(id, bytes)| (*id, bytes.as_slice()))).unwrap()
     }
@@ -136,7 +140,7 @@ mod tests {
             tokens in prop::collection::vec("[ab]{2,5}|[abc]{2,4}", 1..12),
             pieces in prop::collection::vec("[ab]{1,14}|[abc]{1,14}", 60),
         ) {
-            let mut seen = FxHashSet::default();
+            let mut seen = HashSet::new();
             let tokens: Vec<&str> = tokens.iter().map(String::as_str).filter(|t| seen.insert(*t)).collect();
             let vocab = ranks(&tokens);
             let listed = listed(&vocab);

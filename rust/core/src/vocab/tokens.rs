@@ -3,11 +3,11 @@
 //! All bytes lie in one arena; an id finds its span in a vector, and holes in
 //! the numbering are spans of length zero, which no token may have. The way
 //! back is an open-addressing table of `(hash, id)`; half of the hash is kept
-//! in the slot, so a wrong slot is left without touching the arena.
-
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+//! in the slot, so a wrong slot is left without touching the arena. Each table has a
+//! random [`Seed`]: a file cannot be made whose tokens all fall into one slot.
 
 use super::pairs::GREATEST_ID;
+use crate::seed::Seed;
 use crate::{Error, Result};
 
 /// All tokens together may have this many bytes. Merges can double a token's
@@ -21,6 +21,7 @@ pub(crate) struct Tokens {
     spans: Vec<Span>,
     slots: Vec<u64>,
     count: usize,
+    seed: Seed,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,6 +37,7 @@ impl Tokens {
             spans: Vec::with_capacity(tokens),
             slots: vec![EMPTY; (tokens * 2).next_power_of_two().max(16)],
             count: 0,
+            seed: Seed::random(),
         }
     }
 
@@ -59,7 +61,7 @@ impl Tokens {
         if self.get(id).is_some() {
             return Err(Error::DuplicateId { id });
         }
-        let hash = hash_of(bytes);
+        let hash = self.seed.of_bytes(bytes);
         if let Some(first) = self.find(bytes, hash) {
             return Err(Error::DuplicateToken {
                 first,
@@ -103,7 +105,7 @@ impl Tokens {
     }
 
     pub(crate) fn id(&self, bytes: &[u8]) -> Option<u32> {
-        self.find(bytes, hash_of(bytes))
+        self.find(bytes, self.seed.of_bytes(bytes))
     }
 
     fn find(&self, bytes: &[u8], hash: u64) -> Option<u32> {
@@ -153,7 +155,7 @@ impl Tokens {
             self.slots = vec![EMPTY; size];
             let all: Vec<u32> = self.iter().map(|(id, _)| id).collect();
             for id in all {
-                let hash = hash_of(self.get(id).unwrap_or_default());
+                let hash = self.seed.of_bytes(self.get(id).unwrap_or_default());
                 place(&mut self.slots, id, hash);
             }
         } else {
@@ -169,10 +171,6 @@ fn place(slots: &mut [u64], id: u32, hash: u64) {
         at = (at + 1) & mask;
     }
     slots[at] = (hash >> 32) << 32 | u64::from(id);
-}
-
-fn hash_of(bytes: &[u8]) -> u64 {
-    xxh3_64_with_seed(bytes, 0x6770_7462_7065)
 }
 
 #[cfg(test)]
@@ -192,6 +190,50 @@ mod tests {
             let expected = (id % 3 == 0 && id < 3000).then_some(name.as_bytes());
             assert_eq!(tokens.get(id), expected);
             assert_eq!(tokens.id(name.as_bytes()), expected.map(|_| id));
+        }
+    }
+
+    /// How many slots are looked at to find all tokens.
+    fn steps(tokens: &Tokens) -> usize {
+        let mask = tokens.slots.len() - 1;
+        let distance = |(id, bytes): (u32, &[u8])| {
+            let first = tokens.seed.of_bytes(bytes) as usize & mask;
+            let mut slots = (0..).map(|step| tokens.slots[(first + step) & mask]);
+            slots.position(|slot| slot as u32 == id).unwrap() + 1
+        };
+        tokens.iter().map(distance).sum()
+    }
+
+    #[test]
+    fn crafted_tokens_fall_into_one_slot_only_under_the_seed_they_were_made_for() {
+        const TOKENS: usize = 500;
+        let known = Seed::fixed(0);
+        let names = (0_u32..).map(|number| number.to_string());
+        let crafted =
+            crate::seed::colliding(names, 2 * TOKENS.next_power_of_two(), TOKENS, |name| {
+                known.of_bytes(name.as_bytes())
+            });
+        let with = |seed| {
+            let mut tokens = Tokens {
+                seed,
+                ..Tokens::with_capacity(TOKENS)
+            };
+            for (id, name) in (0..).zip(&crafted) {
+                tokens.push(id, name.as_bytes()).unwrap();
+            }
+            for (id, name) in (0..).zip(&crafted) {
+                assert_eq!(tokens.id(name.as_bytes()), Some(id));
+            }
+            steps(&tokens)
+        };
+        assert_eq!(with(known), TOKENS * (TOKENS + 1) / 2);
+        for seed in [
+            Seed::fixed(1),
+            Tokens::default().seed,
+            Tokens::with_capacity(9).seed,
+        ] {
+            let steps = with(seed);
+            assert!(steps < 20 * TOKENS, "{seed:?}: {steps}");
         }
     }
 

@@ -25,7 +25,7 @@ use crate::characters::Characters;
 use crate::shard::format::hex;
 use crate::special::SpecialToken;
 use crate::vocab::Vocab;
-use crate::{Error, Result, Tokenizer, tokenizer};
+use crate::{Error, Result, Tokenizer, model};
 use parts::{AddedToken, Entries, File, Model, Outline, Pair, position, resolve};
 
 const FORMAT: &str = "tokenizer.json";
@@ -94,7 +94,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
         problem,
     };
     let (mut entries, pre_tokenizer, decoder) = match tokenizer.model() {
-        tokenizer::Model::Bytes(vocab) => {
+        model::Model::Bytes(vocab) => {
             let entries = vocab
                 .iter()
                 .map(|(id, bytes)| (alphabet::to_text(bytes), id));
@@ -106,7 +106,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             });
             (entries.collect(), pipeline::write(tokenizer)?, decoder)
         }
-        tokenizer::Model::Characters(characters) => {
+        model::Model::Characters(characters) => {
             let entries = characters
                 .iter()
                 .map(|(character, id)| (character.to_string(), id));

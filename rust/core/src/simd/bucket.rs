@@ -1,0 +1,239 @@
+//! The cache line that a piece of text is looked up in.
+//!
+//! A piece of at most [`LONGEST_KEY`] bytes is its own key, padded with 0xFF,
+//! which no UTF-8 text contains. A bucket holds three keys and three values of 40 bits,
+//! which is 63 of the 64 bytes of a line, so that a look-up costs one line and one
+//! compare of all keys at once. Two tokens of 18 bits lie in the value itself;
+//! more of them lie elsewhere, and the value says where.
+
+use super::BLOCK;
+
+/// The longest piece that is a key, in bytes.
+pub(crate) const LONGEST_KEY: usize = 16;
+
+/// A piece of text, in little-endian order, padded with 0xFF.
+pub(crate) type Key = u128;
+
+/// What stands in place of a key for a piece that is none.
+pub(crate) const NOT_A_KEY: Key = Key::MAX;
+
+/// How many keys a bucket holds.
+pub(super) const WAYS: usize = 3;
+/// How many bits of the values in a bucket belong to one key.
+const VALUE_BITS: usize = 40;
+
+/// Three keys with their values. All zero, it is empty.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Bucket {
+    pub(super) keys: [Key; WAYS],
+    pub(super) values: [u8; 16],
+}
+
+impl Bucket {
+    /// The value of `key`, or [`Value::ABSENT`].
+    #[inline(always)]
+    pub(crate) fn get(&self, key: Key) -> Value {
+        let mut shift = WAYS * VALUE_BITS;
+        for (way, &known) in self.keys.iter().enumerate() {
+            if known == key {
+                shift = way * VALUE_BITS;
+            }
+        }
+        let values = u128::from_le_bytes(self.values);
+        Value((values >> shift) as u64 & Value::MASK)
+    }
+
+    /// The value of the key that a compare of the whole line with the key, four times,
+    /// in lanes of 64 bits, has found. Both halves of a key must be equal.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn value_of_match(&self, equal_lanes: usize) -> u64 {
+        // The value and what lies before it, so that the read ends with the line.
+        const OFFSET: usize = std::mem::offset_of!(Bucket, values) - 3;
+        static PLACE: [(u8, u8); 256] = {
+            // Nothing found: a shift that leaves the last bit of the line, which is zero.
+            let mut places = [((BLOCK - 8) as u8, 63); 256];
+            let mut lanes = 0;
+            while lanes < 256 {
+                let mut way = 0;
+                while way < WAYS {
+                    if lanes >> (2 * way) & 3 == 3 {
+                        places[lanes] = ((OFFSET + way * VALUE_BITS / 8) as u8, 24);
+                    }
+                    way += 1;
+                }
+                lanes += 1;
+            }
+            places
+        };
+        let (offset, shift) = PLACE[equal_lanes % 256];
+        // SAFETY: the eight bytes lie within the 64 bytes of the bucket.
+        let read = unsafe {
+            let line: *const u8 = (&raw const *self).cast();
+            line.add(offset as usize).cast::<u64>().read_unaligned()
+        };
+        read >> shift
+    }
+
+    /// The first place without a key.
+    #[inline]
+    pub(crate) fn free_way(&self) -> Option<usize> {
+        (0..WAYS).find(|&way| self.value_at(way) == Value::ABSENT)
+    }
+
+    /// Puts a key with its value into one of three places, whatever was there.
+    #[inline]
+    pub(crate) fn set(&mut self, way: usize, key: Key, value: Value) {
+        let shift = way % WAYS * VALUE_BITS;
+        let others = u128::from_le_bytes(self.values) & !(u128::from(Value::MASK) << shift);
+        self.keys[way % WAYS] = key;
+        self.values = (others | u128::from(value.0) << shift).to_le_bytes();
+    }
+
+    /// The keys that are there, with their values.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Key, Value)> {
+        let entry = |way| (self.keys[way], self.value_at(way));
+        (0..WAYS)
+            .map(entry)
+            .filter(|&(_, value)| value != Value::ABSENT)
+    }
+
+    fn value_at(&self, way: usize) -> Value {
+        let values = u128::from_le_bytes(self.values);
+        Value((values >> (way * VALUE_BITS)) as u64 & Value::MASK)
+    }
+}
+
+/// The tokens of a piece, or where they are: 40 bits.
+///
+/// From the lowest bit: the first token, the second token or
+/// [`Value::NO_TOKEN`], and a tag. The tag 1 says just that; the tags 2 and 3 say
+/// that the lower bits are the number of an entry in one of two lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Value(pub(crate) u64);
+
+impl Value {
+    pub(crate) const ABSENT: Self = Self(0);
+    /// In place of a second token.
+    pub(crate) const NO_TOKEN: u32 = (1 << Self::TOKEN_BITS) - 1;
+    pub(super) const TOKEN_BITS: u32 = 18;
+    const TAG_SHIFT: u32 = 2 * Self::TOKEN_BITS;
+    pub(super) const MASK: u64 = (1 << VALUE_BITS) - 1;
+    const INLINE: u64 = 1 << Self::TAG_SHIFT;
+    const QUAD: u64 = 2 << Self::TAG_SHIFT;
+    const LIST: u64 = 3 << Self::TAG_SHIFT;
+    /// Values from here on are not inline.
+    pub(super) const APART: u64 = Self::QUAD;
+
+    /// One or two tokens, each smaller than [`Value::NO_TOKEN`].
+    #[inline]
+    pub(crate) fn inline(first: u32, second: Option<u32>) -> Self {
+        let second = second.unwrap_or(Self::NO_TOKEN);
+        Self(Self::INLINE | u64::from(second) << Self::TOKEN_BITS | u64::from(first))
+    }
+
+    /// Entry `index` of the list of quads.
+    #[inline]
+    pub(crate) fn quad(index: u32) -> Self {
+        Self(Self::QUAD | u64::from(index))
+    }
+
+    /// The tokens that begin at `index` of the list of tokens.
+    #[inline]
+    pub(crate) fn list(index: u32) -> Self {
+        Self(Self::LIST | u64::from(index))
+    }
+
+    /// Where the tokens are.
+    #[inline(always)]
+    pub(crate) fn place(self) -> Place {
+        match self.0 >> Self::TAG_SHIFT {
+            0 => Place::Nowhere,
+            1 => Place::Here,
+            2 => Place::Quad(self.0 as u32),
+            _ => Place::List(self.0 as u32),
+        }
+    }
+
+    /// The tokens of an inline value as four 16-bit lanes, unused ones all ones.
+    #[inline(always)]
+    pub(crate) fn narrow_lanes(self) -> u64 {
+        let second = self.0 >> Self::TOKEN_BITS & 0xFFFF;
+        !0 << 32 | second << 16 | self.0 & 0xFFFF
+    }
+
+    /// The tokens of an inline value as two 32-bit lanes; [`Value::NO_TOKEN`] is unused.
+    #[inline(always)]
+    pub(crate) fn wide_lanes(self) -> u64 {
+        let token = u64::from(Self::NO_TOKEN);
+        (self.0 >> Self::TOKEN_BITS & token) << 32 | self.0 & token
+    }
+}
+
+/// Where the tokens of a [`Value`] are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Nowhere,
+    Here,
+    Quad(u32),
+    List(u32),
+}
+
+/// Spreads keys over buckets.
+///
+/// Multiply-shift with two multipliers that are drawn at random for every table, so nobody
+/// can prepare a text whose pieces all fall into one bucket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hasher {
+    pub(super) multipliers: [u64; 2],
+    /// 64 less the number of bits of a bucket's number.
+    pub(super) shift: u32,
+}
+
+impl Hasher {
+    /// For `1 << bits` buckets, `bits` from 1 to 31.
+    pub(crate) fn new(bits: u32, seed: [u64; 2]) -> Self {
+        Self {
+            multipliers: seed.map(|seed| seed | 1),
+            shift: 64 - bits.clamp(1, 31),
+        }
+    }
+
+    /// The number of the bucket of `key`.
+    #[inline(always)]
+    pub(crate) fn slot(self, key: Key) -> u32 {
+        let low = (key as u64).wrapping_mul(self.multipliers[0]);
+        let high = ((key >> 64) as u64).wrapping_mul(self.multipliers[1]);
+        (low.wrapping_add(high) >> self.shift) as u32
+    }
+}
+
+/// The length of a key in bytes.
+#[inline(always)]
+pub(crate) fn key_length(key: Key) -> usize {
+    LONGEST_KEY - key.leading_ones() as usize / 8
+}
+
+/// The key of a piece of at most [`LONGEST_KEY`] bytes, which must not contain 0xFF.
+#[inline]
+pub(crate) fn key_of(piece: &[u8]) -> Key {
+    let mut padded = [0xFF; LONGEST_KEY];
+    padded[..piece.len()].copy_from_slice(piece);
+    Key::from_le_bytes(padded)
+}
+
+/// The bytes that pad a key of each length.
+pub(super) const PADDING: [Key; LONGEST_KEY + 1] = {
+    let mut padding = [Key::MAX; LONGEST_KEY + 1];
+    let mut length = 1;
+    while length <= LONGEST_KEY {
+        padding[length] = if length == LONGEST_KEY {
+            0
+        } else {
+            Key::MAX << (8 * length)
+        };
+        length += 1;
+    }
+    padding
+};

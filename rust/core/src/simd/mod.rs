@@ -1,0 +1,190 @@
+//! The loops that want wide registers, once per instruction set.
+//!
+//! [`Simd`] lists the operations that the scanner and the encoder are built
+//! from; each kernel implements all of them, and [`Portable`] is the slow twin
+//! that the others are tested against. A kernel is chosen once, at run time, by
+//! [`Kernel::best`]; tests and benches force one with [`Kernel::named`].
+//!
+//! A value of a kernel's type proves that the machine has its instructions:
+//! it is only made by [`Kernel::run`], after they were detected. So the
+//! operations are safe to call, and the `unsafe` that intrinsics need stays in
+//! this folder.
+//!
+//! Every operation is `#[inline(always)]`: it has to end up in a function
+//! compiled for the instruction set, which [`Kernel::run`] provides. Code that
+//! is generic over [`Simd`] and lies on the path from there must be
+//! `#[inline(always)]` too.
+
+#![allow(unsafe_code, clippy::inline_always)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod bucket;
+mod kinds;
+mod portable;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::mem::MaybeUninit;
+use std::sync::OnceLock;
+
+pub(crate) use bucket::{
+    Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, Place, Value, key_length, key_of,
+};
+pub(crate) use kinds::{Kind, KindMasks, Kinds};
+pub(crate) use portable::Portable;
+pub(crate) use words::{FIRST_MADE, NO_MERGE, NUMBER_BITS, PairLine, Pairs, WordRules, Words};
+
+/// How many bytes are classified at a time: one bit each in a `u64`.
+pub(crate) const BLOCK: usize = 64;
+
+/// How many more tokens than asked for [`Simd::emit_narrow`] and
+/// [`Simd::emit_wide`] may write, behind those that count.
+pub(crate) const SLACK: usize = 32;
+
+/// The instruction sets that there are kernels for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// AVX-512 with VBMI2: Ice Lake, Zen 4 and later.
+    Avx512,
+    /// AVX2 with BMI: Haswell, Zen and later.
+    Avx2,
+    /// Plain Rust on any machine.
+    Portable,
+}
+
+impl Kernel {
+    /// All kernels, the fastest first.
+    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+
+    /// The fastest kernel of this machine.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Kernel> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let mut kernels = Self::ALL.into_iter();
+            kernels
+                .find(|kernel| kernel.is_available())
+                .unwrap_or(Self::Portable)
+        })
+    }
+
+    /// The kernel of that name, if this machine can run it.
+    pub fn named(name: &str) -> Option<Self> {
+        let mut kernels = Self::ALL.into_iter();
+        kernels.find(|kernel| kernel.name() == name && kernel.is_available())
+    }
+
+    /// `avx512`, `avx2` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+
+    /// Whether this machine has the instructions.
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Avx512 => avx512::is_available(),
+            Self::Avx2 => avx2::is_available(),
+            Self::Portable => true,
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        matches!(self, Self::Portable)
+    }
+
+    /// Runs `job` compiled for this kernel, or for [`Portable`] where the
+    /// machine lacks the instructions.
+    #[inline]
+    pub(crate) fn run<J: Job>(self, job: J) -> J::Output {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Avx512 if avx512::is_available() => return avx512::run(job),
+            Self::Avx2 if avx2::is_available() => return avx2::run(job),
+            _ => {}
+        }
+        job.run(Portable)
+    }
+}
+
+/// Work that is generic over the kernel. Its `run` must be `#[inline(always)]`.
+pub(crate) trait Job {
+    type Output;
+    fn run<K: Simd>(self, kernel: K) -> Self::Output;
+}
+
+/// The operations of a kernel.
+pub(crate) trait Simd: Copy {
+    /// 64 bytes in registers.
+    type Block: Copy;
+
+    fn load(self, bytes: &[u8; BLOCK]) -> Self::Block;
+    /// The bytes equal to `byte`.
+    fn equal(self, block: Self::Block, byte: u8) -> u64;
+    /// The bytes from `first` to `last`, both included.
+    fn within(self, block: Self::Block, first: u8, last: u8) -> u64;
+    /// ASCII letters of either case.
+    fn letters(self, block: Self::Block) -> u64;
+    /// Bytes of 0x80 and above.
+    fn high(self, block: Self::Block) -> u64;
+    /// UTF-8 continuation bytes, 0x80 to 0xBF.
+    fn continuations(self, block: Self::Block) -> u64;
+
+    /// The kinds of the characters whose first bytes are `leads`, as bits at
+    /// these bytes. `bytes` begins with the block and is followed by at least
+    /// three more bytes, so that every character is whole.
+    #[inline(always)]
+    fn kinds(self, kinds: &Kinds, bytes: &[u8; 2 * BLOCK], leads: u64) -> KindMasks {
+        kinds.one_by_one(bytes, leads)
+    }
+
+    /// Writes `base` plus the place of every bit of `mask`, in order, and
+    /// returns how many there are. What follows them in `out` is overwritten.
+    fn positions(self, mask: u64, base: u32, out: &mut [u32; BLOCK]) -> usize;
+
+    /// Makes the keys of the pieces between neighbouring `starts` and finds
+    /// their buckets, which are fetched ahead. A piece longer than
+    /// [`LONGEST_KEY`] gets [`NOT_A_KEY`].
+    ///
+    /// `starts` count from the beginning of `text`; there is one more of them than
+    /// there are `keys` and `slots`. `window(at)` returns 64 bytes from
+    /// byte `at`, padded at the end of the text.
+    fn keys<'t>(
+        self,
+        window: impl Fn(usize) -> &'t [u8; BLOCK],
+        starts: &[u32],
+        hasher: Hasher,
+        buckets: &[Bucket],
+        keys: &mut [Key],
+        slots: &mut [u32],
+    );
+
+    /// Looks every key up in its bucket; zero where it is not there.
+    fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]);
+
+    /// Turns inline values into lanes, four of 16 bits or two of 32, and adds the
+    /// places of the others to `absent` (zero) and `apart`.
+    fn sort_out<const NARROW: bool>(
+        self,
+        values: &mut [u64],
+        absent: &mut Vec<u32>,
+        apart: &mut Vec<u32>,
+    );
+
+    /// Writes the tokens in `lanes`, four of 16 bits each, one after another, and
+    /// returns how many there are. `out` has room for four for each, and
+    /// [`SLACK`] more; all that it returns is initialised.
+    fn emit_narrow(self, lanes: &[u64], out: &mut [MaybeUninit<u16>]) -> usize;
+    /// The same with lanes of 32 bits, two each.
+    fn emit_wide(self, lanes: &[u64], out: &mut [MaybeUninit<u32>]) -> usize;
+
+    /// How many words [`Simd::merge_words`] takes at a time.
+    const WORDS: usize;
+    /// Merges up to [`Simd::WORDS`] words of at most [`LONGEST_KEY`] bytes.
+    fn merge_words(self, rules: WordRules<'_>, words: &[Key], out: &mut Words);
+}

@@ -1,0 +1,224 @@
+//! The kernel in plain Rust: eight bytes at a time in a `u64`, everything else
+//! one by one. It is the slow twin of the others and runs on every machine.
+
+use std::mem::MaybeUninit;
+
+use super::bucket::{Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, PADDING, Value};
+use super::words::{WordRules, Words, merge_word};
+use super::{BLOCK, Simd};
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Portable;
+
+/// The same byte eight times.
+const fn each(byte: u8) -> u64 {
+    0x0101_0101_0101_0101 * byte as u64
+}
+
+const HIGH: u64 = each(0x80);
+
+/// One bit of each byte whose highest bit is set, in order.
+#[inline(always)]
+fn gather(flags: [u64; 8]) -> u64 {
+    let mut mask = 0;
+    for (word, flags) in flags.into_iter().enumerate() {
+        // The product moves the highest bit of byte i to bit 56 + i, without carries.
+        let bits = (flags & HIGH).wrapping_mul(0x0002_0408_1020_4081) >> 56;
+        mask |= bits << (8 * word);
+    }
+    mask
+}
+
+/// The highest bit of each byte that is from `first` to `last`, both ASCII.
+#[inline(always)]
+fn within_ascii(word: u64, first: u8, last: u8) -> u64 {
+    // Seven bits a byte, so that the sums carry into their own eighth.
+    let low = word & !HIGH;
+    let from_first = low + each(0x80 - first);
+    let past_last = low + each(0x7F - last);
+    from_first & !past_last & !word
+}
+
+impl Simd for Portable {
+    type Block = [u64; 8];
+
+    #[inline(always)]
+    fn load(self, bytes: &[u8; BLOCK]) -> [u64; 8] {
+        let (words, _) = bytes.as_chunks::<8>();
+        std::array::from_fn(|word| u64::from_le_bytes(words[word]))
+    }
+
+    #[inline(always)]
+    fn equal(self, block: [u64; 8], byte: u8) -> u64 {
+        self.within(block, byte, byte)
+    }
+
+    #[inline(always)]
+    fn within(self, block: [u64; 8], first: u8, last: u8) -> u64 {
+        debug_assert!(last < 0x80);
+        gather(block.map(|word| within_ascii(word, first, last)))
+    }
+
+    #[inline(always)]
+    fn letters(self, block: [u64; 8]) -> u64 {
+        gather(block.map(|word| within_ascii(word | each(0x20), b'a', b'z')))
+    }
+
+    #[inline(always)]
+    fn high(self, block: [u64; 8]) -> u64 {
+        // Most blocks have none, which is cheaper to find out at once.
+        if block.iter().fold(0, |all, word| all | word) & HIGH == 0 {
+            return 0;
+        }
+        gather(block)
+    }
+
+    #[inline(always)]
+    fn continuations(self, block: [u64; 8]) -> u64 {
+        gather(block.map(|word| word & !(word << 1)))
+    }
+
+    #[inline(always)]
+    fn positions(self, mask: u64, base: u32, out: &mut [u32; BLOCK]) -> usize {
+        positions(mask, base, out)
+    }
+
+    #[inline(always)]
+    fn keys<'t>(
+        self,
+        window: impl Fn(usize) -> &'t [u8; BLOCK],
+        starts: &[u32],
+        hasher: Hasher,
+        _buckets: &[Bucket],
+        keys: &mut [Key],
+        slots: &mut [u32],
+    ) {
+        keys_one_by_one(window, starts, hasher, keys, slots, |_| {});
+    }
+
+    #[inline(always)]
+    fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]) {
+        for ((&key, &slot), value) in keys.iter().zip(slots).zip(values) {
+            *value = buckets[slot as usize & (buckets.len() - 1)].get(key).0;
+        }
+    }
+
+    #[inline(always)]
+    fn sort_out<const NARROW: bool>(
+        self,
+        values: &mut [u64],
+        absent: &mut Vec<u32>,
+        apart: &mut Vec<u32>,
+    ) {
+        sort_out::<NARROW>(values, 0, absent, apart);
+    }
+
+    #[inline(always)]
+    fn emit_narrow(self, lanes: &[u64], out: &mut [MaybeUninit<u16>]) -> usize {
+        emit_narrow(lanes, out)
+    }
+
+    #[inline(always)]
+    fn emit_wide(self, lanes: &[u64], out: &mut [MaybeUninit<u32>]) -> usize {
+        emit_wide(lanes, out)
+    }
+
+    const WORDS: usize = 1;
+
+    #[inline(always)]
+    fn merge_words(self, rules: WordRules<'_>, words: &[Key], out: &mut Words) {
+        for (index, &word) in words.iter().enumerate() {
+            out.lengths[index] = merge_word(rules, word, &mut out.symbols[index]);
+        }
+    }
+}
+
+/// [`Simd::positions`] eight at a time: most blocks of text have between eight and sixteen.
+#[inline(always)]
+pub(super) fn positions(mut mask: u64, base: u32, out: &mut [u32; BLOCK]) -> usize {
+    let count = mask.count_ones() as usize;
+    let (eights, _) = out.as_chunks_mut::<8>();
+    for eight in eights.iter_mut().take(count.div_ceil(8)) {
+        for place in eight {
+            *place = base.wrapping_add(mask.trailing_zeros());
+            mask &= mask.wrapping_sub(1);
+        }
+    }
+    count
+}
+
+/// [`Simd::keys`], calling `fetch` with the slot of every key.
+#[inline(always)]
+pub(super) fn keys_one_by_one<'t>(
+    window: impl Fn(usize) -> &'t [u8; BLOCK],
+    starts: &[u32],
+    hasher: Hasher,
+    keys: &mut [Key],
+    slots: &mut [u32],
+    fetch: impl Fn(u32),
+) {
+    for ((pair, key), slot) in starts.windows(2).zip(keys).zip(slots) {
+        let (start, length) = (pair[0] as usize, (pair[1] - pair[0]) as usize);
+        let bytes = window(start).first_chunk::<LONGEST_KEY>();
+        let bytes = Key::from_le_bytes(bytes.copied().unwrap_or_default());
+        *key = match PADDING.get(length) {
+            Some(padding) => bytes | padding,
+            None => NOT_A_KEY,
+        };
+        *slot = hasher.slot(*key);
+        fetch(*slot);
+    }
+}
+
+/// [`Simd::sort_out`], counting places from `first`.
+#[inline(always)]
+pub(super) fn sort_out<const NARROW: bool>(
+    values: &mut [u64],
+    first: u32,
+    absent: &mut Vec<u32>,
+    apart: &mut Vec<u32>,
+) {
+    for (index, value) in (first..).zip(values) {
+        if *value == Value::ABSENT.0 {
+            absent.push(index);
+        } else if *value >= Value::APART {
+            apart.push(index);
+        } else if NARROW {
+            *value = Value(*value).narrow_lanes();
+        } else {
+            *value = Value(*value).wide_lanes();
+        }
+    }
+}
+
+/// [`Simd::emit_narrow`]: writes all four lanes and goes on behind those in use.
+#[inline(always)]
+pub(super) fn emit_narrow(lanes: &[u64], out: &mut [MaybeUninit<u16>]) -> usize {
+    let mut at = 0;
+    for &lanes in lanes {
+        if let Some(room) = out[at..].first_chunk_mut::<4>() {
+            for (lane, place) in room.iter_mut().enumerate() {
+                place.write((lanes >> (16 * lane)) as u16);
+            }
+        }
+        // Unused lanes are all ones and come last.
+        at += 4 - lanes.leading_ones() as usize / 16;
+    }
+    at
+}
+
+/// [`Simd::emit_wide`]: the same with two lanes.
+#[inline(always)]
+pub(super) fn emit_wide(lanes: &[u64], out: &mut [MaybeUninit<u32>]) -> usize {
+    let mut at = 0;
+    for &lanes in lanes {
+        let second = (lanes >> 32) as u32;
+        if let Some([first, next]) = out[at..].first_chunk_mut::<2>() {
+            first.write(lanes as u32);
+            next.write(second);
+        }
+        at += 1 + usize::from(second != Value::NO_TOKEN);
+    }
+    at
+}

@@ -1,0 +1,255 @@
+//! Special tokens: strings that stand for ids of their own, outside the merges.
+//!
+//! Text from a user must never become one by accident, so nothing is recognised
+//! unless the caller passes a [`SpecialSet`] of what is allowed. What a call allows
+//! and what it refuses is decided by a [`SpecialPolicy`]. The rules:
+//!
+//! - The leftmost special token wins and, where several start at one place, the
+//!   longest. That is Hugging Face's rule. tiktoken tries them there in the order of
+//!   a hash table, so it has no rule where one special token is a prefix of another;
+//!   everywhere else the two agree.
+//! - Hugging Face looks for tokens marked `normalized: false` first, and for the
+//!   others in what lies between. With no normalizer that order is all the mark does,
+//!   and it is kept.
+//!
+//! [`SpecialTokens`] owns the tokens of a tokenizer. Looking one up by id or by
+//! content is a binary search. Matchers for some of them are built on demand, and the
+//! last few are kept, because a caller usually names the same tokens in every call.
+
+mod kept;
+mod policy;
+mod set;
+
+pub use policy::{SpecialNames, SpecialPolicy};
+pub use set::{Found, Matches, SpecialSet};
+
+use crate::error::SpecialTokenProblem;
+use crate::vocab::GREATEST_ID;
+use crate::{Error, Result};
+use kept::Kept;
+use policy::Others;
+
+/// One special token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecialToken {
+    /// The text it stands for.
+    pub content: String,
+    /// Its id.
+    pub id: u32,
+    /// Hugging Face's `special`: decoding with `skip_special_tokens` leaves it out.
+    pub special: bool,
+    /// Hugging Face's `normalized`: looked for after those that are not.
+    pub normalized: bool,
+}
+
+impl SpecialToken {
+    /// A special token in the usual sense.
+    pub fn new(content: impl Into<String>, id: u32) -> Self {
+        Self {
+            content: content.into(),
+            id,
+            special: true,
+            normalized: false,
+        }
+    }
+}
+
+/// The special tokens of a tokenizer.
+#[derive(Debug)]
+pub(crate) struct SpecialTokens {
+    /// By id.
+    tokens: Vec<SpecialToken>,
+    /// Places in `tokens`, by content.
+    by_content: Vec<u32>,
+    all: SpecialSet,
+    sets: Kept<Chosen, SpecialSet>,
+    others: Kept<Vec<String>, Others>,
+}
+
+/// A part of the special tokens, by ids in ascending order, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Chosen {
+    These(Vec<u32>),
+    AllBut(Vec<u32>),
+}
+
+impl SpecialTokens {
+    /// Checks and sorts them. `ordinary` gives the bytes of an ordinary token.
+    pub(crate) fn new<'a>(
+        mut tokens: Vec<SpecialToken>,
+        ordinary: impl Fn(u32) -> Option<&'a [u8]>,
+    ) -> Result<Self> {
+        tokens.sort_by(|a, b| (a.id, &a.content).cmp(&(b.id, &b.content)));
+        for token in &tokens {
+            if token.content.is_empty() {
+                return Err(refuse(token, SpecialTokenProblem::Empty));
+            }
+            if token.id > GREATEST_ID {
+                return Err(refuse(token, SpecialTokenProblem::IdTooLarge));
+            }
+            if ordinary(token.id).is_some_and(|bytes| bytes != token.content.as_bytes()) {
+                return Err(refuse(token, SpecialTokenProblem::IdOfToken));
+            }
+        }
+        if let Some(at) = (1..tokens.len()).find(|&at| tokens[at].id == tokens[at - 1].id) {
+            return Err(refuse(&tokens[at], SpecialTokenProblem::IdOfSpecialToken));
+        }
+        // Distinct ids up to `GREATEST_ID`: the places fit in 32 bits.
+        let mut by_content: Vec<u32> = (0..tokens.len() as u32).collect();
+        let content = |at: u32| &tokens[at as usize].content;
+        by_content.sort_by_key(|&at| content(at));
+        let repeated = by_content
+            .windows(2)
+            .find(|pair| content(pair[0]) == content(pair[1]));
+        if let Some(pair) = repeated {
+            let token = &tokens[pair[1] as usize];
+            return Err(refuse(token, SpecialTokenProblem::Repeated));
+        }
+        Ok(Self {
+            all: SpecialSet::new(&tokens)?,
+            tokens,
+            by_content,
+            sets: Kept::default(),
+            others: Kept::default(),
+        })
+    }
+
+    pub(crate) fn as_slice(&self) -> &[SpecialToken] {
+        &self.tokens
+    }
+
+    pub(crate) fn all(&self) -> &SpecialSet {
+        &self.all
+    }
+
+    pub(crate) fn by_id(&self, id: u32) -> Option<&SpecialToken> {
+        let at = self.tokens.binary_search_by_key(&id, |token| token.id);
+        Some(&self.tokens[at.ok()?])
+    }
+
+    pub(crate) fn by_content(&self, content: &str) -> Option<&SpecialToken> {
+        let token = |at: u32| &self.tokens[at as usize];
+        let at = self
+            .by_content
+            .binary_search_by(|&at| token(at).content.as_str().cmp(content));
+        Some(token(self.by_content[at.ok()?]))
+    }
+
+    /// Whether the order of looking for them can matter: some are normalized, some not.
+    pub(crate) fn has_two_stages(&self) -> bool {
+        let normalized = self.tokens.iter().filter(|token| token.normalized).count();
+        normalized != 0 && normalized != self.tokens.len()
+    }
+
+    /// Those of the named tokens that there are, ready to be looked for.
+    pub(crate) fn named<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<SpecialSet> {
+        self.these(self.ids(names))
+    }
+
+    /// The ids of those of the named tokens that there are, in ascending order, each once.
+    fn ids<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<u32> {
+        let known = names.into_iter().filter_map(|name| self.by_content(name));
+        let mut ids: Vec<u32> = known.map(|token| token.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    fn these(&self, ids: Vec<u32>) -> Result<SpecialSet> {
+        if ids.is_empty() {
+            return Ok(SpecialSet::none());
+        }
+        if ids.len() == self.tokens.len() {
+            return Ok(self.all.clone());
+        }
+        self.set(Chosen::These(ids))
+    }
+
+    fn all_but(&self, ids: &[u32]) -> Result<SpecialSet> {
+        self.set(Chosen::AllBut(ids.to_vec()))
+    }
+
+    fn set(&self, chosen: Chosen) -> Result<SpecialSet> {
+        self.sets.get_or_build(chosen, |chosen| match chosen {
+            Chosen::These(ids) => SpecialSet::new(ids.iter().filter_map(|&id| self.by_id(id))),
+            Chosen::AllBut(ids) => {
+                let is_left = |token: &&SpecialToken| ids.binary_search(&token.id).is_err();
+                SpecialSet::new(self.tokens.iter().filter(is_left))
+            }
+        })
+    }
+}
+
+fn refuse(token: &SpecialToken, problem: SpecialTokenProblem) -> Error {
+    Error::SpecialToken {
+        content: token.content.clone(),
+        id: token.id,
+        problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn tokens(contents: &[&str]) -> SpecialTokens {
+        let tokens = (100..).zip(contents);
+        let tokens = tokens.map(|(id, &content)| SpecialToken::new(content, id));
+        SpecialTokens::new(tokens.collect(), |_| None).unwrap()
+    }
+
+    pub(super) fn many(count: usize) -> SpecialTokens {
+        let tokens = (0..count).map(|n| SpecialToken::new(format!("<|{n}|>"), n as u32));
+        SpecialTokens::new(tokens.collect(), |_| None).unwrap()
+    }
+
+    #[test]
+    fn impossible_ones_are_refused() {
+        let refusal = |tokens: &[(&str, u32)]| {
+            let tokens = tokens.iter().map(|&(c, id)| SpecialToken::new(c, id));
+            SpecialTokens::new(tokens.collect(), |id| (id < 3).then_some(b"the".as_slice()))
+                .map(|_| ())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refusal(&[("", 9)]).contains("is empty"));
+        assert!(refusal(&[("x", 9), ("y", 9)]).contains("\"y\" (id 9) has the id of another"));
+        assert!(refusal(&[("x", 9), ("x", 8)]).contains("\"x\" (id 9) is given twice"));
+        assert!(refusal(&[("x", 2)]).contains("has the id of another token"));
+        assert!(refusal(&[("x", u32::MAX)]).contains("too large"));
+    }
+
+    #[test]
+    fn found_by_id_and_by_content() {
+        let tokens = tokens(&["<b>", "<a>", "<c>"]);
+        let ids = |names: &[&str]| tokens.ids(names.iter().copied());
+        assert_eq!(ids(&["<c>", "<b>", "<x>", "", "<b>"]), [100, 102]);
+        assert_eq!(tokens.by_id(101).unwrap().content, "<a>");
+        assert!(tokens.by_id(99).is_none() && tokens.by_id(103).is_none());
+    }
+
+    /// Comparing every name with every token would be 10^10 comparisons of strings.
+    #[test]
+    fn a_name_is_found_without_comparing_it_with_all() {
+        let tokens = many(100_000);
+        let names: Vec<String> = (0..100_000).map(|n| format!("<|{n}|>")).collect();
+        let ids = tokens.ids(names.iter().map(String::as_str));
+        assert!(ids.iter().copied().eq(0..100_000));
+    }
+
+    #[test]
+    fn the_same_names_build_one_matcher() {
+        let tokens = tokens(&["<a>", "<b>", "<c>"]);
+        let built = set::work::built();
+        for _ in 0..3 {
+            let set = tokens.named(["<b>", "<a>", "<a>"]).unwrap();
+            assert_eq!(set.find(b"<c><b>", 0).unwrap().id, 101);
+            let rest = tokens.all_but(&[101]).unwrap();
+            assert_eq!(rest.find(b"<b><c>", 0).unwrap().id, 102);
+        }
+        assert_eq!(set::work::built() - built, 2);
+        assert!(tokens.named(["<d>"]).unwrap().is_empty());
+        tokens.named(["<a>", "<b>", "<c>"]).unwrap();
+        assert_eq!(set::work::built() - built, 2);
+    }
+}
