@@ -14,15 +14,15 @@
 //! state is the canonical one. One pair a token: this holds for GPT-2,
 //! p50k, cl100k, o200k and Qwen.
 //!
-//! *Every split.* Otherwise (Llama 3 has 678 tokens whose parts come later than
+//! *The used split.* Otherwise (Llama 3 has 678 tokens whose parts come later than
 //! they do) every split into two tokens is a pair, with the priority of the
-//! token it makes, shared by all its splits: that is tiktoken's rule word for word.
-//! A merge list of the same pairs, which is how `tokenizer.json` says it, must put one
-//! split before another, so the two could differ where two splits of one token overlap.
+//! token it makes, shared by all its splits: that is tiktoken's rule word for word. Of these pairs at most one a token
+//! is ever used (see `used`), and only that is kept.
 
 use super::Merge;
 use super::pairs::{MERGE_LIMIT, MergeRules};
 use super::tokens::Tokens;
+use super::used::used;
 use crate::encode::{MergeBuffers, merge_piece};
 use crate::{Error, Result};
 
@@ -30,7 +30,7 @@ use crate::{Error, Result};
 pub(super) fn recover(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
     match canonical(tokens)? {
         Some(found) => Ok(found),
-        None => every_split(tokens),
+        None => used_splits(tokens),
     }
 }
 
@@ -54,6 +54,20 @@ fn canonical(tokens: &Tokens) -> Result<Option<(Vec<Merge>, MergeRules)>> {
         }
     }
     Ok(Some((merges, rules)))
+}
+
+/// The splits that are ever used, each with a priority of its own.
+fn used_splits(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
+    let (all, rules) = every_split(tokens)?;
+    let merges = used(&all, &rules, tokens).into_owned();
+    let mut rules = MergeRules::new(tokens.byte_ids()?, merges.len())?;
+    for merge in &merges {
+        rules
+            .pairs
+            .insert(merge.left, merge.right, rules.made.len() as u32);
+        rules.made.push(merge.id);
+    }
+    Ok((merges, rules))
 }
 
 fn every_split(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
