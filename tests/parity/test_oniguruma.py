@@ -29,8 +29,8 @@ EVERY_CHARACTER = "".join(chr(code) for code in range(0x110000) if not 0xD800 <=
 # fmt: off
 PIECES = [
     "a", "b", "s", "t", "S", "f", "i", "é", "ſ", "ß", "'", " ", "\n", "1", "ff", "st", ".", "[ab]", "[a-t]",
-    "[^a]", "[-a]", r"[\r\n]", r"[^\s\p{L}]", r"\s", r"\S", r"\d", r"\w", r"\b", r"\p{L}", r"\p{N}", r"\p{Lu}",
-    r"\p{M}",
+    "[^a]", "[-a]", r"[\r\n]", r"[^\s\p{L}]", r"\s", r"\S", r"\d", r"\w", r"\b", r"\p{L}", r"\p{N}",
+    r"\p{Lu}", r"\p{M}",
 ]
 WITHOUT_CASE = ["a", "s", "t", "f", "i", "l", "k", "[sk]", "'", "|", "st", "ff", "[a-f]"]
 QUANTIFIERS = [
