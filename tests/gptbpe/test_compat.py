@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gptbpe import Tokenizer
-from gptbpe.compat.tiktoken import Encoding, get_encoding, list_encoding_names
+from gptbpe.compat.tiktoken import Encoding, encoding_for_model, get_encoding, list_encoding_names
 
 RANKS = {bytes([byte]): byte for byte in range(256)} | {b"lo": 256, b"low": 257, b" low": 258}
 
@@ -36,7 +36,7 @@ def test_surface(toy: Encoding) -> None:
 
 
 def test_explicit_vocabulary_is_checked() -> None:
-    with pytest.raises(ValueError, match="explicit_n_vocab"):
+    with pytest.raises(AssertionError, match="explicit_n_vocab"):
         Encoding("toy", pat_str=r"\w+", mergeable_ranks=RANKS, special_tokens={}, explicit_n_vocab=5)
     Encoding("toy", pat_str=r"\w+", mergeable_ranks=RANKS, special_tokens={}, explicit_n_vocab=259)
 
@@ -75,12 +75,61 @@ def test_decoding(toy: Encoding) -> None:
             call([299])
     with pytest.raises(KeyError):
         toy.decode_single_token_bytes(10**6)
+    for call in (lambda: toy.decode([-1]), lambda: toy.decode_single_token_bytes(2**32)):
+        with pytest.raises(OverflowError):
+            call()
+    for call in (
+        lambda: toy.decode(["a"]),
+        lambda: toy.decode(5),
+        lambda: toy.decode_single_token_bytes("a"),
+    ):
+        with pytest.raises(TypeError):
+            call()
+
+
+def test_texts_and_sets_are_checked(toy: Encoding) -> None:
+    for text in (b"low", 5, None):
+        with pytest.raises(TypeError):
+            toy.encode(text)
+    with pytest.raises(TypeError):
+        toy.encode("low", allowed_special=["<|x|>"])
+    with pytest.raises(ValueError, match="''"):
+        toy.encode("low", disallowed_special={""})
+    for threads in (0, -1):
+        with pytest.raises(ValueError, match="num_threads"):
+            toy.decode_batch([[257]], num_threads=threads)
+
+
+def test_disallowed_names_are_searched_before_surrogates_are_repaired() -> None:
+    encoding = Encoding("toy", pat_str=r"\w+|\W", mergeable_ranks=RANKS, special_tokens={"\ufffd": 300})
+    assert encoding.encode("\ud83d") == list("\ufffd".encode())
+    with pytest.raises(ValueError, match="disallowed"):
+        encoding.encode("\ud83d\ufffd")
+
+
+def test_ordinary_tokens_come_before_special_ones() -> None:
+    encoding = Encoding("toy", pat_str=r"\w+|\W", mergeable_ranks=RANKS, special_tokens={"low": 300})
+    assert encoding.encode_single_token("low") == 257
+    assert encoding.encode("low", allowed_special="all") == [300]
+
+
+def test_bytes_that_stop_being_text_are_one_piece() -> None:
+    ranks = RANKS | {b" low\xff": 259}
+    encoding = Encoding("toy", pat_str=r" ?\w+|\s+", mergeable_ranks=ranks, special_tokens={})
+    assert encoding._encode_bytes(b"low low\xff") == [257, 259]
+    assert encoding._encode_single_piece(b"lo\xff") == [256, 255]
 
 
 def test_pickling(toy: Encoding) -> None:
     again = pickle.loads(pickle.dumps(toy))
     assert again.name == "toy"
     assert again.encode("low low") == [257, 258]
+
+
+def test_a_packaged_encoding_is_pickled_by_its_name() -> None:
+    encoding = get_encoding("gpt2")
+    assert pickle.loads(pickle.dumps(encoding)) is encoding
+    assert len(pickle.dumps(encoding)) < 100
 
 
 def test_from_a_tokenizer() -> None:
@@ -93,3 +142,9 @@ def test_from_a_tokenizer() -> None:
 def test_packaged() -> None:
     assert "cl100k_base" in list_encoding_names()
     assert get_encoding("gpt2").encode("Hello, world!") == [15496, 11, 995, 0]
+    assert encoding_for_model("text-davinci-edit-001").encode("<|fim_middle|>", allowed_special="all") == [
+        50282
+    ]
+    for name in ("no such", 5):
+        with pytest.raises(ValueError, match="encoding"):
+            get_encoding(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from gptbpe import Tokenizer
@@ -93,3 +95,29 @@ def test_impossible_special_tokens(names: list[str]) -> None:
 
 def test_a_hundred_thousand_in_a_row(tok: Tokenizer) -> None:
     assert tok.encode(END * 100_000, allowed_special="all") == [tok.special_tokens[END]] * 100_000
+
+
+def test_many_special_tokens_cost_no_more_than_they_must() -> None:
+    """Sizes at which a search through all tokens, for each token or each id, would take minutes."""
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    special_tokens = {f"<|{number}|>": 256 + 20 * number for number in range(100_000)}
+    tok = Tokenizer.from_ranks(ranks, pattern="gpt2", special_tokens=special_tokens)
+    assert tok.ranks() == ranks
+    assert tok.encode("<|7|>", allowed_special=special_tokens.keys()) == [396]
+    for _ in range(1000):
+        assert tok.encode("hello", allowed_special={"<|7|>"}) == list(b"hello")
+    again = Tokenizer.from_bytes(tok.to_bytes())
+    assert again.special_tokens == special_tokens
+
+
+def test_two_kinds_of_special_tokens_are_found_in_linear_time() -> None:
+    """Many normalised tokens before a plain one, which must not be searched for anew each time."""
+    tok = Tokenizer.train(b"low low", vocab_size=259, special_tokens=["<n>", "<p>"])
+    definition = json.loads(tok.to_bytes())
+    definition["model"].pop("fingerprint", None)
+    for added in definition["added_tokens"]:
+        added["normalized"] = added["content"] == "<n>"
+    tok = Tokenizer.from_bytes(json.dumps(definition))
+    first, second = tok.special_tokens["<n>"], tok.special_tokens["<p>"]
+    text = "<n>" * 200_000 + "<p>"
+    assert tok.encode(text, allowed_special="all") == [first] * 200_000 + [second]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import array
+import contextlib
+import gc
+import itertools
 import mmap
 import re
 from itertools import pairwise
@@ -90,6 +93,33 @@ def test_truncate_keeps_what_fits(tok: Tokenizer, text: str) -> None:
     assert tok.truncate(text, 0) == ""
     ids = tok.encode(text)
     assert tok.truncate(text, 20).encode() == tok.decode_bytes(ids[:20])
+
+
+@pytest.mark.parametrize("threshold", [1, 2, 3])
+@pytest.mark.parametrize("moment", range(1, 7))
+def test_truncate_reads_a_buffer_once(moment: int, threshold: int, tok: Tokenizer) -> None:
+    """Empty a buffer while it is read: each run of the garbage collector may lie between two reads."""
+    text = b"It was the best of times, " * 10
+    buffer, kept = bytearray(text), list[list[int]]()
+    moments = itertools.count(1)
+
+    def empty(phase: str, info: dict[str, int]) -> None:
+        if phase == "stop":
+            kept.extend([[] for _ in range(8)])  # so that the collector runs again soon
+        elif next(moments) == moment:
+            with contextlib.suppress(BufferError):  # it is being read just now
+                buffer.clear()
+
+    gc.collect()
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(empty)
+    gc.set_threshold(threshold)
+    try:
+        result = tok.truncate(buffer, 9)
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(empty)
+    assert result in (tok.truncate(text, 9), b"")
 
 
 def test_dtype_follows_the_vocabulary(tok: Tokenizer) -> None:

@@ -1,8 +1,13 @@
-"""``gptbpe.compat.tiktoken.Encoding`` against tiktoken itself, method by method, on one set of ranks."""
+"""``gptbpe.compat.tiktoken`` against tiktoken itself: each function and method, on one set of ranks."""
 
 from __future__ import annotations
 
+import copy
+import inspect
+import pickle
 import random
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,121 +15,368 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptbpe import Tokenizer
+from gptbpe.compat import tiktoken as compat
 from gptbpe.compat.tiktoken import Encoding, get_encoding
 
 tiktoken = pytest.importorskip("tiktoken")
+models = pytest.importorskip("tiktoken.model")
+openai_public = pytest.importorskip("tiktoken_ext.openai_public")
 
-TEXTS = st.text(
-    alphabet=st.one_of(
-        st.sampled_from(list("abehlortw '.!\n\t 019é中🙂<|>")), st.characters(exclude_categories=["Cs"])
-    )
-)
-SPECIAL = {"<|endoftext|>": 50256}
+END, MARK = "<|endoftext|>", "<|é|>"
+LETTERS = st.sampled_from(list("abehlortw '.!\n\t 019é中🙂<|>\x1c\x85\u3000\u2028"))
+TEXTS = st.lists(
+    st.one_of(
+        st.text(st.one_of(LETTERS, st.characters(exclude_categories=["Cs"])), max_size=8),
+        st.sampled_from([END, MARK, "<|endof", "  \n \n", "hello world", "你好", "👩\u200d👩\u200d👧"]),
+    ),
+    max_size=6,
+).map("".join)
+SURROGATES = st.lists(
+    st.sampled_from(["a", "é", "\ud83d", "\ude42", "\udfff", END, MARK, "ab"]), max_size=5
+).map("".join)
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"allowed_special": "all"},
+    {"allowed_special": {END}},
+    {"allowed_special": {END, "ab"}, "disallowed_special": "all"},
+    {"allowed_special": {MARK}, "disallowed_special": ()},
+    {"allowed_special": frozenset(), "disallowed_special": []},
+    {"disallowed_special": None},
+    {"disallowed_special": {"ab", END}},
+    {"disallowed_special": ["ab"]},
+    {"disallowed_special": "ab"},
+    {"disallowed_special": {""}},
+    {"allowed_special": "all", "disallowed_special": {"ab", MARK}},
+]
+
+
+class Pair:
+    """One encoding, ours and tiktoken's."""
+
+    def __init__(self, ours: Encoding) -> None:
+        self.ours = ours
+        self.theirs = tiktoken.Encoding(
+            ours.name,
+            pat_str=ours._pat_str,
+            mergeable_ranks=ours._mergeable_ranks,
+            special_tokens=ours._special_tokens,
+        )
+
+    def same(self, call: Callable[[Any], Any]) -> None:
+        """Call it with both and compare what comes out, a value or an exception."""
+        assert outcome(call, self.ours) == outcome(call, self.theirs)
+
+
+def outcome(call: Callable[[Any], Any], encoding: Any) -> Any:
+    try:
+        return call(encoding)
+    except Exception as error:
+        # Of an exception of this package: what else it is, which is what code for tiktoken catches.
+        kind = next(kind for kind in type(error).__mro__ if kind.__module__ == "builtins")
+        return kind, error.args if kind is KeyError else None
 
 
 @pytest.fixture(scope="module")
-def ours() -> Encoding:
-    return get_encoding("gpt2")
+def gpt2() -> Pair:
+    return Pair(with_mark(get_encoding("gpt2"), 50300))
 
 
 @pytest.fixture(scope="module")
-def theirs(ours: Encoding) -> object:
-    return tiktoken.Encoding(
-        "gpt2", pat_str=ours._pat_str, mergeable_ranks=ours._mergeable_ranks, special_tokens=SPECIAL
+def cl100k() -> Pair:
+    return Pair(with_mark(get_encoding("cl100k_base"), 100300))
+
+
+def with_mark(base: Encoding, id: int) -> Encoding:
+    return Encoding(
+        base.name,
+        pat_str=base._pat_str,
+        mergeable_ranks=base._mergeable_ranks,
+        special_tokens=base._special_tokens | {MARK: id},
     )
 
 
-def test_the_surface_is_the_same(ours: Encoding, theirs: object) -> None:
-    public = {name for name in dir(theirs) if not name.startswith("_")}
-    assert public <= set(dir(ours))
-    assert ours.n_vocab == theirs.n_vocab
-    assert ours.max_token_value == theirs.max_token_value
-    assert ours.eot_token == theirs.eot_token
-    assert ours.special_tokens_set == theirs.special_tokens_set
-    assert ours.token_byte_values() == theirs.token_byte_values()
-    assert [ours.is_special_token(id) for id in (0, 50256)] == [
-        theirs.is_special_token(id) for id in (0, 50256)
-    ]
+@pytest.fixture(scope="module")
+def small() -> Pair:
+    """Return a small vocabulary, on which every completion can be compared.
 
-
-@given(text=TEXTS)
-def test_encoding_and_decoding(text: str, ours: Encoding, theirs: object) -> None:
-    ids = theirs.encode_ordinary(text)
-    assert ours.encode_ordinary(text) == ids
-    assert ours.encode(text, disallowed_special=()) == ids
-    assert ours.encode_batch([text, text], disallowed_special=()) == [ids, ids]
-    assert np.array_equal(
-        ours.encode_to_numpy(text, allowed_special="all"), theirs.encode_to_numpy(text, allowed_special="all")
+    Some tokens are not reached by merges, one special token is also an ordinary one, one is white space.
+    """
+    letters = random.Random(1)
+    text = " ".join("".join(letters.choices("abeho'é中", k=4)) for _ in range(3000)) + "  \n \n\t" * 50
+    tok = Tokenizer.train(text.encode(), 700, pattern="gpt2")
+    ranks = tok.ranks() | {b"abcd": 700, b" x": 701, "ééé".encode(): 702, b"\xa9x": 703, b"ho": 704}
+    special_tokens = {"<|x|>": 800, END: 801, MARK: 802, "ab": 803, "\n\n": 804}
+    return Pair(
+        Encoding("small", pat_str=tok.regexes[0], mergeable_ranks=ranks, special_tokens=special_tokens)
     )
-    assert ours.decode(ids) == text
-    assert ours.decode_tokens_bytes(ids) == theirs.decode_tokens_bytes(ids)
-    assert ours.decode_with_offsets(ids) == theirs.decode_with_offsets(ids)
 
 
-@given(ids=st.lists(st.integers(0, 50256)))
-def test_any_ids_decode_alike(ids: list[int], ours: Encoding, theirs: object) -> None:
-    assert ours.decode(ids) == theirs.decode(ids)
-    assert ours.decode_bytes(ids) == theirs.decode_bytes(ids)
-    assert ours.decode_batch([ids, ids]) == theirs.decode_batch([ids, ids])
+@pytest.fixture(scope="module", params=["gpt2", "cl100k", "small"])
+def pair(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
 
 
-@given(text=st.text(alphabet="ab<|endoftext|> \ud83d\ude42\udfff"))
-def test_special_tokens_and_surrogates(text: str, ours: Encoding, theirs: object) -> None:
-    for options in (
-        {},
-        {"allowed_special": "all"},
-        {"allowed_special": {"<|endoftext|>"}},
-        {"disallowed_special": ()},
-        {"disallowed_special": {"ab", "<|endoftext|>"}},
+# ---- the surface -----------------------------------------------------------------------------------
+
+
+def test_the_surface_is_the_same() -> None:
+    for name, value in vars(tiktoken).items():
+        assert name.startswith("_") or inspect.ismodule(value) or hasattr(compat, name), name
+    for name, theirs in inspect.getmembers(tiktoken.Encoding):
+        if name.startswith("_") and name != "__init__":
+            continue
+        ours = getattr(Encoding, name)
+        if inspect.isfunction(theirs):
+            shape = [(each.name, each.kind) for each in inspect.signature(theirs).parameters.values()]
+            mine = [(each.name, each.kind) for each in inspect.signature(ours).parameters.values()]
+            assert mine == shape, name
+    for name in ("get_encoding", "encoding_for_model", "encoding_name_for_model", "list_encoding_names"):
+        ours, theirs = getattr(compat, name), getattr(tiktoken, name)
+        assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+
+
+def test_what_it_is(pair: Pair) -> None:
+    for call in (
+        repr,
+        lambda enc: enc.name,
+        lambda enc: enc.n_vocab,
+        lambda enc: enc.max_token_value,
+        lambda enc: enc.eot_token,
+        lambda enc: enc.special_tokens_set,
+        lambda enc: enc.token_byte_values(),
+        lambda enc: enc._pat_str,
+        lambda enc: [enc.is_special_token(id) for id in (0, 50256, 100257, 801, -1, 10**9, True)],
+        lambda enc: enc.is_special_token("a"),
+        lambda enc: enc.is_special_token(np.int64(801)),
     ):
-        try:
-            expected = theirs.encode(text, **options)
-        except ValueError:
-            with pytest.raises(ValueError, match="disallowed special token"):
-                ours.encode(text, **options)
-        else:
-            assert ours.encode(text, **options) == expected
+        pair.same(call)
+
+
+def test_functions_of_the_module() -> None:
+    assert compat.list_encoding_names() == tiktoken.list_encoding_names()
+    names = [*models.MODEL_TO_ENCODING, *models.MODEL_PREFIX_TO_ENCODING]
+    names += [name + "-x" for name in names] + [name[:-1] for name in names] + ["", "GPT-4", "x"]
+    for name in names:
+        ours = outcome(lambda module, name=name: module.encoding_name_for_model(name), compat)
+        theirs = outcome(lambda module, name=name: module.encoding_name_for_model(name), tiktoken)
+        assert ours == theirs or ours[0] is theirs[0] is KeyError, name
+    for name in ("no such", "", 5, None, ["gpt2"]):
+        for module in (compat, tiktoken):
+            with pytest.raises(ValueError, match=r"."):
+                module.get_encoding(name)
+    assert compat.get_encoding("p50k_edit") is compat.get_encoding("p50k_edit")
+    assert compat.encoding_for_model("gpt-oss-20b") is compat.get_encoding("o200k_harmony")
+    with pytest.raises(KeyError):
+        compat.encoding_for_model("no such")
+
+
+@pytest.mark.parametrize("name", tiktoken.list_encoding_names())
+def test_encodings_are_defined_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the ranks, which would be downloaded; ``test_packaged.py`` compares those."""
+    monkeypatch.setattr(openai_public, "load_tiktoken_bpe", lambda *_, **__: {})
+    monkeypatch.setattr(openai_public, "data_gym_to_mergeable_bpe_ranks", lambda *_, **__: {})
+    theirs = openai_public.ENCODING_CONSTRUCTORS[name]()
+    ours = get_encoding(name)
+    special_tokens = theirs["special_tokens"]
+    if name == "o200k_harmony":
+        assert special_tokens.pop("<|reserved_200018|>") == special_tokens["<|endofprompt|>"]
+    assert ours._special_tokens == special_tokens
+    assert ours.name == name
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    assert Tokenizer.from_ranks(ranks, pattern=[theirs["pat_str"]]).pattern == ours._tokenizer.pattern
+
+
+def test_pickles_and_copies(pair: Pair) -> None:
+    def copies(enc: Any) -> list[Any]:
+        return [pickle.loads(pickle.dumps(enc)), copy.copy(enc), copy.deepcopy(enc)]
+
+    pair.same(lambda enc: [each.encode("hello <|endoftext|>", allowed_special="all") for each in copies(enc)])
+    pair.same(lambda enc: [(each.name, each.special_tokens_set, each.n_vocab) for each in copies(enc)])
+    known = get_encoding("cl100k_base")
+    assert pickle.loads(pickle.dumps(known)) is known
+    assert len(pickle.dumps(known)) < 100
+
+
+def test_impossible_encodings() -> None:
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    for arguments in (
+        {"pat_str": "("},
+        {"pat_str": 5},
+        {"explicit_n_vocab": 7},
+        {"explicit_n_vocab": 256},
+        {"explicit_n_vocab": 0},
+        {"mergeable_ranks": {}},
+    ):
+        given = {"pat_str": r"\w+|\W", "mergeable_ranks": ranks, "special_tokens": {}} | arguments
+        ours, theirs = (
+            outcome(lambda kind, given=given: kind("x", **given).n_vocab, module.Encoding)
+            for module in (compat, tiktoken)
+        )
+        assert ours == theirs, arguments
+
+
+# ---- encoding --------------------------------------------------------------------------------------
+
+
+@given(text=st.one_of(TEXTS, SURROGATES), options=st.sampled_from(OPTIONS))
+def test_encoding(text: str, options: dict[str, Any], pair: Pair) -> None:
+    pair.same(lambda enc: enc.encode_ordinary(text))
+    pair.same(lambda enc: enc.encode(text, **options))
+    pair.same(lambda enc: enc.encode_to_numpy(text, **options).tolist())
+    pair.same(lambda enc: enc.encode_to_numpy(text, **options).dtype)
+    pair.same(lambda enc: enc._encode_bytes(text.encode("utf-8", "surrogatepass")))
+
+
+@settings(max_examples=30)
+@given(
+    texts=st.lists(st.one_of(TEXTS, SURROGATES), min_size=1, max_size=4),
+    options=st.sampled_from(OPTIONS).filter(lambda options: options != {"disallowed_special": None}),
+)
+def test_batches(texts: list[str], options: dict[str, Any], pair: Pair) -> None:
+    pair.same(lambda enc: enc.encode_batch(texts, num_threads=2, **options))
+    pair.same(lambda enc: enc.encode_ordinary_batch(texts, num_threads=1))
+
+
+@given(piece=st.one_of(st.binary(min_size=1, max_size=12), TEXTS.map(str.encode).filter(bool)))
+def test_bytes_and_pieces(piece: bytes, pair: Pair) -> None:
+    pair.same(lambda enc: enc._encode_bytes(piece))
+    pair.same(lambda enc: enc._encode_single_piece(piece))
+    pair.same(lambda enc: enc.encode_single_token(piece))
 
 
 @pytest.mark.parametrize(
-    "token", ["hello", " world", b"\xff", "<|endoftext|>", "no such token", "", b"\xff\xfe\xfd"]
+    "token",
+    ["hello", " world", b"\xff", END, "ab", "no such token", "", b"\xff\xfe\xfd", MARK, "\ud800", 5, None],
 )
-def test_single_tokens(token: str | bytes, ours: Encoding, theirs: object) -> None:
-    try:
-        expected = theirs.encode_single_token(token)
-    except KeyError:
-        with pytest.raises(KeyError):
-            ours.encode_single_token(token)
+def test_single_tokens(token: Any, pair: Pair) -> None:
+    pair.same(lambda enc: enc.encode_single_token(token))
+
+
+@pytest.mark.parametrize("text", [5, None, b"bytes", bytearray(b"x"), ["a"], ""])
+@pytest.mark.parametrize(
+    "method", ["encode", "encode_ordinary", "encode_to_numpy", "encode_with_unstable", "encode_batch"]
+)
+def test_what_is_no_text(method: str, text: Any, small: Pair) -> None:
+    if method == "encode_batch":
+        small.same(lambda enc: enc.encode_batch([text]))
+        small.same(lambda enc: enc.encode_ordinary_batch([text]))
     else:
-        assert ours.encode_single_token(token) == expected
+        small.same(lambda enc: np.asarray(getattr(enc, method)(text), dtype=object).tolist())
 
 
-@pytest.mark.parametrize("id", [50257, 10**6])
-def test_unknown_ids_are_key_errors(id: int, ours: Encoding, theirs: object) -> None:
-    for encoding in (ours, theirs):
-        with pytest.raises(KeyError):
-            encoding.decode_bytes([id])
-        with pytest.raises(KeyError):
-            encoding.decode_single_token_bytes(id)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"allowed_special": [END]},
+        {"allowed_special": END},
+        {"allowed_special": END, "disallowed_special": ()},
+        {"allowed_special": {5}},
+        {"disallowed_special": 5},
+        {"disallowed_special": {5}},
+    ],
+)
+@pytest.mark.parametrize("method", ["encode", "encode_to_numpy", "encode_with_unstable", "encode_batch"])
+def test_what_is_no_set_of_names(method: str, options: dict[str, Any], small: Pair) -> None:
+    text = ["text"] if method == "encode_batch" else "text"
+    small.same(lambda enc: getattr(enc, method)(text, **options))
 
 
-@settings(max_examples=40)
-@given(data=st.data())
-def test_unstable(data: st.DataObject, small: tuple[Encoding, object]) -> None:
-    ours, theirs = small
-    text = data.draw(st.text(alphabet="abeho '\n\t <|x>é", max_size=12))
-    options = {"allowed_special": "all"}
-    stable, completions = ours.encode_with_unstable(text, **options)
-    expected, expected_completions = theirs.encode_with_unstable(text, **options)
-    assert stable == expected
-    assert sorted(completions) == sorted(expected_completions)
+def test_numbers_of_threads(small: Pair) -> None:
+    for threads in (0, -1, 1, 50):
+        small.same(lambda enc, threads=threads: enc.encode_batch(["a", "b"], num_threads=threads))
+        small.same(lambda enc, threads=threads: enc.encode_ordinary_batch(["a"], num_threads=threads))
+        small.same(lambda enc, threads=threads: enc.decode_batch([[97], [98]], num_threads=threads))
+        small.same(lambda enc, threads=threads: enc.decode_bytes_batch([[97]], num_threads=threads))
+    small.same(lambda enc: enc.encode_batch([]))
+    small.same(lambda enc: enc.encode_batch("abc"))
 
 
-@pytest.fixture(scope="module")
-def small() -> tuple[Encoding, object]:
-    """Return a small vocabulary, on which every completion can be compared."""
-    letters = random.Random(1)
-    text = " ".join("".join(letters.choices("abeho'", k=4)) for _ in range(3000)) + "  \n \n\t" * 50
-    tok = Tokenizer.train(text.encode(), 500, pattern="gpt2")
-    arguments = {"pat_str": tok.regexes[0], "mergeable_ranks": tok.ranks(), "special_tokens": {"<|x|>": 600}}
-    return Encoding("small", **arguments), tiktoken.Encoding("small", **arguments)
+UNSTABLE = st.text(alphabet="abehox '\n\t <|>é中\x1c\u3000", max_size=9)
+
+
+@settings(max_examples=150)
+@given(text=UNSTABLE, ends=st.sampled_from(["", "<|x|>", "\n\n", "ab"]), options=st.sampled_from(OPTIONS))
+def test_unstable(text: str, ends: str, options: dict[str, Any], small: Pair) -> None:
+    def call(enc: Any) -> Any:
+        stable, completions = enc.encode_with_unstable(text[:4] + ends + text[4:], **options)
+        return stable, sorted(completions)
+
+    small.same(call)
+
+
+@pytest.mark.parametrize(
+    "text", ["hello fanta", "x  \n", "中文", "a\n \n", "don't", f"a{END}", "\ud800", " 你"]
+)
+def test_unstable_with_a_real_vocabulary(text: str, cl100k: Pair) -> None:
+    def call(enc: Any) -> Any:
+        stable, completions = enc.encode_with_unstable(text, allowed_special="all")
+        return stable, sorted(completions)
+
+    cl100k.same(call)
+
+
+# ---- decoding --------------------------------------------------------------------------------------
+
+DECODERS: list[Callable[[Any, Any], Any]] = [
+    lambda enc, ids: enc.decode(ids),
+    lambda enc, ids: enc.decode(ids, errors="ignore"),
+    lambda enc, ids: enc.decode(ids, "strict"),
+    lambda enc, ids: enc.decode_bytes(ids),
+    lambda enc, ids: enc.decode_tokens_bytes(ids),
+    lambda enc, ids: enc.decode_with_offsets(ids),
+    lambda enc, ids: enc.decode_batch([ids, [97]]),
+    lambda enc, ids: enc.decode_batch([ids], errors="strict"),
+    lambda enc, ids: enc.decode_bytes_batch([[97], ids]),
+]
+
+
+@given(text=TEXTS)
+def test_text_comes_back_with_its_offsets(text: str, pair: Pair) -> None:
+    ids = pair.theirs.encode(text, allowed_special="all")
+    assert pair.ours.decode(ids) == text
+    for decode in DECODERS:
+        pair.same(lambda enc, decode=decode: decode(enc, ids))
+
+
+@given(ids=st.lists(st.one_of(st.integers(0, 703), st.integers(0, 101_000), st.just(END)), max_size=6))
+def test_any_ids_decode_alike(ids: list[Any], pair: Pair) -> None:
+    for decode in DECODERS:
+        pair.same(lambda enc, decode=decode: decode(enc, ids))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [97, 10**6],
+        [-1],
+        [10**6, -1],
+        [2**40],
+        ["a"],
+        [1.5],
+        [None],
+        "abc",
+        b"abc",
+        5,
+        None,
+        range(3),
+        (97, 98),
+        np.array([97, 98]),
+        np.array([97, 98], dtype=np.uint8),
+        np.array([[97], [98]]),
+        np.array([97.0]),
+        np.array([10**6, 2**40]),
+        [True],
+        [],
+    ],
+)
+@pytest.mark.parametrize("decode", DECODERS)
+def test_what_are_no_ids(decode: Callable[[Any, Any], Any], ids: Any, small: Pair) -> None:
+    small.same(lambda enc: decode(enc, ids))
+
+
+@pytest.mark.parametrize(
+    "id", [97, 801, 803, 900, 10**6, -1, 2**32, 2**40, "a", b"a", 1.5, None, True, np.int64(97)]
+)
+def test_single_ids(id: Any, small: Pair) -> None:
+    small.same(lambda enc: enc.decode_single_token_bytes(id))

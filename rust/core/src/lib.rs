@@ -9,9 +9,12 @@
 pub mod characters;
 pub mod decode;
 pub mod encode;
+mod encoding;
 pub mod error;
 pub mod fingerprint;
 pub mod format;
+mod memory;
+mod merge;
 pub mod model;
 #[doc(hidden)]
 pub mod oracle;
@@ -28,7 +31,8 @@ mod unicode;
 pub mod vocab;
 
 pub use decode::StreamDecoder;
-pub use encode::{Ragged, Scratch};
+pub use encode::{EncodeOptions, Ids, Ragged, Text};
 pub use error::{Error, Result};
+pub use simd::Kernel;
 pub use special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken};
 pub use tokenizer::Tokenizer;

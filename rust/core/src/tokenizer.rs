@@ -1,13 +1,14 @@
 //! The tokenizer: a vocabulary, the pattern that splits text, special tokens.
 //!
 //! Built whole or not at all, then immutable: a clone is a reference, and threads
-//! share one. What encoding remembers lives in the caller's
-//! [`Scratch`](crate::encode::Scratch), not here.
+//! share one. What encoding remembers lives as long as the tokenizer and changes no result.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::characters::Characters;
+use crate::encode::{EncodeOptions, Encoder, Scheme};
+use crate::error::ShrinkProblem;
+use crate::merge::{Buffers, merge_piece};
 use crate::model::Model;
 use crate::pattern::Pattern;
 use crate::scan::Pretokenizer;
@@ -18,13 +19,12 @@ use crate::{Error, Result};
 /// Byte-level BPE or characters, ready to encode and decode.
 ///
 /// ```
-/// use gptbpe_core::{Scratch, SpecialSet, Tokenizer, pattern::Pattern};
+/// use gptbpe_core::{Tokenizer, pattern::Pattern};
 ///
 /// let (a, b) = (u32::from(b'a'), u32::from(b'b'));
 /// let special = [("<|endoftext|>".to_owned(), 258)];
 /// let tokenizer = Tokenizer::from_merges(&[(a, b), (256, a)], Pattern::default(), &special)?;
-/// let (mut scratch, mut ids) = (Scratch::new(), Vec::new());
-/// tokenizer.encode_ordinary(b"abab aba", &mut scratch, &mut ids)?;
+/// let ids = tokenizer.encode_ordinary("abab aba")?;
 /// assert_eq!(ids, [256, 256, 32, 257]);
 /// assert_eq!(tokenizer.decode(&ids)?, b"abab aba");
 /// # Ok::<(), gptbpe_core::Error>(())
@@ -32,19 +32,17 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
+    encoder: Arc<Encoder>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    serial: u64,
     model: Model,
     pattern: Pattern,
     pretokenizer: Pretokenizer,
     special: SpecialTokens,
     fingerprint: OnceLock<[u8; 32]>,
 }
-
-static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
 
 impl Tokenizer {
     /// A tokenizer of our own numbering: bytes 0–255, merge `k` makes id `256 + k`.
@@ -89,22 +87,38 @@ impl Tokenizer {
 
     fn new(model: Model, pattern: Pattern, special: Vec<SpecialToken>) -> Result<Self> {
         let special = SpecialTokens::new(special, |id| model.token(id))?;
+        let inner = Inner {
+            pretokenizer: Pretokenizer::new(&pattern)?,
+            model,
+            pattern,
+            special,
+            fingerprint: OnceLock::new(),
+        };
+        let encoder = Encoder::new(EncodeOptions::default(), inner.is_narrow());
         Ok(Self {
-            inner: Arc::new(Inner {
-                serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
-                pretokenizer: Pretokenizer::new(&pattern)?,
-                model,
-                pattern,
-                special,
-                fingerprint: OnceLock::new(),
-            }),
+            inner: Arc::new(inner),
+            encoder: Arc::new(encoder),
         })
+    }
+
+    /// The same tokenizer with nothing remembered yet, which encodes in another way to the same
+    /// ids: for tests and benchmarks.
+    #[must_use]
+    pub fn with_options(&self, options: EncodeOptions) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            encoder: Arc::new(Encoder::new(options, self.inner.is_narrow())),
+        }
+    }
+
+    /// How this tokenizer encodes.
+    pub fn encode_options(&self) -> EncodeOptions {
+        self.encoder.options()
     }
 
     /// One more than the greatest id, special tokens included.
     pub fn vocab_size(&self) -> u32 {
-        let special = self.special_tokens().last().map_or(0, |last| last.id + 1);
-        self.inner.model.limit().max(special)
+        self.inner.vocab_size()
     }
 
     /// The bytes that an id stands for; those of its text for a special token.
@@ -186,9 +200,48 @@ impl Tokenizer {
         self.inner.special.check(text, policy)
     }
 
+    /// The same for several texts: [`Error::Document`] names the first that holds one.
+    ///
+    /// `go_on` is asked before each text; if it says no, [`Error::Cancelled`].
+    pub fn check_special_batch<T: AsRef<[u8]>>(
+        &self,
+        texts: &[T],
+        policy: &SpecialPolicy,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        if policy.refuses_nothing() {
+            return Ok(());
+        }
+        for (index, text) in texts.iter().enumerate() {
+            if !go_on() {
+                return Err(Error::Cancelled);
+            }
+            self.check_special(text.as_ref(), policy)
+                .map_err(|source| Error::Document {
+                    index,
+                    source: Box::new(source),
+                })?;
+        }
+        Ok(())
+    }
+
     /// Calls `f` with every pre-token of `text`, in order; a character tokenizer has one.
     pub fn split(&self, text: &[u8], f: impl FnMut(&[u8])) {
         self.pretokenizer().for_each(text, f);
+    }
+
+    /// What the merges make of `piece` as one pre-token, even if `piece` is a token or is not UTF-8.
+    pub fn merge_piece(&self, piece: &[u8]) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        match &self.inner.model {
+            Model::Bytes(vocab) => {
+                merge_piece(vocab.rules(), piece, &mut Buffers::default(), &mut ids)?;
+                ids.iter_mut()
+                    .for_each(|symbol| *symbol = vocab.rules().id(*symbol));
+            }
+            Model::Characters(characters) => characters.encode(piece, &mut ids)?,
+        }
+        Ok(ids)
     }
 
     /// How text is split before merging.
@@ -223,25 +276,21 @@ impl Tokenizer {
     /// a merge only uses earlier ones, the result is the tokenizer that training to
     /// `size` would have made.
     pub fn shrink(&self, size: u32) -> Result<Self> {
-        let refuse = |problem: String| Error::Shrink {
+        let refuse = |problem| Error::Shrink {
             wanted: size,
             problem,
         };
         let Some(vocab) = self.vocab() else {
-            return Err(refuse(
-                "a character tokenizer has no merges to leave out".into(),
-            ));
+            return Err(refuse(ShrinkProblem::Characters));
         };
         let special = self.special_tokens();
         let smallest = 256 + special.len() as u32;
         let largest = vocab.limit() + special.len() as u32;
         if size < smallest || size > largest {
-            return Err(refuse(format!("expected {smallest} to {largest}")));
+            return Err(refuse(ShrinkProblem::Size { smallest, largest }));
         }
         let limit = size - special.len() as u32;
-        let vocab = vocab
-            .prefix(limit)
-            .map_err(|problem| refuse(problem.into()))?;
+        let vocab = vocab.prefix(limit).map_err(refuse)?;
         let special = special.iter().zip(limit..).map(|(token, id)| SpecialToken {
             id,
             ..token.clone()
@@ -249,19 +298,27 @@ impl Tokenizer {
         Self::from_vocab(vocab, self.pattern().clone(), special.collect())
     }
 
-    /// Different for every tokenizer built in this process; clones share it.
-    #[inline]
-    pub(crate) fn serial(&self) -> u64 {
-        self.inner.serial
+    /// The byte-level vocabulary, ready to encode; none for characters.
+    pub(crate) fn scheme(&self) -> Option<Scheme<'_>> {
+        let vocab = self.vocab()?;
+        Some(self.encoder.scheme(vocab, self.pretokenizer()))
     }
 
     #[inline]
     pub(crate) fn pretokenizer(&self) -> &Pretokenizer {
         &self.inner.pretokenizer
     }
+}
 
-    pub(crate) fn special(&self) -> &SpecialTokens {
-        &self.inner.special
+impl Inner {
+    fn vocab_size(&self) -> u32 {
+        let special = self.special.as_slice().last().map_or(0, |last| last.id + 1);
+        self.model.limit().max(special)
+    }
+
+    /// Whether every id has 16 bits.
+    fn is_narrow(&self) -> bool {
+        self.vocab_size() <= 1 << 16
     }
 }
 
@@ -275,7 +332,6 @@ fn named(special: &[(String, u32)]) -> Vec<SpecialToken> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::Scratch;
 
     const A: u32 = b'a' as u32;
 
@@ -286,13 +342,7 @@ mod tests {
     }
 
     fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-        let mut ids = Vec::new();
-        let all = tokenizer.all_special();
-        let mut scratch = Scratch::new();
-        tokenizer
-            .encode(text.as_bytes(), all, &mut scratch, &mut ids)
-            .unwrap();
-        ids
+        tokenizer.encode(text, tokenizer.all_special()).unwrap()
     }
 
     #[test]
@@ -318,6 +368,25 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_names_the_first_text_that_is_refused() {
+        let tokenizer = toy();
+        let texts = ["a", "a<|y|>", "<|x|>"];
+        let policy = |allowed| {
+            tokenizer
+                .special_policy(allowed, SpecialNames::All)
+                .unwrap()
+        };
+        let check = |policy, go_on| tokenizer.check_special_batch(&texts, policy, &|| go_on);
+        let none = policy(SpecialNames::These(&[]));
+        let Err(Error::Document { index: 1, source }) = check(&none, true) else {
+            panic!("expected an error about text 1");
+        };
+        assert!(source.to_string().contains("token '<|y|>' at byte 1; "));
+        assert!(matches!(check(&none, false), Err(Error::Cancelled)));
+        assert!(check(&policy(SpecialNames::All), false).is_ok());
+    }
+
+    #[test]
     fn ordinary_tokens_are_those_that_are_not_special() {
         let special = [("aa".to_owned(), 256), ("<|x|>".to_owned(), 300)];
         let tokenizer =
@@ -328,6 +397,21 @@ mod tests {
         let characters = Tokenizer::characters("ba".chars(), &["<e>".into()]).unwrap();
         let tokens: Vec<_> = characters.ordinary_tokens().collect();
         assert_eq!(tokens, [(0, &b"a"[..]), (1, b"b")]);
+    }
+
+    #[test]
+    fn a_piece_is_merged_without_looking_it_up() {
+        let bytes: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte]).collect();
+        let more: [&[u8]; 3] = [b"ab", b"abcd", b"b\xFF"];
+        let tokens = bytes.iter().map(Vec::as_slice).chain(more);
+        let tokenizer = Tokenizer::from_ranks((0..).zip(tokens), Pattern::none(), &[]).unwrap();
+        assert_eq!(ids(&tokenizer, "abcd"), [257]);
+        let merge = |piece: &[u8]| tokenizer.merge_piece(piece).unwrap();
+        assert_eq!(merge(b"abcd"), [256, 99, 100]);
+        assert_eq!(merge(b"ab\xFF"), [256, 255]);
+        assert_eq!(merge(b"cb\xFF"), [99, 258]);
+        assert_eq!(merge(b"a"), [97]);
+        assert!(merge(b"").is_empty());
     }
 
     #[test]

@@ -12,17 +12,17 @@
 //! error, so nothing that uses it checks again. Tokens that no merge
 //! reaches are kept: they decode, and with `whole_first` they also encode.
 
-mod pairs;
 mod ranks;
 mod tokens;
 mod used;
 
-pub use pairs::{GREATEST_ID, MERGE_LIMIT};
-pub(crate) use pairs::{MergeRules, NEVER};
+pub use tokens::GREATEST_ID;
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use crate::encode::{MergeBuffers, merge_piece};
+use crate::error::ShrinkProblem;
+use crate::merge::{Buffers, MergeRules, NumberedMerge, merge_piece};
 use crate::{Error, Result};
 use tokens::Tokens;
 
@@ -65,16 +65,14 @@ impl Vocab {
         for (byte, &id) in (0..=u8::MAX).zip(byte_ids) {
             tokens.push(id, &[byte])?;
         }
-        let mut rules = MergeRules::new(tokens.byte_ids()?, merges.len())?;
         let mut named = Vec::with_capacity(merges.len());
         for (merge, (&(left, right), id)) in merges.iter().zip(made).enumerate() {
             check_parts(&tokens, merge, left, right)?;
             // A pair that is merged twice would make one token twice, an error too.
             tokens.push_joined(id, left, right)?;
-            rules.pairs.insert(left, right, merge as u32);
-            rules.made.push(id);
             named.push(Merge { left, right, id });
         }
+        let rules = rules_of(&tokens, &named)?;
         Ok(Self::of(tokens, named, rules, whole_first))
     }
 
@@ -92,23 +90,27 @@ impl Vocab {
     /// Tokens whose ids are their ranks, tiktoken's way.
     pub fn from_ranks<'a>(entries: impl IntoIterator<Item = (u32, &'a [u8])>) -> Result<Self> {
         let tokens = collect(entries)?;
-        let (merges, rules) = ranks::recover(&tokens)?;
-        Ok(Self::of(tokens, merges, rules, true))
+        let recovered = ranks::recover(&tokens)?;
+        let vocab = Self::of(tokens, recovered.merges, recovered.rules, true);
+        if let Some(all) = recovered.all_are_reached {
+            vocab.whole_first_matters.get_or_init(|| !all);
+        }
+        Ok(vocab)
     }
 
     fn from_lists(tokens: Tokens, merges: &[(u32, u32)], whole_first: bool) -> Result<Self> {
-        let mut rules = MergeRules::new(tokens.byte_ids()?, merges.len())?;
         let mut named = Vec::with_capacity(merges.len());
         for (merge, &(left, right)) in merges.iter().enumerate() {
             check_parts(&tokens, merge, left, right)?;
             let id = tokens
                 .id(&tokens.joined(left, right))
                 .ok_or(Error::MergeWithoutToken { merge, left, right })?;
-            if !rules.pairs.insert(left, right, merge as u32) {
-                return Err(Error::DuplicateMerge { merge, left, right });
-            }
-            rules.made.push(id);
             named.push(Merge { left, right, id });
+        }
+        let mut rules = rules_of(&tokens, &named)?;
+        // Without the merges that are never used the rules do the same, and each token has one.
+        if let Cow::Owned(used) = used::used(&named, &rules, &tokens) {
+            rules = rules_of(&tokens, &used)?;
         }
         Ok(Self::of(tokens, named, rules, whole_first))
     }
@@ -161,7 +163,7 @@ impl Vocab {
 
     /// The ids of the single bytes.
     pub fn byte_ids(&self) -> &[u32; 256] {
-        &self.rules.byte_ids
+        self.rules.byte_ids()
     }
 
     /// Whether a whole pre-token that is a token is taken as that token without merging.
@@ -173,13 +175,43 @@ impl Vocab {
     /// what merging its own bytes gives. Costs one merge of every token, once.
     pub fn whole_first_matters(&self) -> bool {
         *self.whole_first_matters.get_or_init(|| {
-            let mut buffers = MergeBuffers::default();
+            let mut buffers = Buffers::default();
             let mut parts = Vec::new();
-            self.iter().any(|(id, bytes)| {
-                parts.clear();
-                merge_piece(&self.rules, bytes, &mut buffers, &mut parts).is_err() || parts != [id]
-            })
+            self.iter()
+                .any(|(id, bytes)| !self.is_reached(id, bytes, &mut buffers, &mut parts))
         })
+    }
+
+    /// Whether a whole pre-token must be looked up before it is merged, as far as is known
+    /// without merging every token.
+    pub(crate) fn whole_first_may_matter(&self) -> bool {
+        self.whole_first && self.whole_first_matters.get() != Some(&false)
+    }
+
+    /// Whether looking up a part of a pre-token, cut off between two characters beyond
+    /// ASCII, gives what merging it gives.
+    pub(crate) fn parts_may_be_looked_up(&self) -> bool {
+        if !self.whole_first_may_matter() {
+            return true;
+        }
+        let mut buffers = Buffers::default();
+        let mut parts = Vec::new();
+        let beyond_ascii = |bytes: &[u8]| bytes.iter().any(|&byte| byte >= 0x80);
+        self.iter()
+            .filter(|(_, bytes)| beyond_ascii(bytes))
+            .all(|(id, bytes)| self.is_reached(id, bytes, &mut buffers, &mut parts))
+    }
+
+    fn is_reached(
+        &self,
+        id: u32,
+        bytes: &[u8],
+        buffers: &mut Buffers,
+        parts: &mut Vec<u32>,
+    ) -> bool {
+        parts.clear();
+        let merged = merge_piece(&self.rules, bytes, buffers, parts);
+        merged.is_ok() && matches!(parts[..], [symbol] if self.rules.id(symbol) == id)
     }
 
     /// The merges as pairs, if the numbering is that of our own training; they
@@ -194,9 +226,9 @@ impl Vocab {
     /// The first `limit` ids and the merges that make them.
     ///
     /// An error when the merges of those ids are not the first ones, or use other ids.
-    pub(crate) fn prefix(&self, limit: u32) -> Result<Self, &'static str> {
+    pub(crate) fn prefix(&self, limit: u32) -> Result<Self, ShrinkProblem> {
         if self.byte_ids().iter().any(|&id| id >= limit) {
-            return Err("some single bytes have greater ids");
+            return Err(ShrinkProblem::Bytes);
         }
         let kept = self.merges.iter().take_while(|merge| merge.id < limit);
         let kept: Vec<(u32, u32)> = kept.map(|merge| (merge.left, merge.right)).collect();
@@ -204,17 +236,28 @@ impl Vocab {
             .iter()
             .any(|merge| merge.id < limit);
         if stray || kept.iter().any(|&(left, right)| left.max(right) >= limit) {
-            return Err("its ids do not follow the order of its merges");
+            return Err(ShrinkProblem::Order);
         }
         let entries = self.iter().take_while(|&(id, _)| id < limit);
-        Self::from_tokens(entries, &kept, self.whole_first)
-            .map_err(|_| "what is left is not a vocabulary")
+        Self::from_tokens(entries, &kept, self.whole_first).map_err(|_| ShrinkProblem::Rest)
     }
 
     #[inline]
     pub(crate) fn rules(&self) -> &MergeRules {
         &self.rules
     }
+}
+
+/// The rules of merges in their order.
+fn rules_of(tokens: &Tokens, merges: &[Merge]) -> Result<MergeRules> {
+    let numbered = (0..).zip(merges).map(|(number, merge)| NumberedMerge {
+        left: merge.left,
+        right: merge.right,
+        made: merge.id,
+        number,
+    });
+    let numbered: Vec<NumberedMerge> = numbered.collect();
+    MergeRules::of_ids(&*tokens.byte_ids()?, &numbered, tokens.limit())
 }
 
 fn check_parts(tokens: &Tokens, merge: usize, left: u32, right: u32) -> Result<()> {
@@ -297,7 +340,7 @@ mod tests {
         let vocab = Vocab::from_ranks(borrowed(&all)).unwrap();
         let made: Vec<_> = vocab.merges().iter().map(|m| (m.left, m.right)).collect();
         assert_eq!(made, [(257, A + 2), (A, A + 1), (A + 1, A + 2)]);
-        assert_eq!(vocab.rules().pairs.priority(A, 258), NEVER);
+        assert!(vocab.rules().words().is_some(), "one merge a token");
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! One place where what goes wrong in the core becomes a Python exception.
+//! One place where what goes wrong becomes a Python exception.
 //!
-//! The classes live in `python/gptbpe/errors.py`. Nothing else than these and `OSError`, `TypeError` and
-//! `ValueError` leaves this crate: [`guard`] turns a panic, which would be a bug, into `InternalError`, because
-//! `PyO3`'s own `PanicException` slips past `except Exception`.
+//! Errors of the core are mapped by [`to_python`], one by one, so that a new one does not compile without a class.
+//! What is wrong with a Python value before the core sees it is an [`ArgumentError`]. The classes live in
+//! `python/gptbpe/errors.py`. Nothing else than these and `OSError`, `TypeError` and `ValueError` leaves this crate:
+//! [`guard`] turns a panic, which would be a bug, into `InternalError`, because `PyO3`'s own `PanicException` slips
+//! past `except Exception`.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gptbpe_core::Error;
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 pyo3::import_exception!(gptbpe.errors, GptBpeError);
@@ -23,8 +25,11 @@ pyo3::import_exception!(gptbpe.errors, TokenizerError);
 pyo3::import_exception!(gptbpe.errors, TokenizerFileError);
 pyo3::import_exception!(gptbpe.errors, ShardError);
 pyo3::import_exception!(gptbpe.errors, ShardFormatError);
+pyo3::import_exception!(gptbpe.errors, ShardTruncatedError);
 pyo3::import_exception!(gptbpe.errors, ShardChecksumError);
 pyo3::import_exception!(gptbpe.errors, ShardMismatchError);
+pyo3::import_exception!(gptbpe.errors, ShardExistsError);
+pyo3::import_exception!(gptbpe.errors, ShardLockedError);
 
 /// Runs the body of an entry point; a panic in it becomes `InternalError`.
 pub(crate) fn guard<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
@@ -50,12 +55,14 @@ pub(crate) fn to_python(error: Error) -> PyErr {
 
 /// The exception for an error met while reading a tokenizer file: it names the file and is a `TokenizerFileError`.
 pub(crate) fn of_file(error: Error, origin: &str) -> PyErr {
-    let message = error.to_string();
     match error {
-        Error::Io { .. } => to_python(error),
-        Error::UnknownPattern { .. } => PatternError::new_err(message),
-        _ if message.contains(origin) => TokenizerFileError::new_err(message),
-        _ => TokenizerFileError::new_err(format!("{origin}: {message}")),
+        // The first two are about the call; the others name the file themselves.
+        Error::Io { .. }
+        | Error::UnknownPattern { .. }
+        | Error::Format { .. }
+        | Error::Unsupported { .. }
+        | Error::File { .. } => to_python(error),
+        _ => TokenizerFileError::new_err(format!("{origin}: {error}")),
     }
 }
 
@@ -68,21 +75,32 @@ fn placed(error: Error, place: &str) -> PyErr {
             Some(code) => PyOSError::new_err((code, source_text(&source), path.into_os_string())),
             None => PyOSError::new_err(message),
         },
+        Error::DurabilityUncertain { .. } => PyOSError::new_err(message),
         Error::Document { index, source } => placed(*source, &format!("texts[{index}]: ")),
+        Error::Cancelled => GptBpeError::new_err(message),
         Error::UnknownToken {
+            index,
+            id,
+            vocab_size,
+        } => UnknownTokenError::new_err((message, index, id, vocab_size)),
+        Error::TokenOutOfRange {
             index,
             id,
             vocab_size,
         } => UnknownTokenError::new_err((message, index, id, vocab_size)),
         Error::UnknownCharacter { .. } => UnknownCharacterError::new_err(message),
         Error::NotUtf8 { .. } | Error::PreTokenTooLong { .. } => TextError::new_err(message),
+        Error::OutOfMemory { .. } => PyMemoryError::new_err(message),
+        Error::DisallowedSpecial { .. } => SpecialTokenError::new_err(message),
         Error::UnknownPattern { .. }
         | Error::UnsupportedPattern { .. }
         | Error::TooManySplits { .. } => PatternError::new_err(message),
         Error::CountOverflow | Error::TooMuchText { .. } | Error::InvalidMerge { .. } => {
             TrainingError::new_err(message)
         }
-        Error::Format { .. } | Error::Unsupported { .. } => TokenizerFileError::new_err(message),
+        Error::Format { .. } | Error::Unsupported { .. } | Error::File { .. } => {
+            TokenizerFileError::new_err(message)
+        }
         Error::MissingByte { .. }
         | Error::DuplicateToken { .. }
         | Error::DuplicateId { .. }
@@ -96,18 +114,23 @@ fn placed(error: Error, place: &str) -> PyErr {
         | Error::SpecialToken { .. }
         | Error::Shrink { .. }
         | Error::NotExpressible { .. } => TokenizerError::new_err(message),
-        Error::ShardCorrupt { .. } => ShardChecksumError::new_err(message),
-        Error::ShardTruncated { .. }
-        | Error::ShardVersion { .. }
-        | Error::ShardUnfinished { .. } => ShardFormatError::new_err(message),
+        Error::ShardTruncated {
+            path,
+            expected,
+            found,
+        } => ShardTruncatedError::new_err((message, path, expected, found)),
+        Error::ShardCorrupt { path, offset, .. } => {
+            ShardChecksumError::new_err((message, path, offset))
+        }
+        Error::ShardVersion { .. } | Error::ShardUnfinished { .. } => {
+            ShardFormatError::new_err(message)
+        }
         Error::FingerprintMismatch { .. } => ShardMismatchError::new_err(message),
-        Error::ShardExists { .. }
-        | Error::ShardLocked { .. }
-        | Error::TokenOutOfRange { .. }
-        | Error::DocumentTooLong { .. }
+        Error::ShardExists { .. } => ShardExistsError::new_err(message),
+        Error::ShardLocked { .. } => ShardLockedError::new_err(message),
+        Error::DocumentTooLong { .. }
         | Error::TooFewTokens { .. }
         | Error::ShardArgument { .. } => ShardError::new_err(message),
-        _ => GptBpeError::new_err(message),
     }
 }
 
@@ -118,4 +141,121 @@ fn source_text(source: &std::io::Error) -> String {
         .next()
         .unwrap_or_default()
         .to_owned()
+}
+
+/// What is wrong with a Python value that is no value of the core.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArgumentError {
+    #[error(
+        "text must be str, bytes or a buffer of bytes, found {found}; \
+         for several texts call the batch form of this method"
+    )]
+    NoText { found: String },
+    #[error(
+        "text must be str, bytes or a buffer of bytes, found {found} with items of {item_size} bytes; \
+         for several texts call the batch form of this method"
+    )]
+    WideItems { found: String, item_size: usize },
+    #[error(
+        "text has the lone surrogate U+{code:04X} at character {position}, which UTF-8 cannot carry; repair it with \
+         text.encode(\"utf-16\", \"surrogatepass\").decode(\"utf-16\", \"replace\"), or pass bytes"
+    )]
+    LoneSurrogate { position: usize, code: u32 },
+    #[error("expected several texts (a list of str or bytes), found one; write [text]")]
+    OneText,
+    #[error(
+        "this machine has no kernel \"{found}\"; the names are \"avx512\", \"avx2\" and \"portable\""
+    )]
+    Kernel { found: String },
+    #[error("ids must be integers, found text; to make ids of text call encode")]
+    TextForIds,
+    #[error("ids must be a sequence of integers; for a single id write [id]")]
+    NoIds,
+    #[error(
+        "ids must have one dimension, found {dimensions}; pass one row at a time, or call decode_batch"
+    )]
+    ManyDimensions { dimensions: usize },
+    #[error(
+        "token {shown} at index {index} is not in this vocabulary, whose ids are integers up to {last}",
+        last = vocab_size.saturating_sub(1)
+    )]
+    NoId {
+        shown: String,
+        index: usize,
+        given: Py<PyAny>,
+        vocab_size: usize,
+    },
+    #[error(
+        "{argument} must be \"all\" or a set of strings, found the string {found}; write {{{found}}}"
+    )]
+    NoNames {
+        argument: &'static str,
+        found: String,
+    },
+    #[error("threads must be at least 1, found 0; leave it out for one per core")]
+    NoThreads,
+    #[error("pattern must be a name, a regex, a list of regexes, or None")]
+    NoPattern,
+    #[error("vocab_size={found} is no size; expected an integer up to {greatest}")]
+    Size { found: String, greatest: usize },
+    #[error("{name} is {found:?}, expected {expected}")]
+    Choice {
+        name: &'static str,
+        found: String,
+        expected: &'static str,
+    },
+    #[error("the tokens are not aligned in this file")]
+    Unaligned,
+    #[error("offsets must ascend from 0 to the number of ids")]
+    Offsets,
+    #[error(
+        "there are {offsets} offsets for {documents} documents, expected one more than documents"
+    )]
+    OffsetCount { offsets: usize, documents: usize },
+    #[error("this writer is closed; make a new one")]
+    Closed,
+    #[error("out must be two numpy arrays of two dimensions, both int64 or both int32")]
+    NoBatch,
+    #[error("out has shapes {found:?} and {targets:?}, expected (batch_size, {length}) twice")]
+    BatchShape {
+        found: Vec<usize>,
+        targets: Vec<usize>,
+        length: usize,
+    },
+    #[error("out cannot be written to: {reason}")]
+    ReadOnly { reason: String },
+    #[error("out is not contiguous in C order; use numpy.empty")]
+    NotContiguous,
+}
+
+impl From<ArgumentError> for PyErr {
+    fn from(error: ArgumentError) -> Self {
+        use ArgumentError as E;
+        let message = error.to_string();
+        match error {
+            E::NoText { .. } | E::WideItems { .. } | E::LoneSurrogate { .. } | E::OneText => {
+                TextError::new_err(message)
+            }
+            E::NoId {
+                index,
+                given,
+                vocab_size,
+                ..
+            } => UnknownTokenError::new_err((message, index, given, vocab_size)),
+            E::TextForIds | E::NoIds | E::ManyDimensions { .. } => {
+                UnknownTokenError::new_err(message)
+            }
+            E::NoNames { .. } | E::Size { .. } => TokenizerError::new_err(message),
+            E::NoPattern => PatternError::new_err(message),
+            E::NoThreads | E::Unaligned | E::Kernel { .. } => PyValueError::new_err(message),
+            E::Choice { .. }
+            | E::Offsets
+            | E::OffsetCount { .. }
+            | E::Closed
+            | E::NoBatch
+            | E::BatchShape { .. }
+            | E::ReadOnly { .. }
+            | E::NotContiguous => ShardError::new_err(message),
+        }
+    }
 }

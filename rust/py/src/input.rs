@@ -6,13 +6,16 @@
 
 use std::thread::available_parallelism;
 
+use gptbpe_core::SpecialNames;
+use gptbpe_core::Text as CoreText;
 use gptbpe_core::pattern::Pattern;
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyUnicodeEncodeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple};
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple, PyTupleMethods};
 
-use crate::error::{PatternError, TextError, TokenizerError, UnknownTokenError, to_python};
+use crate::error::{ArgumentError, TextError, to_python};
 
 /// A piece of text that stays where Python keeps it.
 pub(crate) enum Text<'py> {
@@ -43,6 +46,18 @@ impl<'py> Text<'py> {
         }
     }
 
+    /// The text as the core takes it, which need not check the UTF-8 of a `str`.
+    #[inline]
+    pub(crate) fn core(&self) -> PyResult<CoreText<'_>> {
+        match self {
+            Self::Str(text) => match text.to_str() {
+                Ok(text) => Ok(text.into()),
+                Err(error) => Err(surrogate_error(text, error)),
+            },
+            Self::Bytes(bytes) => Ok(bytes.as_bytes().into()),
+        }
+    }
+
     /// Where character `n` of this text begins is byte `offsets[n]`: true only of `str`.
     pub(crate) fn is_str(&self) -> bool {
         matches!(self, Self::Str(_))
@@ -50,12 +65,6 @@ impl<'py> Text<'py> {
 }
 
 fn copy_buffer<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    let wrong = |found: String| {
-        TextError::new_err(format!(
-            "text must be str, bytes or a buffer of bytes, found {found}; \
-             for several texts call the batch form of this method"
-        ))
-    };
     let type_name = || {
         value
             .get_type()
@@ -63,14 +72,12 @@ fn copy_buffer<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> 
             .map_or_else(|_| "another type".to_owned(), |name| name.to_string())
     };
     let Ok(view) = PyMemoryView::from(value) else {
-        return Err(wrong(type_name()));
+        return Err(ArgumentError::NoText { found: type_name() }.into());
     };
     let item_size: usize = view.getattr("itemsize")?.extract()?;
     if item_size != 1 {
-        return Err(wrong(format!(
-            "{} with items of {item_size} bytes",
-            type_name()
-        )));
+        let found = type_name();
+        return Err(ArgumentError::WideItems { found, item_size }.into());
     }
     Ok(value
         .py()
@@ -91,10 +98,7 @@ fn surrogate_error(text: &Bound<'_, PyString>, error: PyErr) -> PyErr {
         Ok((position, ord.call1((character,))?.extract()?))
     };
     match place() {
-        Ok((position, code)) => TextError::new_err(format!(
-            "text has the lone surrogate U+{code:04X} at character {position}, which UTF-8 cannot carry; repair it with \
-             text.encode(\"utf-16\", \"surrogatepass\").decode(\"utf-16\", \"replace\"), or pass bytes"
-        )),
+        Ok((position, code)) => ArgumentError::LoneSurrogate { position, code }.into(),
         Err(other) => other,
     }
 }
@@ -102,9 +106,7 @@ fn surrogate_error(text: &Bound<'_, PyString>, error: PyErr) -> PyErr {
 /// Several texts: any iterable of what [`Text`] takes, but not one text by mistake.
 pub(crate) fn texts<'py>(values: &Bound<'py, PyAny>) -> PyResult<Vec<Text<'py>>> {
     if values.is_instance_of::<PyString>() || values.is_instance_of::<PyBytes>() {
-        return Err(TextError::new_err(
-            "expected several texts (a list of str or bytes), found one; write [text]",
-        ));
+        return Err(ArgumentError::OneText.into());
     }
     let mut all = Vec::with_capacity(values.len().unwrap_or(0));
     for (index, value) in values.try_iter()?.enumerate() {
@@ -113,13 +115,12 @@ pub(crate) fn texts<'py>(values: &Bound<'py, PyAny>) -> PyResult<Vec<Text<'py>>>
     Ok(all)
 }
 
-/// The bytes of several texts; an error names the text by its index.
-pub(crate) fn all_bytes<'a>(py: Python<'_>, texts: &'a [Text<'_>]) -> PyResult<Vec<&'a [u8]>> {
+/// Several texts as the core takes them; an error names the text by its index.
+pub(crate) fn all_core<'a>(py: Python<'_>, texts: &'a [Text<'_>]) -> PyResult<Vec<CoreText<'a>>> {
+    let texts = texts.iter().enumerate();
     texts
-        .iter()
-        .enumerate()
         .map(|(index, text)| {
-            text.bytes()
+            text.core()
                 .map_err(|error| name_the_text(py, &error, index))
         })
         .collect()
@@ -145,16 +146,10 @@ pub(crate) fn ids(values: &Bound<'_, PyAny>, vocab_size: usize) -> PyResult<Vec<
         return collect_ids(tuple.iter().map(Ok), tuple.len(), vocab_size);
     }
     if values.is_instance_of::<PyString>() || values.is_instance_of::<PyBytes>() {
-        return Err(UnknownTokenError::new_err(
-            "ids must be integers, found text; to make ids of text call encode",
-        ));
+        return Err(ArgumentError::TextForIds.into());
     }
     let hint = values.len().unwrap_or(0);
-    let iterator = values.try_iter().map_err(|_| {
-        UnknownTokenError::new_err(
-            "ids must be a sequence of integers; for a single id write [id]".to_owned(),
-        )
-    })?;
+    let iterator = values.try_iter().map_err(|_| ArgumentError::NoIds)?;
     collect_ids(iterator, hint, vocab_size)
 }
 
@@ -185,23 +180,20 @@ fn bad_id(index: usize, value: &Bound<'_, PyAny>, vocab_size: usize) -> PyErr {
     let shown = value
         .repr()
         .map_or_else(|_| "?".to_owned(), |text| text.to_string());
-    UnknownTokenError::new_err((
-        format!(
-            "token {shown} at index {index} is not in this vocabulary, whose ids are integers up to {}",
-            vocab_size.saturating_sub(1)
-        ),
+    let given = value.clone().unbind();
+    ArgumentError::NoId {
+        shown,
         index,
-        value.clone().unbind(),
+        given,
         vocab_size,
-    ))
+    }
+    .into()
 }
 
 fn array_ids(array: &Bound<'_, PyUntypedArray>, vocab_size: usize) -> PyResult<Vec<u32>> {
     if array.ndim() != 1 {
-        return Err(UnknownTokenError::new_err(format!(
-            "ids must have one dimension, found {}; pass one row at a time, or call decode_batch",
-            array.ndim()
-        )));
+        let dimensions = array.ndim();
+        return Err(ArgumentError::ManyDimensions { dimensions }.into());
     }
     macro_rules! try_types {
         ($($type:ty),*) => {
@@ -234,26 +226,35 @@ where
 /// Which special tokens a call means: `"all"`, or the names in an iterable.
 pub(crate) enum Names {
     All,
-    These(Vec<String>),
+    These(Vec<PyBackedStr>),
 }
 
 impl Names {
-    pub(crate) fn new(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(crate) fn new(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(text) = value.cast::<PyString>() {
             if text == "all" {
                 return Ok(Self::All);
             }
-            return Err(TokenizerError::new_err(format!(
-                "{argument} must be \"all\" or a set of strings, found the string {}; write {{{}}}",
-                text.repr()?,
-                text.repr()?
-            )));
+            let found = text.repr()?.to_string();
+            return Err(ArgumentError::NoNames { argument, found }.into());
         }
-        let mut names = Vec::new();
-        for name in value.try_iter()? {
-            names.push(name?.extract()?);
+        // The default, without an iterator.
+        if value.cast::<PyTuple>().is_ok_and(PyTupleMethods::is_empty) {
+            return Ok(Self::These(Vec::new()));
         }
-        Ok(Self::These(names))
+        let names = value.try_iter()?.map(|name| name?.extract());
+        names.collect::<PyResult<_>>().map(Self::These)
+    }
+
+    /// Calls `f` with the names as the core takes them.
+    pub(crate) fn with<T>(&self, f: impl FnOnce(SpecialNames<'_>) -> T) -> T {
+        match self {
+            Self::All => f(SpecialNames::All),
+            Self::These(names) => {
+                let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+                f(SpecialNames::These(&names))
+            }
+        }
     }
 }
 
@@ -261,9 +262,7 @@ impl Names {
 pub(crate) fn threads(asked: Option<usize>) -> PyResult<usize> {
     match asked {
         None => Ok(available_parallelism().map_or(1, std::num::NonZero::get)),
-        Some(0) => Err(pyo3::exceptions::PyValueError::new_err(
-            "threads must be at least 1, found 0; leave it out for one per core",
-        )),
+        Some(0) => Err(ArgumentError::NoThreads.into()),
         Some(count) => Ok(count),
     }
 }
@@ -285,7 +284,5 @@ pub(crate) fn pattern(value: &Bound<'_, PyAny>) -> PyResult<Pattern> {
     value
         .extract::<Vec<String>>()
         .map(Pattern::sequence)
-        .map_err(|_| {
-            PatternError::new_err("pattern must be a name, a regex, a list of regexes, or None")
-        })
+        .map_err(|_| ArgumentError::NoPattern.into())
 }

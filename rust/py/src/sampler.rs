@@ -6,8 +6,8 @@ use gptbpe_core::shard::{Order, Partial, Sampler, SamplerOptions};
 use numpy::{Element, PyArray2, PyArrayMethods, PyReadwriteArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
-use crate::error::{ShardError, guard};
-use crate::shard::{CoreShardReader, fingerprint, shard_error, wrong};
+use crate::error::{ArgumentError, guard, to_python};
+use crate::shard::{CoreShardReader, fingerprint, wrong};
 
 /// Plans samples; see `gptbpe.shards.Sampler`.
 #[pyclass(module = "gptbpe._core", frozen)]
@@ -54,7 +54,7 @@ impl CoreSampler {
                 },
                 reserve,
             };
-            let sampler = Sampler::new(reader.reader.clone(), options).map_err(shard_error)?;
+            let sampler = Sampler::new(reader.reader.clone(), options).map_err(to_python)?;
             Ok(Self { sampler })
         })
     }
@@ -73,7 +73,7 @@ impl CoreSampler {
             let expected = fingerprint(expected)?;
             self.sampler
                 .expect_fingerprint(&expected)
-                .map_err(shard_error)
+                .map_err(to_python)
         })
     }
 
@@ -100,9 +100,7 @@ impl CoreSampler {
             if let (Ok(inputs), Ok(targets)) = (inputs.cast(), targets.cast()) {
                 return self.fill_typed::<i32>(py, first, inputs, targets);
             }
-            Err(ShardError::new_err(
-                "out must be two numpy arrays of two dimensions, both int64 or both int32",
-            ))
+            Err(ArgumentError::NoBatch.into())
         })
     }
 }
@@ -118,32 +116,33 @@ impl CoreSampler {
         let length = self.sampler.options().sequence_length as usize;
         let rows = inputs.shape()[0];
         if [inputs.shape(), targets.shape()] != [[rows, length]; 2] {
-            return Err(ShardError::new_err(format!(
-                "out has shapes {:?} and {:?}, expected (batch_size, {length}) twice",
-                inputs.shape(),
-                targets.shape()
-            )));
+            let (found, targets) = (inputs.shape().to_vec(), targets.shape().to_vec());
+            return Err(ArgumentError::BatchShape {
+                found,
+                targets,
+                length,
+            }
+            .into());
         }
         let (mut inputs, mut targets) = (writable(inputs)?, writable(targets)?);
         let (inputs, targets) = (rows_of(&mut inputs)?, rows_of(&mut targets)?);
         py.detach(|| self.sampler.fill(first, inputs, targets))
-            .map_err(shard_error)
+            .map_err(to_python)
     }
 }
 
 fn writable<'py, T: Element>(
     array: &Bound<'py, PyArray2<T>>,
 ) -> PyResult<PyReadwriteArray2<'py, T>> {
-    array
-        .try_readwrite()
-        .map_err(|error| ShardError::new_err(format!("out cannot be written to: {error}")))
+    array.try_readwrite().map_err(|error| {
+        let reason = error.to_string();
+        ArgumentError::ReadOnly { reason }.into()
+    })
 }
 
 fn rows_of<'a, T: Element>(array: &'a mut PyReadwriteArray2<'_, T>) -> PyResult<&'a mut [T]> {
     if !array.is_c_contiguous() {
-        return Err(ShardError::new_err(
-            "out is not contiguous in C order; use numpy.empty",
-        ));
+        return Err(ArgumentError::NotContiguous.into());
     }
     Ok(array.as_slice_mut()?)
 }

@@ -4,58 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use gptbpe_core::publish;
 use gptbpe_core::shard::format::{TokenType, hex};
 use gptbpe_core::shard::reader::{MappedTokens, Tokens};
 use gptbpe_core::shard::{
     Io, Manifest, ReaderOptions, ShardReader, ShardWriter, Verify, WriterOptions,
 };
-use gptbpe_core::{Error, publish};
 use numpy::ndarray::ArrayView1;
 use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
-use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::error::{
-    ShardChecksumError, ShardError, ShardFormatError, ShardMismatchError, UnknownTokenError, guard,
-    to_python,
-};
+use crate::error::{ArgumentError, guard, to_python};
 use crate::input::{Text, ids};
-
-pyo3::import_exception!(gptbpe.errors, ShardTruncatedError);
-pyo3::import_exception!(gptbpe.errors, ShardExistsError);
-pyo3::import_exception!(gptbpe.errors, ShardLockedError);
-
-/// The exception for an error about shards.
-pub(crate) fn shard_error(error: Error) -> PyErr {
-    let message = error.to_string();
-    match error {
-        Error::ShardTruncated {
-            path,
-            expected,
-            found,
-        } => ShardTruncatedError::new_err((message, path, expected, found)),
-        Error::ShardCorrupt { path, offset, .. } => {
-            ShardChecksumError::new_err((message, path, offset))
-        }
-        Error::ShardVersion { .. } | Error::ShardUnfinished { .. } => {
-            ShardFormatError::new_err(message)
-        }
-        Error::FingerprintMismatch { .. } => ShardMismatchError::new_err(message),
-        Error::ShardExists { .. } => ShardExistsError::new_err(message),
-        Error::ShardLocked { .. } => ShardLockedError::new_err(message),
-        Error::TokenOutOfRange {
-            index,
-            id,
-            vocab_size,
-        } => UnknownTokenError::new_err((message, index, id, vocab_size)),
-        Error::DocumentTooLong { .. }
-        | Error::TooFewTokens { .. }
-        | Error::ShardArgument { .. } => ShardError::new_err(message),
-        Error::DurabilityUncertain { .. } => PyOSError::new_err(message),
-        other => to_python(other),
-    }
-}
 
 /// Replace a file by `data`: afterwards the old content or the new one is there, whole, even after a power cut.
 #[pyfunction]
@@ -64,7 +25,7 @@ pub(crate) fn atomic_write(py: Python<'_>, path: PathBuf, data: &Bound<'_, PyAny
         let data = Text::new(data)?;
         let data = data.bytes()?;
         py.detach(|| publish::atomic_write(&path, data))
-            .map_err(shard_error)
+            .map_err(to_python)
     })
 }
 
@@ -182,7 +143,7 @@ impl CoreShardReader {
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
             let tokens = py.detach(|| self.reader.tokens(shard, start, stop));
-            match (tokens.map_err(shard_error)?, self.reader.token_type()) {
+            match (tokens.map_err(to_python)?, self.reader.token_type()) {
                 (Tokens::Mapped(tokens), TokenType::U16) => view::<u16>(py, tokens),
                 (Tokens::Mapped(tokens), TokenType::U32) => view::<u32>(py, tokens),
                 (Tokens::Read(bytes), TokenType::U16) => {
@@ -209,19 +170,19 @@ impl CoreShardReader {
         guard(|| {
             let ends = py
                 .detach(|| self.reader.documents(shard))
-                .map_err(shard_error)?;
+                .map_err(to_python)?;
             Ok(ends.map(|ends| ends.into_pyarray(py)))
         })
     }
 
     /// Reads and checks all of a shard.
     fn check(&self, py: Python<'_>, shard: usize) -> PyResult<()> {
-        guard(|| py.detach(|| self.reader.check(shard)).map_err(shard_error))
+        guard(|| py.detach(|| self.reader.check(shard)).map_err(to_python))
     }
 
     fn tokenizer_json<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         guard(|| {
-            let json = self.reader.tokenizer_json().map_err(shard_error)?;
+            let json = self.reader.tokenizer_json().map_err(to_python)?;
             Ok(json.map(|json| PyBytes::new(py, &json)))
         })
     }
@@ -229,9 +190,7 @@ impl CoreShardReader {
     fn expect_fingerprint(&self, expected: &str) -> PyResult<()> {
         guard(|| {
             let expected = fingerprint(expected)?;
-            self.reader
-                .expect_fingerprint(&expected)
-                .map_err(shard_error)
+            self.reader.expect_fingerprint(&expected).map_err(to_python)
         })
     }
 }
@@ -239,7 +198,7 @@ impl CoreShardReader {
 impl CoreShardReader {
     fn new(reader: gptbpe_core::Result<ShardReader>) -> PyResult<Self> {
         Ok(Self {
-            reader: Arc::new(reader.map_err(shard_error)?),
+            reader: Arc::new(reader.map_err(to_python)?),
         })
     }
 }
@@ -254,9 +213,7 @@ fn view<T: Element>(py: Python<'_>, tokens: MappedTokens) -> PyResult<Bound<'_, 
     let bytes = tokens.bytes();
     let (start, count) = (bytes.as_ptr().cast::<T>(), bytes.len() / size_of::<T>());
     if !start.is_aligned() {
-        return Err(PyValueError::new_err(
-            "the tokens are not aligned in this file",
-        ));
+        return Err(ArgumentError::Unaligned.into());
     }
     let holder = Bound::new(py, MapGuard { tokens })?.into_any();
     // SAFETY: `start` is aligned and followed by `count` integers, for which every bit pattern is valid. They lie in the map,
@@ -307,7 +264,7 @@ impl CoreShardWriter {
             };
             let writer = py
                 .detach(|| ShardWriter::create(&path, options))
-                .map_err(shard_error)?;
+                .map_err(to_python)?;
             Ok(Self {
                 vocab_size,
                 writer: Mutex::new(Some(writer)),
@@ -352,19 +309,12 @@ impl CoreShardWriter {
                 let document = range.and_then(|(start, stop)| ids.get(start..stop));
                 match document.zip(u64::try_from(bytes).ok()) {
                     Some(document) => documents.push(document),
-                    None => {
-                        return Err(ShardError::new_err(
-                            "offsets must ascend from 0 to the number of ids",
-                        ));
-                    }
+                    None => return Err(ArgumentError::Offsets.into()),
                 }
             }
             if offsets.len() != bytes.len() + 1 {
-                return Err(ShardError::new_err(format!(
-                    "there are {} offsets for {} documents, expected one more than documents",
-                    offsets.len(),
-                    bytes.len()
-                )));
+                let (offsets, documents) = (offsets.len(), bytes.len());
+                return Err(ArgumentError::OffsetCount { offsets, documents }.into());
             }
             py.detach(|| {
                 self.with(|writer| {
@@ -379,8 +329,8 @@ impl CoreShardWriter {
     /// Publishes the rest and the manifest, which is returned as JSON.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         guard(|| {
-            let writer = self.lock().take().ok_or_else(closed)?;
-            let manifest = py.detach(|| writer.finish()).map_err(shard_error)?;
+            let writer = self.lock().take().ok_or(ArgumentError::Closed)?;
+            let manifest = py.detach(|| writer.finish()).map_err(to_python)?;
             Ok(PyBytes::new(py, &manifest.to_bytes()))
         })
     }
@@ -406,12 +356,8 @@ impl CoreShardWriter {
         &self,
         body: impl FnOnce(&mut ShardWriter) -> gptbpe_core::Result<T>,
     ) -> PyResult<T> {
-        body(self.lock().as_mut().ok_or_else(closed)?).map_err(shard_error)
+        body(self.lock().as_mut().ok_or(ArgumentError::Closed)?).map_err(to_python)
     }
-}
-
-fn closed() -> PyErr {
-    ShardError::new_err("this writer is closed; make a new one")
 }
 
 fn io_mode(io: &str) -> PyResult<Io> {
@@ -422,8 +368,14 @@ fn io_mode(io: &str) -> PyResult<Io> {
     }
 }
 
-pub(crate) fn wrong(name: &str, found: &str, expected: &str) -> PyErr {
-    ShardError::new_err(format!("{name} is {found:?}, expected {expected}"))
+pub(crate) fn wrong(name: &'static str, found: &str, expected: &'static str) -> PyErr {
+    let found = found.to_owned();
+    ArgumentError::Choice {
+        name,
+        found,
+        expected,
+    }
+    .into()
 }
 
 /// A fingerprint from 64 hexadecimal digits.

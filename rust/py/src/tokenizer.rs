@@ -1,40 +1,35 @@
 //! `CoreTokenizer`: the core's tokenizer with Python arguments.
 //!
-//! The core's value never changes, so any number of threads may call it at once. What a call remembers (the cache of
-//! pieces) is borrowed from a small pool of the tokenizer. The pool's lock is only ever *tried*: who does not get it
-//! at once makes memory of its own. So no call waits for another, and a process that forked while some other thread
-//! held the lock goes on.
+//! The core's value never changes, so any number of threads may call it at once, with or without the GIL.
 
 use std::borrow::Cow;
-use std::sync::Mutex;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use gptbpe_core::Text as CoreText;
 use gptbpe_core::pattern::Pattern;
-use gptbpe_core::{Error, Ragged, Scratch, SpecialSet, StreamDecoder, Tokenizer, format};
+use gptbpe_core::{
+    EncodeOptions, Error, Ids, Kernel, Ragged, SpecialPolicy, SpecialSet, StreamDecoder, Tokenizer,
+    format,
+};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
-use crate::error::{SpecialTokenError, TextError, TokenizerError, guard, of_file, to_python};
-use crate::input::{Names, Text, all_bytes, ids, pattern, single_id, texts, threads};
+use crate::error::{ArgumentError, guard, of_file, to_python};
+use crate::input::{Names, Text, all_core, ids, pattern, single_id, texts, threads};
 use crate::signals::Signals;
 
-/// Scratch memory that is kept between calls: as many as may run at once on a small machine.
-const KEPT_SCRATCHES: usize = 16;
+/// Shorter texts are done before anybody could press Ctrl-C.
+const WORTH_SIGNALS: usize = 1 << 18;
 
 /// The compiled tokenizer behind `gptbpe.Tokenizer`.
 #[pyclass(module = "gptbpe._core", frozen)]
 pub(crate) struct CoreTokenizer {
     tokenizer: Tokenizer,
-    scratches: Mutex<Vec<Scratch>>,
 }
 
 impl CoreTokenizer {
     fn new(tokenizer: Tokenizer) -> Self {
-        Self {
-            tokenizer,
-            scratches: Mutex::default(),
-        }
+        Self { tokenizer }
     }
 
     /// The tokenizer of freshly learned merges: special tokens take the ids after them.
@@ -54,85 +49,88 @@ impl CoreTokenizer {
         self.tokenizer.vocab_size() as usize
     }
 
-    fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
-        let kept = self
-            .scratches
-            .try_lock()
-            .ok()
-            .and_then(|mut pool| pool.pop());
-        let mut scratch = kept.unwrap_or_default();
-        let result = work(&mut scratch);
-        if let Ok(mut pool) = self.scratches.try_lock()
-            && pool.len() < KEPT_SCRATCHES
-        {
-            pool.push(scratch);
-        }
-        result
+    /// What a call allows and refuses among special tokens.
+    fn policy(
+        &self,
+        allowed: &Bound<'_, PyAny>,
+        disallowed: &Bound<'_, PyAny>,
+    ) -> PyResult<SpecialPolicy> {
+        let allowed = Names::new("allowed_special", allowed)?;
+        let disallowed = Names::new("disallowed_special", disallowed)?;
+        allowed
+            .with(|allowed| {
+                disallowed.with(|disallowed| self.tokenizer.special_policy(allowed, disallowed))
+            })
+            .map_err(to_python)
     }
 
-    /// Encodes one text without the GIL, after looking for what is not allowed in it.
+    /// Works on one text without the GIL, after looking for what is refused in it. Work on a long text asks
+    /// now and then whether to go on.
     fn run<T: Send>(
         &self,
-        text: &Bound<'_, PyAny>,
-        special: &Special,
-        work: impl FnOnce(&Tokenizer, &[u8], &SpecialSet, &mut Scratch) -> Result<T, Error> + Send,
+        py: Python<'_>,
+        text: &Text<'_>,
+        policy: &SpecialPolicy,
+        work: impl FnOnce(&Tokenizer, CoreText<'_>, &SpecialSet, &dyn Fn() -> bool) -> Result<T, Error>
+        + Send,
     ) -> PyResult<T> {
-        let py = text.py();
-        let text = Text::new(text)?;
-        let bytes = text.bytes()?;
-        let (found, result) = py.detach(|| {
-            if let Some(found) = special.first_disallowed(&self.tokenizer, bytes) {
-                return (Some(found), None);
-            }
-            let result = self
-                .with_scratch(|scratch| work(&self.tokenizer, bytes, &special.allowed, scratch));
-            (None, Some(result))
-        });
-        match (found, result) {
-            (_, Some(result)) => result.map_err(to_python),
-            (found, None) => Err(disallowed(found.as_ref(), None)),
+        let core = text.core()?;
+        let bytes = core.as_bytes();
+        if bytes.len() < WORTH_SIGNALS {
+            let result = py.detach(|| {
+                self.tokenizer.check_special(bytes, policy)?;
+                work(&self.tokenizer, core, policy.allowed(), &|| true)
+            });
+            return result.map_err(to_python);
         }
+        let signals = Signals::new();
+        let result = py.detach(|| {
+            self.tokenizer.check_special(bytes, policy)?;
+            work(&self.tokenizer, core, policy.allowed(), &|| signals.go_on())
+        });
+        signals.end()?;
+        result.map_err(to_python)
     }
 
     fn run_batch(
         &self,
         values: &Bound<'_, PyAny>,
-        special: &Special,
+        policy: &SpecialPolicy,
         asked_threads: Option<usize>,
     ) -> PyResult<Ragged> {
         let py = values.py();
         let threads = threads(asked_threads)?;
         let texts = texts(values)?;
-        let bytes = all_bytes(py, &texts)?;
+        let core = all_core(py, &texts)?;
         let signals = Signals::new();
-        let (found, result) = py.detach(|| {
-            for (index, text) in bytes.iter().enumerate() {
-                if let Some(found) = special.first_disallowed(&self.tokenizer, text) {
-                    return (Some((index, found)), None);
-                }
-            }
-            let go_on = || signals.go_on();
-            let result =
-                self.tokenizer
-                    .encode_batch_while(&bytes, &special.allowed, threads, &go_on);
-            (None, Some(result))
+        let go_on = || signals.go_on();
+        let result = py.detach(|| {
+            self.tokenizer.check_special_batch(&core, policy, &go_on)?;
+            self.tokenizer
+                .encode_batch_while(&core, policy.allowed(), threads, &go_on)
         });
         signals.end()?;
-        let Some(result) = result else {
-            let (index, found) = found.unzip();
-            return Err(disallowed(found.as_ref(), index));
-        };
         result.map_err(to_python)
     }
+}
 
-    /// Ids as a numpy array that owns the vector: uint16 where every id fits.
-    fn array<'py>(&self, py: Python<'py>, ids: Vec<u32>) -> Bound<'py, PyAny> {
-        if self.vocab_size() <= 1 << 16 {
-            let short: Vec<u16> = ids.into_iter().map(|id| id as u16).collect();
-            short.into_pyarray(py).into_any()
-        } else {
-            ids.into_pyarray(py).into_any()
+/// Ids as a numpy array that owns the vector: uint16 where every id fits.
+fn array(py: Python<'_>, ids: Ids, vocab_size: usize) -> Bound<'_, PyAny> {
+    match ids {
+        Ids::Narrow(ids) => ids.into_pyarray(py).into_any(),
+        Ids::Wide(ids) if vocab_size > 1 << 16 => ids.into_pyarray(py).into_any(),
+        Ids::Wide(ids) => {
+            let narrow: Vec<u16> = ids.into_iter().map(|id| id as u16).collect();
+            narrow.into_pyarray(py).into_any()
         }
+    }
+}
+
+/// Some ids as a list.
+fn list<'py>(py: Python<'py>, ids: &Ids, start: usize, end: usize) -> PyResult<Bound<'py, PyList>> {
+    match ids {
+        Ids::Narrow(ids) => PyList::new(py, &ids[start..end]),
+        Ids::Wide(ids) => PyList::new(py, &ids[start..end]),
     }
 }
 
@@ -256,12 +254,12 @@ impl CoreTokenizer {
 
     fn shrink(&self, vocab_size: &Bound<'_, PyAny>) -> PyResult<Self> {
         guard(|| {
-            let size = vocab_size.extract::<u32>().map_err(|_| {
-                TokenizerError::new_err(format!(
-                    "vocab_size={vocab_size} is no size; expected an integer up to {}",
-                    self.vocab_size()
-                ))
-            })?;
+            let size = vocab_size
+                .extract::<u32>()
+                .map_err(|_| ArgumentError::Size {
+                    found: vocab_size.to_string(),
+                    greatest: self.vocab_size(),
+                })?;
             self.tokenizer
                 .shrink(size)
                 .map(Self::new)
@@ -271,20 +269,35 @@ impl CoreTokenizer {
 
     // ---- text to ids ------------------------------------------------------------------------------------------
 
-    fn encode(
+    fn encode<'py>(
         &self,
-        text: &Bound<'_, PyAny>,
-        allowed_special: &Bound<'_, PyAny>,
-        disallowed_special: &Bound<'_, PyAny>,
-    ) -> PyResult<Vec<u32>> {
+        text: &Bound<'py, PyAny>,
+        allowed_special: &Bound<'py, PyAny>,
+        disallowed_special: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
         guard(|| {
-            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
-            self.run(text, &special, encode_one)
+            let policy = self.policy(allowed_special, disallowed_special)?;
+            let ids = self.run(
+                text.py(),
+                &Text::new(text)?,
+                &policy,
+                Tokenizer::encode_while,
+            )?;
+            list(text.py(), &ids, 0, ids.len())
         })
     }
 
-    fn encode_ordinary(&self, text: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
-        guard(|| self.run(text, &Special::none(), encode_one))
+    fn encode_ordinary<'py>(&self, text: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        guard(|| {
+            let policy = SpecialPolicy::none();
+            let ids = self.run(
+                text.py(),
+                &Text::new(text)?,
+                &policy,
+                Tokenizer::encode_while,
+            )?;
+            list(text.py(), &ids, 0, ids.len())
+        })
     }
 
     fn encode_to_numpy<'py>(
@@ -294,24 +307,32 @@ impl CoreTokenizer {
         disallowed_special: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
-            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
-            let ids = self.run(text, &special, encode_one)?;
-            Ok(self.array(text.py(), ids))
+            let policy = self.policy(allowed_special, disallowed_special)?;
+            let ids = self.run(
+                text.py(),
+                &Text::new(text)?,
+                &policy,
+                Tokenizer::encode_while,
+            )?;
+            Ok(array(text.py(), ids, self.vocab_size()))
         })
     }
 
     #[pyo3(signature = (texts, allowed_special, disallowed_special, threads))]
-    fn encode_batch(
+    fn encode_batch<'py>(
         &self,
-        texts: &Bound<'_, PyAny>,
-        allowed_special: &Bound<'_, PyAny>,
-        disallowed_special: &Bound<'_, PyAny>,
+        texts: &Bound<'py, PyAny>,
+        allowed_special: &Bound<'py, PyAny>,
+        disallowed_special: &Bound<'py, PyAny>,
         threads: Option<usize>,
-    ) -> PyResult<Vec<Vec<u32>>> {
+    ) -> PyResult<Vec<Bound<'py, PyList>>> {
         guard(|| {
-            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
-            let ragged = self.run_batch(texts, &special, threads)?;
-            Ok(ragged.iter().map(<[u32]>::to_vec).collect())
+            let policy = self.policy(allowed_special, disallowed_special)?;
+            let ragged = self.run_batch(texts, &policy, threads)?;
+            let pairs = ragged.offsets.windows(2);
+            pairs
+                .map(|pair| list(texts.py(), &ragged.ids, pair[0], pair[1]))
+                .collect()
         })
     }
 
@@ -324,13 +345,14 @@ impl CoreTokenizer {
         threads: Option<usize>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
         guard(|| {
-            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
-            let ragged = self.run_batch(texts, &special, threads)?;
+            let policy = self.policy(allowed_special, disallowed_special)?;
+            let ragged = self.run_batch(texts, &policy, threads)?;
             let py = texts.py();
             // A vector has at most isize::MAX elements.
             #[expect(clippy::cast_possible_wrap)]
             let offsets: Vec<i64> = ragged.offsets.iter().map(|&at| at as i64).collect();
-            Ok((self.array(py, ragged.ids), offsets.into_pyarray(py)))
+            let ids = array(py, ragged.ids, self.vocab_size());
+            Ok((ids, offsets.into_pyarray(py)))
         })
     }
 
@@ -341,12 +363,13 @@ impl CoreTokenizer {
         disallowed_special: &Bound<'_, PyAny>,
     ) -> PyResult<(Vec<u32>, Vec<usize>)> {
         guard(|| {
-            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
-            let by_character = text.is_instance_of::<PyString>();
-            self.run(text, &special, move |tokenizer, text, allowed, scratch| {
-                let (ids, mut starts) = tokenizer.encode_with_offsets(text, allowed, scratch)?;
+            let policy = self.policy(allowed_special, disallowed_special)?;
+            let (py, text) = (text.py(), Text::new(text)?);
+            let by_character = text.is_str();
+            self.run(py, &text, &policy, move |tokenizer, text, allowed, _| {
+                let (ids, mut starts) = tokenizer.encode_with_offsets(text, allowed)?;
                 if by_character {
-                    count_characters(text, &mut starts);
+                    count_characters(text.as_bytes(), &mut starts);
                 }
                 Ok((ids, starts))
             })
@@ -360,8 +383,30 @@ impl CoreTokenizer {
         disallowed_special: &Bound<'_, PyAny>,
     ) -> PyResult<usize> {
         guard(|| {
-            let special = Special::new(&self.tokenizer, allowed_special, disallowed_special)?;
-            self.run(text, &special, Tokenizer::count)
+            let policy = self.policy(allowed_special, disallowed_special)?;
+            self.run(
+                text.py(),
+                &Text::new(text)?,
+                &policy,
+                Tokenizer::count_while,
+            )
+        })
+    }
+
+    /// The number of tokens, or None if there are more than `limit`.
+    fn count_until(
+        &self,
+        text: &Bound<'_, PyAny>,
+        limit: usize,
+        allowed_special: &Bound<'_, PyAny>,
+        disallowed_special: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<usize>> {
+        guard(|| {
+            let policy = self.policy(allowed_special, disallowed_special)?;
+            let (py, text) = (text.py(), Text::new(text)?);
+            self.run(py, &text, &policy, |tokenizer, text, allowed, _| {
+                tokenizer.count_until(text, limit, allowed)
+            })
         })
     }
 
@@ -371,23 +416,30 @@ impl CoreTokenizer {
         max_tokens: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
-            let end = self.run(
-                text,
-                &Special::none(),
-                move |tokenizer, text, allowed, scratch| {
-                    let (_, end) = tokenizer.truncate(text, max_tokens, allowed, scratch)?;
-                    Ok(end)
-                },
-            )?;
-            let py = text.py();
-            let text = Text::new(text)?;
+            // Read once: a buffer may be another one by the next time.
+            let (py, text) = (text.py(), Text::new(text)?);
+            let policy = SpecialPolicy::none();
+            let end = self.run(py, &text, &policy, |tokenizer, text, allowed, _| {
+                let (_, end) = tokenizer.truncate(text, max_tokens, allowed)?;
+                Ok(end)
+            })?;
             let kept = &text.bytes()?[..end];
             if text.is_str() {
-                let kept = std::str::from_utf8(kept)
-                    .map_err(|error| TextError::new_err(error.to_string()))?;
-                return Ok(PyString::new(py, kept).into_any());
+                // The end is between two characters: nothing is replaced.
+                let kept = String::from_utf8_lossy(kept);
+                return Ok(PyString::new(py, &kept).into_any());
             }
             Ok(PyBytes::new(py, kept).into_any())
+        })
+    }
+
+    /// What the merges make of a piece of text as one pre-token.
+    fn merge_piece(&self, piece: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+        guard(|| {
+            let piece = Text::new(piece)?;
+            self.tokenizer
+                .merge_piece(piece.bytes()?)
+                .map_err(to_python)
         })
     }
 
@@ -395,10 +447,18 @@ impl CoreTokenizer {
     fn split<'py>(&self, text: &Bound<'py, PyAny>) -> PyResult<Vec<Cow<'py, [u8]>>> {
         guard(|| {
             let mut pieces = Vec::new();
-            self.run(text, &Special::none(), |tokenizer, text, _, _| {
-                tokenizer.split(text, |piece| pieces.push(Cow::Owned(piece.to_vec())));
-                Ok(())
-            })?;
+            let (py, text) = (text.py(), Text::new(text)?);
+            self.run(
+                py,
+                &text,
+                &SpecialPolicy::none(),
+                |tokenizer, text, _, _| {
+                    tokenizer.split(text.as_bytes(), |piece| {
+                        pieces.push(Cow::Owned(piece.to_vec()))
+                    });
+                    Ok(())
+                },
+            )?;
             Ok(pieces)
         })
     }
@@ -413,6 +473,28 @@ impl CoreTokenizer {
                 .map(Cow::Owned)
                 .map_err(to_python)
         })
+    }
+
+    /// The same tokenizer, which encodes with another kernel or size of its tables to the same ids: for tests and
+    /// benchmarks.
+    #[pyo3(signature = (kernel, table_bytes))]
+    fn with_options(&self, kernel: Option<&str>, table_bytes: Option<usize>) -> PyResult<Self> {
+        guard(|| {
+            let mut options: EncodeOptions = self.tokenizer.encode_options();
+            if let Some(name) = kernel {
+                options.kernel = Kernel::named(name).ok_or_else(|| ArgumentError::Kernel {
+                    found: name.to_owned(),
+                })?;
+            }
+            options.table_bytes = table_bytes.unwrap_or(options.table_bytes);
+            Ok(Self::new(self.tokenizer.with_options(options)))
+        })
+    }
+
+    /// The name of the kernel that this tokenizer encodes with.
+    #[getter]
+    fn kernel(&self) -> &'static str {
+        self.tokenizer.encode_options().kernel.name()
     }
 
     fn decode_stream(&self) -> PyStreamDecoder {
@@ -490,11 +572,9 @@ impl CoreTokenizer {
     /// The ordinary tokens and their ids.
     fn ranks(&self) -> PyResult<Vec<(Cow<'_, [u8]>, u32)>> {
         guard(|| {
-            let limit = self.tokenizer.vocab_size();
-            let specials = self.tokenizer.special_tokens();
-            Ok((0..limit)
-                .filter(|id| !specials.iter().any(|token| token.id == *id))
-                .filter_map(|id| Some((Cow::Borrowed(self.tokenizer.token_bytes(id)?), id)))
+            let tokens = self.tokenizer.ordinary_tokens();
+            Ok(tokens
+                .map(|(id, bytes)| (Cow::Borrowed(bytes), id))
                 .collect())
         })
     }
@@ -515,6 +595,11 @@ impl CoreTokenizer {
         })
     }
 
+    /// The id of an ordinary token, even if a special token has the same text.
+    fn ordinary_id(&self, token: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
+        guard(|| Ok(self.tokenizer.token_id(Text::new(token)?.bytes()?)))
+    }
+
     fn token_id(&self, token: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
         guard(|| {
             let token = Text::new(token)?;
@@ -525,17 +610,6 @@ impl CoreTokenizer {
             Ok(special.or_else(|| self.tokenizer.token_id(bytes)))
         })
     }
-}
-
-fn encode_one(
-    tokenizer: &Tokenizer,
-    text: &[u8],
-    allowed: &SpecialSet,
-    scratch: &mut Scratch,
-) -> Result<Vec<u32>, Error> {
-    let mut ids = Vec::with_capacity(text.len() / 3);
-    tokenizer.encode(text, allowed, scratch, &mut ids)?;
-    Ok(ids)
 }
 
 /// Turns byte offsets (in order) into character offsets.
@@ -551,98 +625,6 @@ fn count_characters(text: &[u8], starts: &mut [usize]) {
         let inside = text.get(at).is_some_and(|&byte| byte & 0xC0 == 0x80);
         *start = characters - usize::from(inside && characters > 0);
     }
-}
-
-/// What a call allows and refuses among special tokens.
-struct Special {
-    allowed: SpecialSet,
-    refused: SpecialSet,
-    /// Refused strings that are no special tokens of this tokenizer.
-    others: Option<(AhoCorasick, Vec<String>)>,
-}
-
-impl Special {
-    /// Nothing is special and nothing is refused.
-    fn none() -> Self {
-        Self {
-            allowed: SpecialSet::none(),
-            refused: SpecialSet::none(),
-            others: None,
-        }
-    }
-
-    fn new(
-        tokenizer: &Tokenizer,
-        allowed: &Bound<'_, PyAny>,
-        disallowed: &Bound<'_, PyAny>,
-    ) -> PyResult<Self> {
-        let allowed = Names::new("allowed_special", allowed)?;
-        let disallowed = Names::new("disallowed_special", disallowed)?;
-        let set = |names: &mut dyn Iterator<Item = &str>| {
-            tokenizer
-                .special_set(names.collect::<Vec<_>>())
-                .map_err(to_python)
-        };
-        let mut special = Self::none();
-        special.allowed = match &allowed {
-            Names::All => tokenizer.all_special().clone(),
-            Names::These(names) if names.is_empty() => SpecialSet::none(),
-            Names::These(names) => set(&mut names.iter().map(String::as_str))?,
-        };
-        special.refused = match (&disallowed, &allowed) {
-            (Names::All, Names::All) => SpecialSet::none(),
-            (Names::All, Names::These(names)) if names.is_empty() => {
-                tokenizer.all_special().clone()
-            }
-            (Names::All, Names::These(names)) => {
-                let tokens = tokenizer.special_tokens().iter();
-                let mut rest = tokens
-                    .map(|token| token.content.as_str())
-                    .filter(|content| !names.iter().any(|name| name == content));
-                set(&mut rest)?
-            }
-            (Names::These(names), _) if names.is_empty() => SpecialSet::none(),
-            (Names::These(names), _) => {
-                let others: Vec<String> = names
-                    .iter()
-                    .filter(|name| !name.is_empty() && tokenizer.special_id(name).is_none())
-                    .cloned()
-                    .collect();
-                if !others.is_empty() {
-                    let finder = AhoCorasick::builder()
-                        .match_kind(MatchKind::LeftmostLongest)
-                        .build(&others)
-                        .map_err(|error| {
-                            SpecialTokenError::new_err(format!("disallowed_special: {error}"))
-                        })?;
-                    special.others = Some((finder, others));
-                }
-                set(&mut names.iter().map(String::as_str))?
-            }
-        };
-        Ok(special)
-    }
-
-    /// The first refused string in a text, and the byte where it begins.
-    fn first_disallowed(&self, tokenizer: &Tokenizer, text: &[u8]) -> Option<(usize, String)> {
-        let known = tokenizer
-            .find_special(text, &self.refused)
-            .map(|(at, name)| (at, name.to_owned()));
-        let other = self.others.as_ref().and_then(|(finder, names)| {
-            let found = finder.find(text)?;
-            Some((found.start(), names[found.pattern().as_usize()].clone()))
-        });
-        [known, other].into_iter().flatten().min()
-    }
-}
-
-fn disallowed(found: Option<&(usize, String)>, index: Option<usize>) -> PyErr {
-    let (at, name) = found.map_or((0, ""), |(at, name)| (*at, name.as_str()));
-    let place = index.map_or_else(String::new, |index| format!("texts[{index}]: "));
-    SpecialTokenError::new_err(format!(
-        "{place}the text holds the disallowed special token '{name}' at byte {at}; to encode it as that token pass \
-         allowed_special={{'{name}'}}, to encode it as ordinary text pass disallowed_special=()"
-    ))
 }
 
 /// Decodes ids one by one; text comes out as soon as it is whole.

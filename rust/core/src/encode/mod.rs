@@ -1,248 +1,381 @@
 //! Text to ids.
 //!
-//! The parts are kept apart so that each can be replaced: special tokens cut the
-//! text into stretches (`special`); the pre-tokenizer cuts a stretch into
-//! pieces (`scan`); a piece is remembered (`cache`) or merged, short
-//! ones by scanning (`short`) and long ones with a heap (`long`); the ids go to
-//! the caller's vector. Memory that outlives one call lives in [`Scratch`], which
-//! belongs to the caller: one per thread, reused across calls.
+//! Special tokens cut a text into stretches ([`SpecialSet`]), the pre-tokenizer cuts a stretch into
+//! pieces, and pieces become tokens in blocks (`run`): looked up in a table of pieces that
+//! were met before (`table`, `long_pieces`), or merged. Tokens go to a vector or are only counted
+//! (`sink`). `batch` shares many texts, or one long one, among threads.
 //!
-//! Invariant: the ids of a text are a function of the tokenizer and the text. A cache,
-//! a strategy or a number of threads never changes them.
+//! What a thread remembers lives as long as the tokenizer, in a small pool: a call takes a
+//! [`Worker`] from it and puts it back. So a second call finds what the first one learned. Each
+//! thread has a table of its own, since a table that is shared would have to be written by
+//! several, and since the words that a table lacks are so rare that learning them twice costs little.
+//!
+//! Invariant: the ids of a text are a function of the tokenizer and the text. What is remembered,
+//! a kernel, a place where a text is cut or a number of threads never changes them.
 
 mod batch;
-mod cache;
-mod long;
-mod short;
-
-pub use batch::Ragged;
-pub(crate) use long::Buffers as MergeBuffers;
-
-use crate::model::Model;
-use crate::special::SpecialSet;
-use crate::vocab::{MergeRules, Vocab};
-use crate::{Result, Tokenizer};
-use cache::{Key, PieceCache};
-
-/// A thread's working memory: the piece cache and the buffers for merging.
-///
-/// It may be used with any tokenizer; changing the tokenizer empties the cache.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    /// Serial number of the tokenizer whose pieces the cache holds.
-    owner: u64,
-    cache: PieceCache,
-    buffers: MergeBuffers,
-    without_cache: bool,
-}
-
-impl Scratch {
-    /// An empty one; it grows with use, to about 16 MiB.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// One that remembers nothing: the slow twin that tests compare with.
-    pub fn without_cache() -> Self {
-        Self {
-            without_cache: true,
-            ..Self::default()
-        }
-    }
-}
-
-impl Tokenizer {
-    /// Appends the ids of `text`, taking no special token for one.
-    pub fn encode_ordinary(
-        &self,
-        text: &[u8],
-        scratch: &mut Scratch,
-        out: &mut Vec<u32>,
-    ) -> Result<()> {
-        self.each_piece(text, scratch, out, |_| true)
-    }
-
-    /// Appends the ids of `text`, in which the special tokens of `allowed` stand for themselves.
-    pub fn encode(
-        &self,
-        text: &[u8],
-        allowed: &SpecialSet,
-        scratch: &mut Scratch,
-        out: &mut Vec<u32>,
-    ) -> Result<()> {
-        self.each_stretch(text, allowed, scratch, out, |_| true)
-    }
-
-    /// How many ids [`Tokenizer::encode`] would give; they are not kept.
-    pub fn count(&self, text: &[u8], allowed: &SpecialSet, scratch: &mut Scratch) -> Result<usize> {
-        let mut count = 0;
-        let mut piece = Vec::new();
-        self.each_stretch(text, allowed, scratch, &mut piece, |ids| {
-            count += ids.len();
-            ids.clear();
-            true
-        })?;
-        Ok(count)
-    }
-
-    /// The ids, and for each the byte of `text` at which its token starts.
-    ///
-    /// Token `i` covers `starts[i]..starts[i + 1]`, the last one up to the end.
-    pub fn encode_with_offsets(
-        &self,
-        text: &[u8],
-        allowed: &SpecialSet,
-        scratch: &mut Scratch,
-    ) -> Result<(Vec<u32>, Vec<usize>)> {
-        let mut ids = Vec::new();
-        self.encode(text, allowed, scratch, &mut ids)?;
-        let mut at = 0;
-        let starts = ids.iter().map(|&id| {
-            let start = at;
-            at += self.token_length(id);
-            start
-        });
-        let starts = starts.collect();
-        Ok((ids, starts))
-    }
-
-    /// The ids of the longest prefix of the text's tokens that has at most `most` of them
-    /// and does not end inside a character, and how many bytes of `text` they cover.
-    ///
-    /// The prefix is one of *tokens*: encoding the cut text anew may give other
-    /// ids. A text of bytes that are not UTF-8 may be cut between any two of those.
-    /// What comes after the cut is not merged.
-    pub fn truncate(
-        &self,
-        text: &[u8],
-        most: usize,
-        allowed: &SpecialSet,
-        scratch: &mut Scratch,
-    ) -> Result<(Vec<u32>, usize)> {
-        let mut ids = Vec::new();
-        self.each_stretch(text, allowed, scratch, &mut ids, |ids| ids.len() < most)?;
-        ids.truncate(most);
-        let mut end = ids.iter().map(|&id| self.token_length(id)).sum();
-        while is_inside_character(text, end) {
-            let Some(id) = ids.pop() else { break };
-            end -= self.token_length(id);
-        }
-        Ok((ids, end))
-    }
-
-    /// Encodes the stretches between special tokens, and these, until `go_on`
-    /// says no; it is asked after every piece, with all that `out` holds.
-    fn each_stretch(
-        &self,
-        text: &[u8],
-        allowed: &SpecialSet,
-        scratch: &mut Scratch,
-        out: &mut Vec<u32>,
-        mut go_on: impl FnMut(&mut Vec<u32>) -> bool,
-    ) -> Result<()> {
-        let mut matches = allowed.matches(text);
-        let mut from = 0;
-        let mut going = true;
-        while going {
-            let found = matches.next();
-            let to = found.map_or(text.len(), |found| found.start);
-            self.each_piece(&text[from..to], scratch, out, |ids| {
-                going = go_on(ids);
-                going
-            })
-            .map_err(|error| error.shifted(from))?;
-            let Some(found) = found.filter(|_| going) else {
-                break;
-            };
-            out.push(found.id);
-            going = go_on(out);
-            from = found.end;
-        }
-        Ok(())
-    }
-
-    fn each_piece(
-        &self,
-        text: &[u8],
-        scratch: &mut Scratch,
-        out: &mut Vec<u32>,
-        mut go_on: impl FnMut(&mut Vec<u32>) -> bool,
-    ) -> Result<()> {
-        let vocab = match self.model() {
-            Model::Bytes(vocab) => vocab,
-            Model::Characters(characters) => {
-                characters.encode(text, out)?;
-                go_on(out);
-                return Ok(());
-            }
-        };
-        if scratch.owner != self.serial() {
-            scratch.owner = self.serial();
-            scratch.cache.clear();
-        }
-        let mut state = Ok(true);
-        self.pretokenizer().for_each(text, |piece| {
-            if matches!(state, Ok(true)) {
-                state = encode_piece(vocab, piece, scratch, out).map(|()| go_on(out));
-            }
-        });
-        state.map(|_| ())
-    }
-
-    fn token_length(&self, id: u32) -> usize {
-        self.token_bytes(id).map_or(0, <[u8]>::len)
-    }
-}
-
-/// Appends the ids of one pre-token.
-fn encode_piece(
-    vocab: &Vocab,
-    piece: &[u8],
-    scratch: &mut Scratch,
-    out: &mut Vec<u32>,
-) -> Result<()> {
-    let key = Key::of(piece).filter(|_| !scratch.without_cache);
-    if let Some(ids) = key.and_then(|key| scratch.cache.get(key)) {
-        out.extend_from_slice(ids);
-        return Ok(());
-    }
-    let first = out.len();
-    match vocab.id(piece).filter(|_| vocab.whole_first()) {
-        Some(id) => out.push(id),
-        None => merge_piece(vocab.rules(), piece, &mut scratch.buffers, out)?,
-    }
-    if let Some(key) = key {
-        scratch.cache.put(key, &out[first..]);
-    }
-    Ok(())
-}
-
-/// Appends what the merges make of a piece: the one place where a strategy is chosen.
-pub(crate) fn merge_piece(
-    rules: &MergeRules,
-    piece: &[u8],
-    buffers: &mut MergeBuffers,
-    out: &mut Vec<u32>,
-) -> Result<()> {
-    if piece.len() <= short::LONGEST {
-        short::merge(rules, piece, out);
-        return Ok(());
-    }
-    long::merge(rules, piece, buffers, out)
-}
-
-/// Whether cutting `text` at `end` would cut a character that is valid there.
-fn is_inside_character(text: &[u8], end: usize) -> bool {
-    (1..=3.min(end)).any(|back| {
-        let start = end - back;
-        let window = &text[start..text.len().min(start + 4)];
-        window
-            .utf8_chunks()
-            .next()
-            .and_then(|chunk| chunk.valid().chars().next())
-            .is_some_and(|character| character.len_utf8() > back)
-    })
-}
-
+mod ids;
+mod long_pieces;
+#[allow(clippy::inline_always)] // or the kernels would not reach the helpers
+mod run;
+#[allow(clippy::inline_always)]
+mod sink;
+#[allow(clippy::inline_always)]
+mod table;
 #[cfg(test)]
 mod tests;
+
+pub use batch::Ragged;
+pub use ids::Ids;
+
+use std::ops::ControlFlow;
+use std::sync::{Mutex, OnceLock};
+
+use crate::Result;
+use crate::scan::{Pretokenizer, WordCuts};
+use crate::simd::{Kernel, Token, WordRules};
+use crate::special::SpecialSet;
+use crate::vocab::Vocab;
+use run::{Going, Run, Worker};
+use sink::{Counter, Sink};
+use table::PieceTable;
+
+/// Workers that are kept between calls.
+const KEPT_WORKERS: usize = 64;
+/// A longer text is encoded in segments of about this length, so that a segment is still in
+/// the cache when it is scanned after it was checked.
+const SEGMENT: usize = 1 << 18;
+
+/// How to encode: what no result depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// The instruction set.
+    pub kernel: Kernel,
+    /// The most bytes that a thread's table of pieces may have; nothing is remembered with 0.
+    pub table_bytes: usize,
+}
+
+impl Default for EncodeOptions {
+    /// The fastest kernel and 16 MiB.
+    fn default() -> Self {
+        Self {
+            kernel: Kernel::best(),
+            table_bytes: 64 << table::MOST_BITS,
+        }
+    }
+}
+
+/// What encoding with one vocabulary and pattern remembers.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    options: EncodeOptions,
+    /// Whether all ids have 16 bits.
+    narrow: bool,
+    cuts: OnceLock<Option<WordCuts>>,
+    workers: Mutex<Vec<Box<Worker>>>,
+}
+
+/// A vocabulary and a pattern with what encoding has to know of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scheme<'a> {
+    encoder: &'a Encoder,
+    kernel: Kernel,
+    vocab: &'a Vocab,
+    pretokenizer: &'a Pretokenizer,
+    cuts: Option<&'a WordCuts>,
+    words: Option<WordRules<'a>>,
+    /// Whether whole pieces must be looked up before they are merged.
+    whole_first: bool,
+}
+
+/// A text and what the caller knows of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'t> {
+    bytes: &'t [u8],
+    valid: bool,
+}
+
+impl<'t> Text<'t> {
+    /// Bytes of any kind; whether they are UTF-8 is found out.
+    pub fn bytes(bytes: &'t [u8]) -> Self {
+        Self {
+            bytes,
+            valid: false,
+        }
+    }
+
+    /// The bytes.
+    pub fn as_bytes(self) -> &'t [u8] {
+        self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Text<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl<'t> From<&'t str> for Text<'t> {
+    fn from(text: &'t str) -> Self {
+        Self {
+            bytes: text.as_bytes(),
+            valid: true,
+        }
+    }
+}
+
+impl<'t, const N: usize> From<&'t [u8; N]> for Text<'t> {
+    fn from(bytes: &'t [u8; N]) -> Self {
+        Self::bytes(bytes)
+    }
+}
+
+impl<'t> From<&'t [u8]> for Text<'t> {
+    fn from(bytes: &'t [u8]) -> Self {
+        Self::bytes(bytes)
+    }
+}
+
+/// Asked after every block of about a thousand pieces.
+pub(crate) trait Control {
+    /// Whether to go on, now that there are so many tokens.
+    fn after(&mut self, tokens: usize) -> ControlFlow<()>;
+}
+
+impl<F: FnMut(usize) -> ControlFlow<()>> Control for F {
+    fn after(&mut self, tokens: usize) -> ControlFlow<()> {
+        self(tokens)
+    }
+}
+
+/// To the end.
+pub(crate) fn to_the_end(_: usize) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+impl Encoder {
+    pub(crate) fn new(options: EncodeOptions, narrow: bool) -> Self {
+        Self {
+            options,
+            narrow,
+            cuts: OnceLock::new(),
+            workers: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn options(&self) -> EncodeOptions {
+        self.options
+    }
+
+    pub(crate) fn scheme<'a>(
+        &'a self,
+        vocab: &'a Vocab,
+        pretokenizer: &'a Pretokenizer,
+    ) -> Scheme<'a> {
+        let cuts = self.cuts.get_or_init(|| {
+            let merging_is_all = vocab.parts_may_be_looked_up();
+            merging_is_all.then(|| WordCuts::new(vocab.iter().map(|(_, token)| token)))
+        });
+        Scheme {
+            encoder: self,
+            kernel: self.options.kernel,
+            vocab,
+            pretokenizer,
+            cuts: cuts.as_ref(),
+            words: vocab.rules().words(),
+            whole_first: vocab.whole_first_may_matter(),
+        }
+    }
+
+    /// The lock is only tried: who does not get it makes a worker of its own, so no
+    /// call waits for another, and a process that forked while a thread held it goes on.
+    fn with_worker<R>(&self, work: impl FnOnce(&mut Worker) -> R) -> R {
+        let kept = self.workers.try_lock().ok();
+        let kept = kept.and_then(|mut workers| workers.pop());
+        let mut worker = kept.unwrap_or_else(|| Box::new(self.new_worker()));
+        let result = work(&mut worker);
+        if let Ok(mut workers) = self.workers.try_lock()
+            && workers.len() < KEPT_WORKERS
+        {
+            workers.push(worker);
+        }
+        result
+    }
+
+    fn new_worker(&self) -> Worker {
+        let buckets = self.options.table_bytes / 64;
+        let most_bits = buckets
+            .checked_ilog2()
+            .map(|bits| bits.clamp(1, table::MOST_BITS));
+        Worker::new(PieceTable::new(self.narrow, most_bits))
+    }
+}
+
+impl<'a> Scheme<'a> {
+    /// Whether ids are given in 16 bits.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.encoder.narrow
+    }
+
+    /// The token that is a whole piece, if that decides.
+    #[inline]
+    fn whole(&self, piece: &[u8]) -> Option<u32> {
+        if self.whole_first {
+            self.vocab.id(piece)
+        } else {
+            None
+        }
+    }
+
+    /// Appends the ids of one text.
+    pub(crate) fn encode<T: Token>(
+        &self,
+        text: Text<'_>,
+        allowed: &SpecialSet,
+        ids: &mut Vec<T>,
+        control: &mut dyn Control,
+    ) -> Result<()> {
+        let bytes = text.bytes.len();
+        self.run(&mut [text].into_iter(), bytes, allowed, ids, None, control)
+            .map(|_| ())
+    }
+
+    /// Appends the ids of several texts of about so many bytes, and where each text ends
+    /// among them.
+    fn encode_all<'t, T: Token>(
+        &self,
+        texts: &mut dyn Iterator<Item = Text<'t>>,
+        bytes: usize,
+        allowed: &SpecialSet,
+        ids: &mut Vec<T>,
+        ends: &mut Vec<usize>,
+        control: &mut dyn Control,
+    ) -> Result<Going> {
+        self.run(texts, bytes, allowed, ids, Some(ends), control)
+    }
+
+    /// How many ids a text has, or how many were counted when `control` ended it.
+    pub(crate) fn count(
+        &self,
+        text: Text<'_>,
+        allowed: &SpecialSet,
+        control: &mut dyn Control,
+    ) -> Result<usize> {
+        let bytes = text.bytes.len();
+        if self.is_narrow() {
+            let mut counter = Counter::<u16>::new();
+            let texts = &mut [text].into_iter();
+            let _ended = self.run(texts, bytes, allowed, &mut counter, None, control)?;
+            Ok(counter.count())
+        } else {
+            let mut counter = Counter::<u32>::new();
+            let texts = &mut [text].into_iter();
+            let _ended = self.run(texts, bytes, allowed, &mut counter, None, control)?;
+            Ok(counter.count())
+        }
+    }
+
+    fn run<'t, S: Sink>(
+        &self,
+        texts: &mut dyn Iterator<Item = Text<'t>>,
+        bytes: usize,
+        allowed: &SpecialSet,
+        sink: &mut S,
+        ends: Option<&mut Vec<usize>>,
+        control: &mut dyn Control,
+    ) -> Result<Going> {
+        self.encoder.with_worker(|worker| {
+            worker.table.expect(bytes);
+            let mut run = Run::new(self, worker, sink, ends, control);
+            for text in texts {
+                if run.push_text(text, allowed)?.is_break() {
+                    return Ok(Going::Break(()));
+                }
+                run.end_text();
+            }
+            run.flush()
+        })
+    }
+}
+
+impl<'t, S: Sink> Run<'_, 't, S> {
+    fn push_text(&mut self, text: Text<'t>, allowed: &SpecialSet) -> Result<Going> {
+        if allowed.is_empty() {
+            return self.push_stretch(text);
+        }
+        let mut from = 0;
+        for found in allowed.matches(text.bytes) {
+            let stretch = Text {
+                bytes: &text.bytes[from..found.start],
+                ..text
+            };
+            if self.push_stretch(stretch)?.is_break() || self.push_token(found.id)?.is_break() {
+                return Ok(Going::Break(()));
+            }
+            from = found.end;
+        }
+        self.push_stretch(Text {
+            bytes: &text.bytes[from..],
+            ..text
+        })
+    }
+
+    /// A text without special tokens, in segments if it is long.
+    fn push_stretch(&mut self, text: Text<'t>) -> Result<Going> {
+        let mut rest = text.bytes;
+        while !rest.is_empty() {
+            let (segment, after) = rest.split_at(segment(self.pretokenizer(), rest));
+            let going = if text.valid || simdutf8::basic::from_utf8(segment).is_ok() {
+                self.push_valid(segment)?
+            } else {
+                self.push_broken(segment)?
+            };
+            if going.is_break() {
+                return Ok(going);
+            }
+            rest = after;
+        }
+        Ok(Going::Continue(()))
+    }
+
+    /// A text that is not all UTF-8. Each longest run of invalid bytes is one piece.
+    #[cold]
+    fn push_broken(&mut self, text: &'t [u8]) -> Result<Going> {
+        // A chunk is a valid stretch and a run of invalid bytes no longer than
+        // one broken character; neighbouring runs are joined.
+        let mut at = 0;
+        let mut invalid = 0;
+        for chunk in text.utf8_chunks() {
+            let valid = chunk.valid().as_bytes();
+            if !valid.is_empty() {
+                if invalid < at && self.push_invalid(&text[invalid..at])?.is_break() {
+                    return Ok(Going::Break(()));
+                }
+                if self.push_valid(valid)?.is_break() {
+                    return Ok(Going::Break(()));
+                }
+                invalid = at + valid.len();
+            }
+            at += valid.len() + chunk.invalid().len();
+        }
+        if invalid < at {
+            return self.push_invalid(&text[invalid..at]);
+        }
+        Ok(Going::Continue(()))
+    }
+}
+
+/// The length of the first segment of `text`.
+fn segment(pretokenizer: &Pretokenizer, text: &[u8]) -> usize {
+    let mut window = SEGMENT;
+    // A window in which there is no place is searched once, and then a window of
+    // twice the length: in all no more than the text again.
+    while window < text.len() {
+        if let Some(at) = pretokenizer.cuts().last(&text[..window]) {
+            return at;
+        }
+        window *= 2;
+    }
+    text.len()
+}

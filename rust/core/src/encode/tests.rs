@@ -6,8 +6,10 @@ use super::*;
 use crate::oracle;
 use crate::pattern::Pattern;
 use crate::scan::Pretokenizer;
+use crate::simd::Kernel;
 use crate::train::{TrainOptions, WordCounts, train};
-use crate::{Error, SpecialSet};
+use crate::vocab::Vocab;
+use crate::{Error, SpecialSet, Tokenizer};
 
 /// Random text of few letters, so that merges meet in many ways.
 fn few_letters() -> impl Strategy<Value = Vec<u8>> {
@@ -38,11 +40,7 @@ fn tokenizer(merges: &[(u32, u32)], pattern: Pattern) -> Tokenizer {
 }
 
 fn ordinary(tokenizer: &Tokenizer, text: &[u8]) -> Vec<u32> {
-    let mut ids = Vec::new();
-    tokenizer
-        .encode_ordinary(text, &mut Scratch::new(), &mut ids)
-        .unwrap();
-    ids
+    tokenizer.encode_ordinary(text).unwrap()
 }
 
 proptest! {
@@ -91,31 +89,21 @@ proptest! {
     }
 
     #[test]
-    fn strategies_agree(corpus in few_letters(), text in few_letters()) {
-        let vocab = Vocab::from_merges(&merges(&corpus, 50)).unwrap();
-        let piece = &text[..text.len().min(short::LONGEST)];
-        let (mut scanned, mut heaped) = (Vec::new(), Vec::new());
-        short::merge(vocab.rules(), piece, &mut scanned);
-        long::merge(vocab.rules(), piece, &mut MergeBuffers::default(), &mut heaped).unwrap();
-        prop_assert_eq!(scanned, heaped);
-    }
-
-    #[test]
     fn batches_threads_and_caches_change_nothing(
         corpus in few_letters(),
         texts in proptest::collection::vec(few_letters(), 0..40),
     ) {
         let tokenizer = tokenizer(&merges(&corpus, 30), Pattern::default());
+        let slow = tokenizer.with_options(EncodeOptions { kernel: Kernel::Portable, table_bytes: 0 });
+        let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
         for allowed in [&SpecialSet::none(), tokenizer.all_special()] {
             let mut expected = Vec::new();
-            for text in &texts {
-                let mut ids = Vec::new();
-                tokenizer.encode(text, allowed, &mut Scratch::without_cache(), &mut ids).unwrap();
-                expected.push(ids);
+            for &text in &texts {
+                expected.push(slow.encode(text, allowed).unwrap());
             }
             for threads in [0, 1, 2, 7] {
                 let batch = tokenizer.encode_batch(&texts, allowed, threads).unwrap();
-                prop_assert!(batch.iter().eq(expected.iter().map(Vec::as_slice)));
+                prop_assert!(batch.iter().eq(expected.iter().cloned()));
             }
         }
     }
@@ -125,15 +113,15 @@ proptest! {
         let tokenizer = tokenizer(&merges(&corpus, 30), Pattern::default());
         let all = tokenizer.all_special();
         let (ids, mut starts) =
-            tokenizer.encode_with_offsets(&text, all, &mut Scratch::new()).unwrap();
+            tokenizer.encode_with_offsets(text.as_slice(), all).unwrap();
         starts.push(text.len());
         for (id, span) in ids.iter().zip(starts.windows(2)) {
             prop_assert_eq!(tokenizer.token_bytes(*id).unwrap(), &text[span[0]..span[1]]);
         }
         prop_assert_eq!(starts[0], 0);
-        prop_assert_eq!(tokenizer.count(&text, all, &mut Scratch::new()).unwrap(), ids.len());
+        prop_assert_eq!(tokenizer.count(text.as_slice(), all).unwrap(), ids.len());
         for most in [0, 1, 2, ids.len() / 2, ids.len()] {
-            let (cut, end) = tokenizer.truncate(&text, most, all, &mut Scratch::new()).unwrap();
+            let (cut, end) = tokenizer.truncate(text.as_slice(), most, all).unwrap();
             prop_assert!(cut.len() <= most && ids.starts_with(&cut));
             prop_assert_eq!(starts[cut.len()], end);
         }
@@ -144,7 +132,7 @@ proptest! {
         let tokenizer = tokenizer(&[], Pattern::default());
         let none = SpecialSet::none();
         let (ids, end) =
-            tokenizer.truncate(text.as_bytes(), most, &none, &mut Scratch::new()).unwrap();
+            tokenizer.truncate(text.as_str(), most, &none).unwrap();
         prop_assert!(text.is_char_boundary(end) && end <= most);
         prop_assert!(most >= text.len() || end + 4 > most);
         prop_assert_eq!(tokenizer.decode(&ids).unwrap(), text.as_bytes()[..end].to_vec());
@@ -202,27 +190,12 @@ fn whole_pre_tokens_come_first_when_asked() {
 }
 
 #[test]
-fn a_scratch_serves_any_tokenizer() {
-    let mut scratch = Scratch::new();
-    let a = u32::from(b'a');
-    let tokenizers = [&[][..], &[(a, a)][..]].map(|merges| tokenizer(merges, Pattern::none()));
-    for _ in 0..2 {
-        for (tokenizer, expected) in tokenizers.iter().zip([2, 1]) {
-            let mut ids = Vec::new();
-            tokenizer
-                .encode_ordinary(b"aa", &mut scratch, &mut ids)
-                .unwrap();
-            assert_eq!(ids.len(), expected);
-        }
-    }
-}
-
-#[test]
 fn the_first_bad_document_is_named_whatever_the_threads() {
     let tokenizer = Tokenizer::characters("ab".chars(), &["<e>".into()]).unwrap();
-    let mut texts = vec!["ab".repeat(100_000); 20];
-    texts[7] = "ab<e>aé".into();
-    texts[11] = "c".into();
+    let long = "ab".repeat(100_000);
+    let mut texts = vec![long.as_str(); 20];
+    texts[7] = "ab<e>aé";
+    texts[11] = "c";
     for threads in [1, 3] {
         let error = tokenizer
             .encode_batch(&texts, tokenizer.all_special(), threads)
@@ -232,5 +205,80 @@ fn the_first_bad_document_is_named_whatever_the_threads() {
                 if matches!(**source, Error::UnknownCharacter { character: 'é', position: 6 })),
             "{error}"
         );
+    }
+}
+
+/// A tokenizer with merges of real letters, and texts of every kind of character.
+mod every_way {
+    use super::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        let telling = prop::sample::select(
+            "   \n\r\t\u{85}\u{A0}\u{3000}aAsStTdmMrRevVlLDſKßéÉǅªʰ你好中文カタ・\u{301}\u{200D}กขค0９²Ⅷ'’/!.,-+€😀\u{0}"
+                .chars()
+                .collect::<Vec<_>>(),
+        );
+        prop::collection::vec(prop_oneof![8 => telling, 1 => any::<char>()], 0..150)
+            .prop_map(|characters| characters.into_iter().collect())
+    }
+
+    fn kernels() -> impl Iterator<Item = Kernel> {
+        Kernel::ALL
+            .into_iter()
+            .filter(|kernel| kernel.is_available())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        /// All kernels, sizes of table, widths of ids, pieces of the text that were seen before.
+        #[test]
+        fn the_ids_are_the_oracles(corpus in text(), text in text(), wanted in 0..80_u32, wide: bool) {
+            let mut words = WordCounts::default();
+            for word in corpus.split_inclusive(' ') {
+                words.add(word.as_bytes(), 1).unwrap();
+            }
+            let options = TrainOptions { merges: wanted, ..TrainOptions::default() };
+            let trained = train(&words, &options, &mut |_| std::ops::ControlFlow::Continue(()));
+            let merges = trained.unwrap().merges;
+            let special = wide.then(|| ("<e>".to_owned(), 70_000));
+            for name in crate::pattern::NAMES {
+                let pattern = Pattern::named(name).unwrap();
+                let mut expected = Vec::new();
+                Pretokenizer::new(&pattern)
+                    .unwrap()
+                    .for_each(text.as_bytes(), |piece| expected.extend(oracle::encode(piece, &merges)));
+                let special: Vec<_> = special.iter().cloned().collect();
+                let tokenizer = Tokenizer::from_merges(&merges, pattern, &special).unwrap();
+                for kernel in kernels() {
+                    for table_bytes in [0, 1 << 10, 16 << 20] {
+                        let tokenizer = tokenizer.with_options(EncodeOptions { kernel, table_bytes });
+                        for _ in 0..2 {
+                            let ids = tokenizer.encode_ordinary(text.as_str()).unwrap();
+                            prop_assert_eq!(&ids, &expected, "{} {:?}", name, kernel);
+                        }
+                        let none = SpecialSet::none();
+                        prop_assert_eq!(tokenizer.count(text.as_str(), &none).unwrap(), expected.len());
+                        let narrow = tokenizer.encode_while(text.as_str().into(), &none, &|| true).unwrap();
+                        prop_assert_eq!(matches!(narrow, Ids::Wide(_)), wide);
+                        prop_assert_eq!(narrow.to_vec(), expected.clone());
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn broken_text_is_encoded_whole(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0x20_u8..0x7F, 0xE0..0xF0_u8], 0..300)) {
+            let tokenizer = tokenizer(&merges(&bytes, 40), Pattern::named("gpt2").unwrap());
+            let merges = tokenizer.vocab().unwrap().trained_merges().unwrap();
+            let mut expected = Vec::new();
+            Pretokenizer::new(tokenizer.pattern())
+                .unwrap()
+                .for_each(&bytes, |piece| expected.extend(oracle::encode(piece, &merges)));
+            for kernel in kernels() {
+                let tokenizer = tokenizer.with_options(EncodeOptions { kernel, ..EncodeOptions::default() });
+                prop_assert_eq!(&tokenizer.encode_ordinary(bytes.as_slice()).unwrap(), &expected);
+            }
+        }
     }
 }

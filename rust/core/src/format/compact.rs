@@ -11,6 +11,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{broken, byte_level, of_file};
+use crate::error::{FormatProblem, Inexpressible};
 use crate::pattern::Pattern;
 use crate::special::SpecialToken;
 use crate::vocab::Vocab;
@@ -22,24 +23,24 @@ const BODY: usize = MAGIC.len() + 32;
 
 /// Reads the compact form.
 pub fn read(bytes: &[u8], origin: &str) -> Result<Tokenizer> {
-    let fail = |place: &str, problem: &str| broken(FORMAT, origin, place, problem);
+    let fail = |place: &str, problem| broken(FORMAT, origin, place, problem);
     let body = bytes.get(BODY..).filter(|_| bytes.starts_with(MAGIC));
-    let body = body.ok_or_else(|| fail("start", "expected the mark of this format"))?;
+    let body = body.ok_or_else(|| fail("start", FormatProblem::NoMark))?;
     if Sha256::digest(body).as_slice() != &bytes[MAGIC.len()..BODY] {
-        return Err(fail("checksum", "the file is damaged; install it anew"));
+        return Err(fail("checksum", FormatProblem::Checksum));
     }
     let mut reader = Reader { body, at: 0 };
     let parts = reader.parts();
     let parts = parts.ok_or_else(|| {
         fail(
             &format!("byte {}", BODY + reader.at),
-            "unexpected end or value",
+            FormatProblem::UnexpectedEnd,
         )
     })?;
     if reader.at != body.len() {
         return Err(fail(
             &format!("byte {}", BODY + reader.at),
-            "expected the end of the file",
+            FormatProblem::TrailingBytes,
         ));
     }
     let made = parts
@@ -66,8 +67,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
     {
         return Err(Error::NotExpressible {
             format: FORMAT,
-            problem: "some tokens are not made by exactly one merge; write tokenizer.json"
-                .to_owned(),
+            problem: Inexpressible::SeveralMerges,
         });
     }
     let mut body = Vec::new();

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use super::json::parts::{Entries, position, resolve};
 use super::{alphabet, broken, byte_level, excerpt, of_file};
+use crate::error::{FormatProblem, Inexpressible};
 use crate::pattern::Pattern;
 use crate::special::SpecialToken;
 use crate::vocab::Vocab;
@@ -23,7 +24,7 @@ pub fn read(vocab: &[u8], merges: &[u8], origin: &str, pattern: Pattern) -> Resu
             FORMAT,
             origin,
             position("vocab.json", &error),
-            error.to_string(),
+            FormatProblem::Json(error.to_string()),
         )
     })?;
     let merges = parse(merges).map_err(|(line, problem)| {
@@ -54,13 +55,12 @@ pub fn read(vocab: &[u8], merges: &[u8], origin: &str, pattern: Pattern) -> Resu
 /// The two files, `vocab.json` first.
 pub fn write(tokenizer: &Tokenizer) -> Result<(Vec<u8>, Vec<u8>)> {
     let vocab = byte_level(tokenizer, FORMAT)?;
-    let refuse = |problem: String| Error::NotExpressible {
+    let refuse = |problem| Error::NotExpressible {
         format: FORMAT,
         problem,
     };
     if vocab.whole_first() && vocab.whole_first_matters() {
-        let problem = "some tokens are not reached by merges; write tokenizer.json";
-        return Err(refuse(problem.to_owned()));
+        return Err(refuse(Inexpressible::NotReached));
     }
     let mut entries: Vec<(String, u32)> = vocab
         .iter()
@@ -69,16 +69,14 @@ pub fn write(tokenizer: &Tokenizer) -> Result<(Vec<u8>, Vec<u8>)> {
     let taken: HashSet<String> = entries.iter().map(|(text, _)| text.clone()).collect();
     for token in tokenizer.special_tokens() {
         if taken.contains(&token.content) {
-            return Err(refuse(format!(
-                "{:?} is both special and not",
-                token.content
-            )));
+            let content = token.content.clone();
+            return Err(refuse(Inexpressible::BothKinds { content }));
         }
         entries.push((token.content.clone(), token.id));
     }
     entries.sort_by_key(|&(_, id)| id);
-    let entries =
-        serde_json::to_vec(&Entries(entries)).map_err(|error| refuse(error.to_string()))?;
+    let entries = serde_json::to_vec(&Entries(entries))
+        .map_err(|error| refuse(Inexpressible::Json(error.to_string())))?;
     let mut lines = String::from("#version: 0.2\n");
     for merge in vocab.merges() {
         let [left, right] = [merge.left, merge.right]
@@ -90,11 +88,11 @@ pub fn write(tokenizer: &Tokenizer) -> Result<(Vec<u8>, Vec<u8>)> {
 
 type Lines<'a> = Vec<(&'a str, &'a str)>;
 
-fn parse(merges: &[u8]) -> Result<Lines<'_>, (usize, String)> {
+fn parse(merges: &[u8]) -> Result<Lines<'_>, (usize, FormatProblem)> {
     let text = std::str::from_utf8(merges).map_err(|error| {
         let before = &merges[..error.valid_up_to()];
         let lines = before.split(|&byte| byte == b'\n').count();
-        (lines, "expected UTF-8".to_owned())
+        (lines, FormatProblem::NotUtf8)
     })?;
     let mut pairs = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
@@ -105,8 +103,8 @@ fn parse(merges: &[u8]) -> Result<Lines<'_>, (usize, String)> {
             .split_once(' ')
             .filter(|(_, right)| !right.contains(' '));
         pairs.push(pair.ok_or_else(|| {
-            let problem = format!("expected two tokens and a space, found {}", excerpt(line));
-            (number, problem)
+            let found = excerpt(line);
+            (number, FormatProblem::NoMergeLine { found })
         })?);
     }
     Ok(pairs)

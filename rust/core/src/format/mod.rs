@@ -20,6 +20,7 @@ pub mod gpt2;
 pub mod json;
 pub mod tiktoken;
 
+use crate::error::{FormatProblem, Inexpressible};
 use crate::vocab::Vocab;
 use crate::{Error, Result, Tokenizer};
 
@@ -28,13 +29,13 @@ fn broken(
     format: &'static str,
     origin: &str,
     place: impl Into<String>,
-    problem: impl Into<String>,
+    problem: FormatProblem,
 ) -> Error {
     Error::Format {
         format,
         origin: origin.to_owned(),
         place: place.into(),
-        problem: problem.into(),
+        problem,
     }
 }
 
@@ -48,9 +49,9 @@ fn of_file(origin: &str) -> impl Fn(Error) -> Error + '_ {
 
 /// The byte-level vocabulary that a format is about to write.
 fn byte_level<'a>(tokenizer: &'a Tokenizer, format: &'static str) -> Result<&'a Vocab> {
-    tokenizer.vocab().ok_or_else(|| Error::NotExpressible {
+    tokenizer.vocab().ok_or(Error::NotExpressible {
         format,
-        problem: "it has characters, the format has bytes; write tokenizer.json".to_owned(),
+        problem: Inexpressible::Characters,
     })
 }
 

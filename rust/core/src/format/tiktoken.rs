@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{broken, byte_level, excerpt, of_file};
+use crate::error::{FormatProblem, Inexpressible};
 use crate::pattern::Pattern;
 use crate::vocab::Vocab;
 use crate::{Error, Result, Tokenizer};
@@ -37,18 +38,16 @@ pub fn read(
 /// Writes rank lines in the order of the ranks.
 pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
     let vocab = byte_level(tokenizer, FORMAT)?;
-    let refuse = |problem: &str| Error::NotExpressible {
+    let refuse = |problem| Error::NotExpressible {
         format: FORMAT,
-        problem: format!("{problem}; write tokenizer.json"),
+        problem,
     };
     let read_again = Vocab::from_ranks(vocab.iter())?;
     if read_again.merges() != vocab.merges() {
-        return Err(refuse("its merges do not follow from the order of its ids"));
+        return Err(refuse(Inexpressible::MergeOrder));
     }
     if !vocab.whole_first() && vocab.whole_first_matters() {
-        return Err(refuse(
-            "some tokens are not reached by merges, and the format would look them up",
-        ));
+        return Err(refuse(Inexpressible::WouldBeLookedUp));
     }
     let mut lines = Vec::new();
     for (id, bytes) in vocab.iter() {
@@ -58,26 +57,24 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
     Ok(lines)
 }
 
-fn parse(line: &[u8]) -> Result<(u32, Vec<u8>), String> {
+fn parse(line: &[u8]) -> Result<(u32, Vec<u8>), FormatProblem> {
     let line = line.trim_ascii();
     let found = || excerpt(&String::from_utf8_lossy(line));
     let space = line
         .iter()
         .position(|&byte| byte == b' ' || byte == b'\t')
-        .ok_or_else(|| {
-            format!(
-                "expected a token in base64, a space and a rank, found {}",
-                found()
-            )
-        })?;
+        .ok_or_else(|| FormatProblem::NoRankLine { found: found() })?;
     let (token, rank) = (&line[..space], line[space..].trim_ascii());
     let token = STANDARD
         .decode(token)
-        .map_err(|error| format!("expected a token in base64, found {}: {error}", found()))?;
+        .map_err(|error| FormatProblem::NotBase64 {
+            found: found(),
+            reason: error.to_string(),
+        })?;
     let rank = std::str::from_utf8(rank)
         .ok()
         .and_then(|rank| rank.parse().ok())
-        .ok_or_else(|| format!("expected a rank after the token, found {}", found()))?;
+        .ok_or_else(|| FormatProblem::NoRank { found: found() })?;
     Ok((rank, token))
 }
 

@@ -29,7 +29,7 @@ use crate::pattern::regex::{Effort, RegexSplit};
 use crate::pattern::{Cuts, Pattern, parser};
 use crate::simd::Kernel;
 use crate::{Error, Result};
-pub(crate) use blocks::{Blocks, LONGEST_PIECE, PIECES, Progress, Starts};
+pub(crate) use blocks::{Blocks, LONGEST_PIECE, PIECES, Starts};
 use scalar::{Fixed, Scan};
 use set::SetScan;
 pub(crate) use text::Text;
@@ -159,6 +159,12 @@ impl Pretokenizer {
             }
             _ => split(&self.stages, text, f),
         }
+    }
+
+    /// Calls `f` with the pre-tokens of valid UTF-8 in order until it says no.
+    pub(crate) fn each_while(&self, text: &[u8], f: &mut impl FnMut(&[u8]) -> bool) {
+        let mut going = true;
+        self.for_each_valid(text, &mut |piece| going = going && f(piece));
     }
 
     /// Calls `f` with every pre-token in order.

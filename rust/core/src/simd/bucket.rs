@@ -31,6 +31,11 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
+    pub(crate) const EMPTY: Self = Self {
+        keys: [0; WAYS],
+        values: [0; 16],
+    };
+
     /// The value of `key`, or [`Value::ABSENT`].
     #[inline(always)]
     pub(crate) fn get(&self, key: Key) -> Value {
@@ -145,6 +150,18 @@ impl Value {
         Self(Self::LIST | u64::from(index))
     }
 
+    /// Whether the tokens are in the value itself.
+    #[inline(always)]
+    pub(crate) fn is_inline(self) -> bool {
+        self.0 >> Self::TAG_SHIFT == 1
+    }
+
+    /// The index of a list, if the tokens are in one.
+    #[inline(always)]
+    pub(crate) fn list_index(self) -> Option<u32> {
+        (self.0 >> Self::TAG_SHIFT == 3).then_some(self.0 as u32)
+    }
+
     /// Where the tokens are.
     #[inline(always)]
     pub(crate) fn place(self) -> Place {
@@ -216,7 +233,7 @@ pub(crate) fn key_length(key: Key) -> usize {
 }
 
 /// The key of a piece of at most [`LONGEST_KEY`] bytes, which must not contain 0xFF.
-#[inline]
+#[cfg(test)]
 pub(crate) fn key_of(piece: &[u8]) -> Key {
     let mut padded = [0xFF; LONGEST_KEY];
     padded[..piece.len()].copy_from_slice(piece);

@@ -31,9 +31,9 @@ mod words;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-pub(crate) use bucket::{
-    Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, Place, Value, key_length, key_of,
-};
+#[cfg(test)]
+pub(crate) use bucket::key_of;
+pub(crate) use bucket::{Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, Place, Value, key_length};
 pub(crate) use kinds::{Kind, KindMasks, Kinds};
 pub(crate) use portable::Portable;
 pub(crate) use words::{FIRST_MADE, NO_MERGE, NUMBER_BITS, PairLine, Pairs, WordRules, Words};
@@ -187,4 +187,60 @@ pub(crate) trait Simd: Copy {
     const WORDS: usize;
     /// Merges up to [`Simd::WORDS`] words of at most [`LONGEST_KEY`] bytes.
     fn merge_words(self, rules: WordRules<'_>, words: &[Key], out: &mut Words);
+}
+
+/// The two widths of token ids in results.
+pub(crate) trait Token: Copy + Send + Sync + 'static {
+    /// Whether lanes are of 16 bits.
+    const NARROW: bool;
+    /// Lanes in 64 bits.
+    const LANES: usize;
+
+    fn new(id: u32) -> Self;
+
+    /// [`Simd::emit_narrow`] or [`Simd::emit_wide`].
+    fn emit<K: Simd>(kernel: K, lanes: &[u64], out: &mut [MaybeUninit<Self>]) -> usize;
+
+    /// How many tokens are in `lanes`.
+    fn count(lanes: u64) -> usize;
+}
+
+impl Token for u16 {
+    const NARROW: bool = true;
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    fn new(id: u32) -> Self {
+        id as Self
+    }
+
+    #[inline(always)]
+    fn emit<K: Simd>(kernel: K, lanes: &[u64], out: &mut [MaybeUninit<Self>]) -> usize {
+        kernel.emit_narrow(lanes, out)
+    }
+
+    #[inline(always)]
+    fn count(lanes: u64) -> usize {
+        4 - lanes.leading_ones() as usize / 16
+    }
+}
+
+impl Token for u32 {
+    const NARROW: bool = false;
+    const LANES: usize = 2;
+
+    #[inline(always)]
+    fn new(id: u32) -> Self {
+        id
+    }
+
+    #[inline(always)]
+    fn emit<K: Simd>(kernel: K, lanes: &[u64], out: &mut [MaybeUninit<Self>]) -> usize {
+        kernel.emit_wide(lanes, out)
+    }
+
+    #[inline(always)]
+    fn count(lanes: u64) -> usize {
+        1 + usize::from((lanes >> 32) as u32 != Value::NO_TOKEN)
+    }
 }

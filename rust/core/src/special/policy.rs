@@ -66,6 +66,11 @@ impl SpecialPolicy {
         Self::default()
     }
 
+    /// Whether no text can be refused.
+    pub fn refuses_nothing(&self) -> bool {
+        matches!(self.refused, Refused::Nothing) && self.others.is_none()
+    }
+
     /// What stands for itself, ready to be looked for.
     pub fn allowed(&self) -> &SpecialSet {
         &self.allowed

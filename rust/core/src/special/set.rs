@@ -47,6 +47,7 @@ pub struct SpecialSet {
 struct Stages {
     plain: Option<Stage>,
     normalized: Option<Stage>,
+    hold_white_space: bool,
 }
 
 #[derive(Debug)]
@@ -69,8 +70,11 @@ impl SpecialSet {
         if plain.is_empty() && normalized.is_empty() {
             return Ok(Self::none());
         }
+        let mut all = plain.iter().chain(&normalized);
+        let hold_white_space = all.any(|token| token.content.contains([' ', '\n']));
         Ok(Self {
             stages: Some(Arc::new(Stages {
+                hold_white_space,
                 plain: Stage::new(&plain)?,
                 normalized: Stage::new(&normalized)?,
             })),
@@ -80,6 +84,12 @@ impl SpecialSet {
     /// Whether nothing is special.
     pub fn is_empty(&self) -> bool {
         self.stages.is_none()
+    }
+
+    /// Whether a special token may have a space or a line feed in it.
+    pub(crate) fn may_hold_white_space(&self) -> bool {
+        let stages = self.stages.as_deref();
+        stages.is_some_and(|stages| stages.hold_white_space)
     }
 
     /// The special tokens in a text, from left to right. They do not overlap.
@@ -126,7 +136,9 @@ impl Iterator for Matches<'_> {
     type Item = Found;
 
     fn next(&mut self) -> Option<Found> {
-        let Stages { plain, normalized } = self.stages?;
+        let Stages {
+            plain, normalized, ..
+        } = self.stages?;
         let all = self.text.len();
         if matches!(self.ahead, Ahead::Unasked) {
             let found = plain.as_ref();

@@ -19,15 +19,22 @@
 //! token it makes, shared by all its splits: that is tiktoken's rule word for word. Of these pairs at most one a token
 //! is ever used (see `used`), and only that is kept.
 
-use super::Merge;
-use super::pairs::{MERGE_LIMIT, MergeRules};
 use super::tokens::Tokens;
 use super::used::used;
-use crate::encode::{MergeBuffers, merge_piece};
+use super::{Merge, rules_of};
+use crate::merge::{Buffers, MERGE_LIMIT, MergeRules, NumberedMerge, merge_piece};
 use crate::{Error, Result};
 
 /// The merges of a rank vocabulary, in order, and the rules made from them.
-pub(super) fn recover(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) merges: Vec<Merge>,
+    pub(super) rules: MergeRules,
+    /// Whether merging the bytes of every token gives that token, if that is known.
+    pub(super) all_are_reached: Option<bool>,
+}
+
+pub(super) fn recover(tokens: &Tokens) -> Result<Recovered> {
     match canonical(tokens)? {
         Some(found) => Ok(found),
         None => used_splits(tokens),
@@ -36,45 +43,53 @@ pub(super) fn recover(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
 
 /// One pair per token, or `None` when some token has no canonical pair but
 /// could be made by another split.
-fn canonical(tokens: &Tokens) -> Result<Option<(Vec<Merge>, MergeRules)>> {
-    let mut rules = MergeRules::new(tokens.byte_ids()?, tokens.count())?;
+fn canonical(tokens: &Tokens) -> Result<Option<Recovered>> {
+    let mut rules = MergeRules::of_bytes(&*tokens.byte_ids()?, tokens.count());
     let mut merges = Vec::with_capacity(tokens.count());
-    let mut buffers = MergeBuffers::default();
+    let mut buffers = Buffers::default();
     let mut parts = Vec::new();
+    let mut all_are_reached = true;
     let lengths = Lengths::of(tokens);
     for (id, bytes) in tokens.iter().filter(|(_, bytes)| bytes.len() > 1) {
         parts.clear();
         merge_piece(&rules, bytes, &mut buffers, &mut parts)?;
         if let [left, right] = parts[..] {
-            rules.pairs.insert(left, right, rules.made.len() as u32);
-            rules.made.push(id);
-            merges.push(Merge { left, right, id });
+            let merge = Merge {
+                left: rules.id(left),
+                right: rules.id(right),
+                id,
+            };
+            rules.add(left, right, id)?;
+            merges.push(merge);
         } else if splits(tokens, &lengths, bytes).next().is_some() {
             return Ok(None);
+        } else {
+            all_are_reached = false;
         }
     }
-    Ok(Some((merges, rules)))
+    Ok(Some(Recovered {
+        merges,
+        rules,
+        all_are_reached: Some(all_are_reached),
+    }))
 }
 
-/// The splits that are ever used, each with a priority of its own.
-fn used_splits(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
+/// The splits that are ever used.
+fn used_splits(tokens: &Tokens) -> Result<Recovered> {
     let (all, rules) = every_split(tokens)?;
     let merges = used(&all, &rules, tokens).into_owned();
-    let mut rules = MergeRules::new(tokens.byte_ids()?, merges.len())?;
-    for merge in &merges {
-        rules
-            .pairs
-            .insert(merge.left, merge.right, rules.made.len() as u32);
-        rules.made.push(merge.id);
-    }
-    Ok((merges, rules))
+    Ok(Recovered {
+        rules: rules_of(tokens, &merges)?,
+        merges,
+        all_are_reached: None,
+    })
 }
 
 fn every_split(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
     let lengths = Lengths::of(tokens);
-    let mut rules = MergeRules::new(tokens.byte_ids()?, 2 * tokens.count())?;
-    rules.made = (0..tokens.limit()).collect();
     let mut merges = Vec::with_capacity(2 * tokens.count());
+    let mut numbered = Vec::with_capacity(2 * tokens.count());
+    let mut number = 0;
     for (id, bytes) in tokens.iter() {
         let first = merges.len();
         if first > MERGE_LIMIT {
@@ -84,11 +99,19 @@ fn every_split(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
             });
         }
         for (left, right) in splits(tokens, &lengths, bytes) {
-            rules.pairs.insert(left, right, id);
             merges.push(Merge { left, right, id });
         }
         merges[first..].sort_unstable_by_key(|merge| (merge.left, merge.right));
+        let splits = merges[first..].iter().map(|merge| NumberedMerge {
+            left: merge.left,
+            right: merge.right,
+            made: id,
+            number,
+        });
+        numbered.extend(splits);
+        number += u32::from(merges.len() > first);
     }
+    let rules = MergeRules::of_ids(&*tokens.byte_ids()?, &numbered, tokens.limit())?;
     Ok((merges, rules))
 }
 

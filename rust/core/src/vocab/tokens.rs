@@ -6,9 +6,11 @@
 //! in the slot, so a wrong slot is left without touching the arena. Each table has a
 //! random [`Seed`]: a file cannot be made whose tokens all fall into one slot.
 
-use super::pairs::GREATEST_ID;
 use crate::seed::Seed;
 use crate::{Error, Result};
+
+/// The greatest id a token may have.
+pub const GREATEST_ID: u32 = (1 << 21) - 2;
 
 /// All tokens together may have this many bytes. Merges can double a token's
 /// length, so a hundred bytes of merges could otherwise ask for any memory.

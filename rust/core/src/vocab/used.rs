@@ -13,9 +13,10 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use super::pairs::{MergeRules, NEVER};
 use super::tokens::Tokens;
 use super::{Merge, Vocab};
+use crate::merge::MergeRules;
+use crate::simd::NO_MERGE;
 
 impl Vocab {
     /// The merges without those that are never used because another makes their token. A token's only merge is kept.
@@ -55,38 +56,38 @@ pub(super) fn used<'m>(
 /// The last merge of all of `bytes`, if they end as one token.
 fn last_merge(rules: &MergeRules, bytes: &[u8]) -> Option<(u32, u32)> {
     const GONE: u32 = u32::MAX;
-    let mut ids: Vec<u32> = bytes.iter().map(|&b| rules.byte_ids[b as usize]).collect();
-    let mut next: Vec<usize> = (1..=ids.len()).collect();
-    let mut before: Vec<usize> = (0..ids.len()).map(|at| at.wrapping_sub(1)).collect();
+    let mut symbols: Vec<u32> = bytes.iter().map(|&byte| u32::from(byte)).collect();
+    let mut next: Vec<usize> = (1..=symbols.len()).collect();
+    let mut before: Vec<usize> = (0..symbols.len()).map(|at| at.wrapping_sub(1)).collect();
     let mut waiting = BinaryHeap::new();
     let offer = |waiting: &mut BinaryHeap<_>, at: usize, left: u32, right: u32| {
-        let priority = rules.pairs.priority(left, right);
-        if priority != NEVER {
-            waiting.push(Reverse((priority, at, left, right)));
+        let number = rules.merge(left, right);
+        if number != NO_MERGE {
+            waiting.push(Reverse((number, at, left, right)));
         }
     };
-    for (at, pair) in ids.windows(2).enumerate() {
+    for (at, pair) in symbols.windows(2).enumerate() {
         offer(&mut waiting, at, pair[0], pair[1]);
     }
-    let mut left_over = ids.len();
-    while let Some(Reverse((priority, at, left, right))) = waiting.pop() {
+    let mut left_over = symbols.len();
+    while let Some(Reverse((number, at, left, right))) = waiting.pop() {
         let second = next[at];
-        if ids[at] != left || ids.get(second) != Some(&right) {
+        if symbols[at] != left || symbols.get(second) != Some(&right) {
             continue; // one of them has merged otherwise
         }
         left_over -= 1;
         if left_over == 1 {
-            return Some((left, right));
+            return Some((rules.id(left), rules.id(right)));
         }
-        let made = rules.made[priority as usize];
-        ids[at] = made;
-        ids[second] = GONE;
+        let made = rules.made(number);
+        symbols[at] = made;
+        symbols[second] = GONE;
         next[at] = next[second];
-        if let Some(&after) = ids.get(next[at]) {
+        if let Some(&after) = symbols.get(next[at]) {
             before[next[at]] = at;
             offer(&mut waiting, at, made, after);
         }
-        if let Some(&first) = ids.get(before[at]) {
+        if let Some(&first) = symbols.get(before[at]) {
             offer(&mut waiting, before[at], first, made);
         }
     }
@@ -100,7 +101,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::encode::{MergeBuffers, merge_piece};
+    use crate::merge::{Buffers, merge_piece};
 
     fn with_bytes(extra: &[&str]) -> Vec<(u32, Vec<u8>)> {
         let bytes = (0..=255u8).map(|byte| vec![byte]);
@@ -112,28 +113,34 @@ mod tests {
         all.iter().map(|(id, bytes)| (*id, bytes.as_slice()))
     }
 
-    /// tiktoken's rule in its own words: of all neighbours that make a token, the lowest rank, the leftmost of equals.
-    fn by_ranks(tokens: &[(u32, Vec<u8>)], piece: &[u8]) -> Vec<u32> {
-        let ranks: HashMap<&[u8], u32> = borrowed(tokens).map(|(id, bytes)| (bytes, id)).collect();
-        let mut parts: Vec<&[u8]> = piece.chunks(1).collect();
+    /// The plainest way: of all neighbours that merge, the first by `order`, the leftmost of equals.
+    fn merged_by(
+        tokens: &[(u32, Vec<u8>)],
+        piece: &[u8],
+        order: impl Fn(u32, u32) -> Option<usize>,
+    ) -> Vec<u32> {
+        let ids: HashMap<&[u8], u32> = borrowed(tokens).map(|(id, bytes)| (bytes, id)).collect();
         let mut ends: Vec<usize> = (0..=piece.len()).collect();
         loop {
-            let joined = |at: usize| ranks.get(&piece[ends[at]..ends[at + 2]]);
-            let pairs = 0..parts.len().saturating_sub(1);
-            let best = pairs.filter_map(|at| Some((joined(at)?, at))).min();
+            let parts: Vec<u32> = ends.windows(2).map(|w| ids[&piece[w[0]..w[1]]]).collect();
+            let pairs = parts.windows(2).enumerate();
+            let best = pairs
+                .filter_map(|(at, pair)| Some((order(pair[0], pair[1])?, at)))
+                .min();
             let Some((_, at)) = best else {
-                return parts.iter().map(|part| ranks[part]).collect();
+                return parts;
             };
-            parts[at] = &piece[ends[at]..ends[at + 2]];
-            parts.remove(at + 1);
             ends.remove(at + 1);
         }
     }
 
     fn merged(vocab: &Vocab, piece: &[u8]) -> Vec<u32> {
-        let mut out = Vec::new();
-        merge_piece(vocab.rules(), piece, &mut MergeBuffers::default(), &mut out).unwrap();
-        out
+        let mut symbols = Vec::new();
+        merge_piece(vocab.rules(), piece, &mut Buffers::default(), &mut symbols).unwrap();
+        symbols
+            .into_iter()
+            .map(|symbol| vocab.rules().id(symbol))
+            .collect()
     }
 
     proptest! {
@@ -144,25 +151,36 @@ mod tests {
         fn the_used_merges_are_enough(
             tokens in prop::collection::vec("[ab]{2,6}|[abc]{2,4}", 1..14),
             pieces in prop::collection::vec("[ab]{1,14}|[abc]{1,14}", 40),
+            order: u32,
         ) {
             let mut seen = HashSet::new();
             let tokens: Vec<&str> = tokens.iter().map(String::as_str).filter(|t| seen.insert(*t)).collect();
             let all = with_bytes(&tokens);
             let ranks = Vocab::from_ranks(borrowed(&all)).unwrap();
-            // Every split of every token, in the order of the tokens: what a merge list may hold.
+            // Every split of every token: what a merge list may hold.
             let ids: HashMap<&[u8], u32> = borrowed(&all).map(|(id, bytes)| (bytes, id)).collect();
             let splits = all.iter().flat_map(|(_, bytes)| {
                 let pair = |at| Some((*ids.get(&bytes[..at])?, *ids.get(&bytes[at..])?));
                 (1..bytes.len()).filter_map(pair).collect::<Vec<_>>()
             });
-            let splits: Vec<(u32, u32)> = splits.collect();
-            let list = Vocab::from_tokens(borrowed(&all), &splits, true).unwrap();
-            let used: Vec<(u32, u32)> = list.used_merges().iter().map(|m| (m.left, m.right)).collect();
-            let used = Vocab::from_tokens(borrowed(&all), &used, true).unwrap();
+            let mut splits: Vec<(u32, u32)> = splits.collect();
+            let by_ranks = |left: u32, right: u32| {
+                let joined = [all[left as usize].1.as_slice(), &all[right as usize].1].concat();
+                ids.get(joined.as_slice()).map(|&rank| rank as usize)
+            };
             for piece in &pieces {
                 let piece = piece.as_bytes();
-                prop_assert_eq!(merged(&ranks, piece), by_ranks(&all, piece), "{:?}", tokens);
-                prop_assert_eq!(merged(&used, piece), merged(&list, piece), "{:?}", tokens);
+                prop_assert_eq!(merged(&ranks, piece), merged_by(&all, piece, by_ranks), "{:?}", tokens);
+            }
+            // In any order.
+            splits.sort_by_key(|&(left, right)| left.wrapping_mul(order) ^ right.wrapping_mul(order >> 7));
+            let list = Vocab::from_tokens(borrowed(&all), &splits, true).unwrap();
+            prop_assert!(ranks.rules().words().is_some() && list.rules().words().is_some());
+            prop_assert_eq!(list.merges().len(), splits.len());
+            let by_list = |left, right| splits.iter().position(|&pair| pair == (left, right));
+            for piece in &pieces {
+                let piece = piece.as_bytes();
+                prop_assert_eq!(merged(&list, piece), merged_by(&all, piece, by_list), "{:?}", tokens);
             }
         }
     }

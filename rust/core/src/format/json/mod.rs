@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::{alphabet, broken, excerpt, of_file};
 use crate::characters::Characters;
+use crate::error::{FormatProblem, Inexpressible};
 use crate::shard::format::hex;
 use crate::special::SpecialToken;
 use crate::vocab::Vocab;
@@ -39,12 +40,10 @@ pub fn read(bytes: &[u8], origin: &str) -> Result<Tokenizer> {
             FORMAT,
             origin,
             "model, fingerprint",
-            format!(
-                "it was written for {}, but the file defines {}: the file is damaged, or was edited; \
-                 take the fingerprint out if the edit was meant",
-                excerpt(&expected),
-                excerpt(&found)
-            ),
+            FormatProblem::Fingerprint {
+                claimed: excerpt(&expected),
+                found: excerpt(&found),
+            },
         )),
         _ => Ok(tokenizer),
     }
@@ -52,8 +51,10 @@ pub fn read(bytes: &[u8], origin: &str) -> Result<Tokenizer> {
 
 /// The tokenizer that the file defines, and the fingerprint that it claims to have.
 fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<String>)> {
-    let at =
-        |error: serde_json::Error| broken(FORMAT, origin, position("", &error), error.to_string());
+    let at = |error: serde_json::Error| {
+        let problem = FormatProblem::Json(error.to_string());
+        broken(FORMAT, origin, position("", &error), problem)
+    };
     let outline: Outline = serde_json::from_slice(bytes).map_err(at)?;
     let refuse = |feature: String| Error::Unsupported {
         origin: origin.to_owned(),
@@ -89,7 +90,7 @@ fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<Strin
 
 /// Writes a `tokenizer.json`.
 pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
-    let refuse = |problem: String| Error::NotExpressible {
+    let refuse = |problem| Error::NotExpressible {
         format: FORMAT,
         problem,
     };
@@ -127,10 +128,11 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             None => more.push((token.content.clone(), token.id)),
             Some(&id) if id == token.id => {}
             Some(id) => {
-                return Err(refuse(format!(
-                    "the special token {:?} (id {}) is written like token {id}; rename it",
-                    token.content, token.id
-                )));
+                return Err(refuse(Inexpressible::WrittenAlike {
+                    content: token.content.clone(),
+                    id: token.id,
+                    other: *id,
+                }));
             }
         }
     }
@@ -159,7 +161,8 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             merges: tokenizer.vocab().map(pairs).unwrap_or_default(),
         },
     };
-    let mut bytes = serde_json::to_vec_pretty(&file).map_err(|error| refuse(error.to_string()))?;
+    let mut bytes = serde_json::to_vec_pretty(&file)
+        .map_err(|error| refuse(Inexpressible::Json(error.to_string())))?;
     bytes.push(b'\n');
     Ok(bytes)
 }
@@ -236,11 +239,11 @@ fn special_tokens(file: &File, origin: &str) -> Result<Vec<SpecialToken>> {
             .get(token.content.as_str())
             .filter(|&&id| id != token.id)
         {
-            let problem = format!(
-                "{} has id {} here, but {id} in the vocabulary",
-                excerpt(&token.content),
-                token.id
-            );
+            let problem = FormatProblem::OtherId {
+                found: excerpt(&token.content),
+                id: token.id,
+                other: *id,
+            };
             return Err(broken(FORMAT, origin, "added_tokens", problem));
         }
         tokens.push(SpecialToken {
@@ -300,7 +303,9 @@ fn read_characters(file: &File, origin: &str) -> Result<Characters> {
             (Some(character), None) => characters.push((character, id)),
             _ if special.contains(text) => {}
             _ => {
-                let problem = format!("expected a single character, found {}", excerpt(text));
+                let problem = FormatProblem::NotOneCharacter {
+                    found: excerpt(text),
+                };
                 return Err(broken(
                     FORMAT,
                     origin,

@@ -8,6 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::error::FormatProblem;
 use crate::format::{alphabet, excerpt};
 
 /// Only the kind of model: enough to refuse a file for the right reason.
@@ -132,10 +133,8 @@ impl<'de> Deserialize<'de> for Pair {
                     .split_once(' ')
                     .filter(|(_, right)| !right.contains(' '));
                 let (left, right) = pair.ok_or_else(|| {
-                    E::custom(format!(
-                        "expected two tokens and a space, found {}",
-                        excerpt(line)
-                    ))
+                    let found = excerpt(line);
+                    E::custom(FormatProblem::NoMergeLine { found })
                 })?;
                 Ok(Pair(left.to_owned(), right.to_owned()))
             }
@@ -168,17 +167,18 @@ pub(in crate::format) type Resolved = (Vec<(u32, Vec<u8>)>, Vec<(u32, u32)>);
 pub(in crate::format) fn resolve<'a>(
     entries: impl Iterator<Item = (&'a str, u32)>,
     merges: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Result<Resolved, (String, String)> {
+) -> Result<Resolved, (String, FormatProblem)> {
     let mut ids = HashMap::new();
     let mut tokens = Vec::new();
     for (text, id) in entries {
         let place = || format!("token {id}");
         let bytes = alphabet::to_bytes(text).ok_or_else(|| {
-            let problem = "expected characters of the byte alphabet (or a special token), found";
-            (place(), format!("{problem} {}", excerpt(text)))
+            let found = excerpt(text);
+            (place(), FormatProblem::NotInAlphabet { found })
         })?;
         if ids.insert(text, id).is_some() {
-            return Err((place(), format!("{} is given twice", excerpt(text))));
+            let found = excerpt(text);
+            return Err((place(), FormatProblem::GivenTwice { found }));
         }
         tokens.push((id, bytes));
     }
@@ -186,8 +186,8 @@ pub(in crate::format) fn resolve<'a>(
     for (number, (left, right)) in merges.enumerate() {
         let id = |text: &str| {
             ids.get(text).copied().ok_or_else(|| {
-                let problem = format!("expected tokens of the vocabulary, found {}", excerpt(text));
-                (format!("merge {number}"), problem)
+                let found = excerpt(text);
+                (format!("merge {number}"), FormatProblem::NoToken { found })
             })
         };
         pairs.push((id(left)?, id(right)?));

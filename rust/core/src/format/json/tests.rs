@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pattern::{NAMES, Pattern};
-use crate::{Scratch, SpecialSet};
 
 const A: u32 = b'a' as u32;
 
@@ -28,12 +27,7 @@ fn read_value(value: &Value) -> Result<Tokenizer> {
 }
 
 fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-    let mut ids = Vec::new();
-    let all = tokenizer.all_special();
-    tokenizer
-        .encode(text.as_bytes(), all, &mut Scratch::new(), &mut ids)
-        .unwrap();
-    ids
+    tokenizer.encode(text, tokenizer.all_special()).unwrap()
 }
 
 #[test]
@@ -108,11 +102,7 @@ fn a_special_token_may_also_be_an_ordinary_one() {
     file["added_tokens"].as_array_mut().unwrap().push(aa);
     let tokenizer = read_value(&file).unwrap();
     assert_eq!(ids(&tokenizer, "aa"), [257]);
-    let mut ordinary = Vec::new();
-    let none = SpecialSet::none();
-    tokenizer
-        .encode(b"aa<|e|>", &none, &mut Scratch::new(), &mut ordinary)
-        .unwrap();
+    let ordinary = tokenizer.encode_ordinary("aa<|e|>").unwrap();
     assert_eq!(ordinary, [257, 60, 124, 101, 124, 62]);
 }
 

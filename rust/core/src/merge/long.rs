@@ -1,20 +1,22 @@
 //! Merging a long piece in O(n log n): symbols in a linked list laid over the
-//! bytes, candidate merges in a heap ordered by (priority, place).
+//! bytes, candidate merges in a heap ordered by (number, place).
 //!
-//! A symbol lives at its first byte. A heap entry is stale when the priority
+//! A symbol lives at its first byte. A heap entry is stale when the number
 //! noted at its place has changed since; it is then dropped when it surfaces.
 //! Each merge adds at most two entries and removes a symbol, so the heap never
-//! takes more than 3n. The order (priority, then place) is the order in which
+//! takes more than 3n. The order (number, then place) is the order in which
 //! `short` picks, so the results are equal; a million times `a` takes a fraction
 //! of a second, where scanning would take minutes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::vocab::{MergeRules, NEVER};
+use super::MergeRules;
+use crate::memory::reserve;
+use crate::simd::NO_MERGE;
 use crate::{Error, Result};
 
-/// The longest piece: places must fit beside a priority in one heap entry.
+/// The longest piece: places must fit beside a number in one heap entry.
 const LIMIT: usize = u32::MAX as usize - 1;
 /// Marks the end of the list, and bytes that are no longer a symbol's first.
 const NONE: u32 = u32::MAX;
@@ -34,10 +36,10 @@ struct Symbol {
     previous: u32,
     next: u32,
     /// Of the pair with the next symbol.
-    priority: u32,
+    number: u32,
 }
 
-/// Appends the tokens of a piece of any length.
+/// Appends the symbols of a piece of any length.
 pub(super) fn merge(
     rules: &MergeRules,
     piece: &[u8],
@@ -50,22 +52,23 @@ pub(super) fn merge(
             limit: LIMIT,
         });
     }
-    lay_out(rules, piece, &mut buffers.symbols);
+    lay_out(rules, piece, &mut buffers.symbols)?;
     let symbols = &mut buffers.symbols[..];
     let mut entries = std::mem::take(&mut buffers.heap);
     entries.clear();
+    reserve(&mut entries, piece.len())?;
     entries.extend(
         (0..)
             .zip(symbols.iter())
-            .filter_map(|(at, s)| entry(s.priority, at)),
+            .filter_map(|(at, s)| entry(s.number, at)),
     );
     let mut heap = BinaryHeap::from(entries);
     while let Some(Reverse(top)) = heap.pop() {
-        let (priority, at) = ((top >> 32) as u32, top as u32);
-        if symbols[at as usize].priority != priority {
+        let (number, at) = ((top >> 32) as u32, top as u32);
+        if symbols[at as usize].number != number {
             continue;
         }
-        join(rules, symbols, at, priority);
+        join(rules, symbols, at, number);
         heap.extend(refresh(rules, symbols, at));
         heap.extend(refresh(rules, symbols, symbols[at as usize].previous));
     }
@@ -79,31 +82,32 @@ pub(super) fn merge(
     Ok(())
 }
 
-fn lay_out(rules: &MergeRules, piece: &[u8], symbols: &mut Vec<Symbol>) {
+fn lay_out(rules: &MergeRules, piece: &[u8], symbols: &mut Vec<Symbol>) -> Result<()> {
     symbols.clear();
-    symbols.reserve_exact(piece.len());
+    reserve(symbols, piece.len())?;
     for (at, &byte) in (0u32..).zip(piece) {
         symbols.push(Symbol {
-            id: rules.byte_ids[byte as usize],
+            id: u32::from(byte),
             previous: at.checked_sub(1).unwrap_or(NONE),
             next: at + 1,
-            priority: NEVER,
+            number: NO_MERGE,
         });
     }
     if let Some(last) = symbols.last_mut() {
         last.next = NONE;
     }
     for at in 1..symbols.len() {
-        symbols[at - 1].priority = rules.pairs.priority(symbols[at - 1].id, symbols[at].id);
+        symbols[at - 1].number = rules.merge(symbols[at - 1].id, symbols[at].id);
     }
+    Ok(())
 }
 
 /// Makes one symbol of the pair at `at`.
-fn join(rules: &MergeRules, symbols: &mut [Symbol], at: u32, priority: u32) {
+fn join(rules: &MergeRules, symbols: &mut [Symbol], at: u32, number: u32) {
     let gone = symbols[at as usize].next;
     let after = symbols[gone as usize].next;
-    symbols[gone as usize].priority = NEVER;
-    symbols[at as usize].id = rules.made[priority as usize];
+    symbols[gone as usize].number = NO_MERGE;
+    symbols[at as usize].id = rules.made(number);
     symbols[at as usize].next = after;
     if let Some(symbol) = symbols.get_mut(after as usize) {
         symbol.previous = at;
@@ -113,16 +117,16 @@ fn join(rules: &MergeRules, symbols: &mut [Symbol], at: u32, priority: u32) {
 /// Asks again about the pair at `at`; the heap entry if it merges.
 fn refresh(rules: &MergeRules, symbols: &mut [Symbol], at: u32) -> Option<Reverse<u64>> {
     let symbol = *symbols.get(at as usize)?;
-    let priority = match symbols.get(symbol.next as usize) {
-        Some(next) => rules.pairs.priority(symbol.id, next.id),
-        None => NEVER,
+    let number = match symbols.get(symbol.next as usize) {
+        Some(next) => rules.merge(symbol.id, next.id),
+        None => NO_MERGE,
     };
-    symbols[at as usize].priority = priority;
-    entry(priority, at)
+    symbols[at as usize].number = number;
+    entry(number, at)
 }
 
-fn entry(priority: u32, at: u32) -> Option<Reverse<u64>> {
-    (priority != NEVER).then(|| Reverse(u64::from(priority) << 32 | u64::from(at)))
+fn entry(number: u32, at: u32) -> Option<Reverse<u64>> {
+    (number != NO_MERGE).then(|| Reverse(u64::from(number) << 32 | u64::from(at)))
 }
 
 impl Buffers {

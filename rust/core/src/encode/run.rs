@@ -1,0 +1,596 @@
+//! Encoding in blocks of pieces.
+//!
+//! A block goes through the steps one after another, each a loop without decisions
+//! about single pieces: find where pieces begin; make their keys and fetch their buckets; look
+//! them up; write out their tokens. While one step runs, the memory that the next one wants is on
+//! its way, and a branch that cannot be predicted costs its block once. What is not in
+//! the table, or has more tokens than a value holds, is listed and seen to between the steps.
+//!
+//! A block takes the pieces of as many texts as it has room for, so short texts are as fast as long ones.
+
+use super::long_pieces;
+use super::sink::Sink;
+use super::table::{PieceTable, Tokens};
+use super::{Control, Scheme};
+use crate::merge::{Buffers, merge_piece};
+use crate::scan::Pretokenizer;
+use crate::scan::{PIECES, Starts, Text};
+use crate::simd::{
+    BLOCK, Job, Kernel, Key, LONGEST_KEY, NOT_A_KEY, Simd, Token, Value, Words, key_length,
+};
+use crate::{Error, Result};
+
+/// Room for a block that is nearly full and the pieces of one more scan.
+const ROOM: usize = 2 * PIECES + 4 * BLOCK;
+/// A longer piece is merged by itself, between blocks.
+const HUGE_PIECE: usize = 1 << 16;
+/// Starts farther from their base than this get a new base.
+const FARTHEST: usize = 1 << 30;
+/// Entries of [`PieceTable`]'s lists are below this; tokens that are not remembered lie above.
+const LOOSE: u32 = 1 << 31;
+
+/// A thread's working memory: the table and the arrays of a block.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) table: PieceTable,
+    starts: Starts,
+    keys: Box<[Key]>,
+    slots: Box<[u32]>,
+    values: Box<[u64]>,
+    absent: Vec<u32>,
+    apart: Vec<u32>,
+    /// Tokens of pieces that are not remembered: a number of them, and these.
+    loose: Vec<u32>,
+    buffers: Buffers,
+    symbols: Vec<u32>,
+    tokens: Vec<u32>,
+}
+
+impl Worker {
+    pub(super) fn new(table: PieceTable) -> Self {
+        Self {
+            table,
+            starts: Starts::new(),
+            keys: vec![0; ROOM].into(),
+            slots: vec![0; ROOM].into(),
+            values: vec![0; ROOM].into(),
+            absent: Vec::new(),
+            apart: Vec::new(),
+            loose: Vec::new(),
+            buffers: Buffers::default(),
+            symbols: Vec::new(),
+            tokens: Vec::new(),
+        }
+    }
+}
+
+/// What stands in a block without being a key.
+#[derive(Debug, Clone, Copy)]
+enum Keyless<'t> {
+    Piece(&'t [u8]),
+    Token(u32),
+}
+
+/// One call's way through its texts.
+pub(super) struct Run<'a, 't, S> {
+    kernel: Kernel,
+    scheme: &'a Scheme<'a>,
+    worker: &'a mut Worker,
+    sink: &'a mut S,
+    control: &'a mut dyn Control,
+    /// Pieces in the block.
+    count: usize,
+    keyless: Vec<(u32, Keyless<'t>)>,
+    /// Places in the block where texts end.
+    ends: Vec<u32>,
+    offsets: Option<&'a mut Vec<usize>>,
+}
+
+/// Whether to go on.
+pub(super) type Going = std::ops::ControlFlow<()>;
+const GO_ON: Going = Going::Continue(());
+
+impl<'a, 't, S: Sink> Run<'a, 't, S> {
+    pub(super) fn new(
+        scheme: &'a Scheme<'a>,
+        worker: &'a mut Worker,
+        sink: &'a mut S,
+        offsets: Option<&'a mut Vec<usize>>,
+        control: &'a mut dyn Control,
+    ) -> Self {
+        // A call that failed may have left something.
+        worker.starts.clear(0);
+        worker.absent.clear();
+        worker.apart.clear();
+        Self {
+            kernel: scheme.kernel,
+            scheme,
+            worker,
+            sink,
+            control,
+            count: 0,
+            keyless: Vec::new(),
+            ends: Vec::new(),
+            offsets,
+        }
+    }
+
+    #[inline]
+    pub(super) fn pretokenizer(&self) -> &'a Pretokenizer {
+        self.scheme.pretokenizer
+    }
+
+    /// A token that no piece stands for.
+    pub(super) fn push_token(&mut self, token: u32) -> Result<Going> {
+        self.push_keyless(Keyless::Token(token));
+        self.flush_if_full()
+    }
+
+    /// The end of a text.
+    pub(super) fn end_text(&mut self) {
+        if self.offsets.is_some() {
+            self.ends.push(self.count as u32);
+        }
+    }
+
+    /// Bytes that are one piece and no UTF-8.
+    pub(super) fn push_invalid(&mut self, piece: &'t [u8]) -> Result<Going> {
+        if piece.len() > HUGE_PIECE {
+            return self.huge_piece(piece);
+        }
+        self.push_keyless(Keyless::Piece(piece));
+        self.flush_if_full()
+    }
+
+    fn push_keyless(&mut self, keyless: Keyless<'t>) {
+        let at = self.count;
+        self.worker.keys[at] = NOT_A_KEY;
+        self.worker.slots[at] = 0;
+        self.keyless.push((at as u32, keyless));
+        self.count += 1;
+    }
+
+    #[inline]
+    fn flush_if_full(&mut self) -> Result<Going> {
+        if self.count >= PIECES - BLOCK {
+            return self.flush();
+        }
+        Ok(GO_ON)
+    }
+
+    /// Valid UTF-8, a text by itself.
+    #[inline]
+    pub(super) fn push_valid(&mut self, bytes: &'t [u8]) -> Result<Going> {
+        let text = Text::new(bytes);
+        self.worker.starts.clear(0);
+        let scheme = self.scheme;
+        let Some(blocks) = scheme.pretokenizer.blocks() else {
+            return self.push_one_by_one(bytes, &text);
+        };
+        let mut progress = blocks.begin(bytes);
+        loop {
+            let starts = &mut self.worker.starts;
+            let more = blocks.fill(self.kernel, &text, scheme.cuts, &mut progress, starts)?;
+            if !more {
+                starts.push(bytes.len());
+            }
+            if self.take(&text)?.is_break() {
+                return Ok(Going::Break(()));
+            }
+            if !more {
+                return Ok(GO_ON);
+            }
+            self.worker.starts.keep_last();
+        }
+    }
+
+    /// The same where no scanner finds many pieces at once.
+    fn push_one_by_one(&mut self, bytes: &'t [u8], text: &Text<'t>) -> Result<Going> {
+        let scheme = self.scheme;
+        let mut state = Ok(GO_ON);
+        let mut at = 0;
+        scheme.pretokenizer.each_while(bytes, &mut |piece| {
+            let starts = &mut self.worker.starts;
+            starts.push(at);
+            at += piece.len();
+            // Places count from the base in 32 bits.
+            if starts.is_full() || at - starts.base() > FARTHEST {
+                starts.push(at);
+                state = check_length(piece).and_then(|()| self.take(text));
+                self.worker.starts.clear(at);
+            }
+            matches!(state, Ok(Going::Continue(())))
+        });
+        if !matches!(state, Ok(Going::Continue(()))) {
+            return state;
+        }
+        self.worker.starts.push(at);
+        self.take(text)
+    }
+
+    /// Takes the pieces between neighbouring starts into the block.
+    #[inline]
+    fn take(&mut self, text: &Text<'t>) -> Result<Going> {
+        let places = self.worker.starts.places();
+        let longest = longest(places);
+        if longest > LONGEST_KEY as u32 {
+            return self.take_long(text, longest as usize);
+        }
+        let pieces = places.len().saturating_sub(1);
+        self.take_keys(text, 0, pieces);
+        self.flush_if_full()
+    }
+
+    /// The keys of `pieces` pieces from number `first` on.
+    #[inline]
+    fn take_keys(&mut self, text: &Text<'t>, first: usize, pieces: usize) {
+        let worker = &mut *self.worker;
+        let base = worker.starts.base();
+        let places = worker.starts.places();
+        let places = places.get(first..=first + pieces).unwrap_or_default();
+        let room = self.count..self.count + pieces;
+        self.kernel.run(Keys {
+            text,
+            base,
+            starts: places,
+            table: &worker.table,
+            keys: &mut worker.keys[room.clone()],
+            slots: &mut worker.slots[room],
+        });
+        self.count += pieces;
+    }
+
+    /// [`Run::take`] where some pieces are too long to be keys.
+    #[inline(never)]
+    fn take_long(&mut self, text: &Text<'t>, longest: usize) -> Result<Going> {
+        let base = self.worker.starts.base();
+        let pieces = self.worker.starts.places().len() - 1;
+        let mut first = 0;
+        for index in 0..pieces {
+            let [start, end] =
+                [0, 1].map(|next| self.worker.starts.places()[index + next] as usize);
+            if end - start <= LONGEST_KEY {
+                continue;
+            }
+            let piece = &text.bytes()[base + start..base + end];
+            if longest > HUGE_PIECE && piece.len() > HUGE_PIECE {
+                self.take_keys(text, first, index - first);
+                first = index + 1;
+                if self.huge_piece(piece)?.is_break() {
+                    return Ok(Going::Break(()));
+                }
+            } else {
+                let place = (self.count + index - first) as u32;
+                self.keyless.push((place, Keyless::Piece(piece)));
+            }
+        }
+        self.take_keys(text, first, pieces - first);
+        self.flush_if_full()
+    }
+
+    /// A piece that is merged by itself, after all that came before it.
+    #[cold]
+    fn huge_piece(&mut self, piece: &[u8]) -> Result<Going> {
+        if self.flush()?.is_break() {
+            return Ok(Going::Break(()));
+        }
+        tokens_of(self.scheme, piece, self.worker)?;
+        self.sink.list(&self.worker.tokens)?;
+        self.worker.tokens = Vec::new();
+        Ok(self.control.after(self.sink.count()))
+    }
+
+    /// Encodes what is in the block.
+    pub(super) fn flush(&mut self) -> Result<Going> {
+        self.kernel.run(Flush(self))?;
+        Ok(self.control.after(self.sink.count()))
+    }
+
+    #[inline(always)]
+    fn flush_with<K: Simd>(&mut self, kernel: K) -> Result<()> {
+        let Worker {
+            table,
+            keys,
+            slots,
+            values,
+            absent,
+            apart,
+            loose,
+            ..
+        } = &mut *self.worker;
+        let (keys, slots) = (&keys[..self.count], &slots[..self.count]);
+        let values = &mut values[..self.count];
+        kernel.probe(table.buckets(), keys, slots, values);
+        if <S::Token as Token>::NARROW {
+            kernel.sort_out::<true>(values, absent, apart);
+        } else {
+            kernel.sort_out::<false>(values, absent, apart);
+        }
+        loose.clear();
+        if !absent.is_empty() {
+            self.find_absent(kernel)?;
+        }
+        self.emit(kernel)?;
+        self.count = 0;
+        self.keyless.clear();
+        self.worker.table.settle();
+        Ok(())
+    }
+
+    /// Sees to the pieces that are not in their buckets.
+    #[inline(always)]
+    fn find_absent<K: Simd>(&mut self, kernel: K) -> Result<()> {
+        let absent = std::mem::take(&mut self.worker.absent);
+        let mut group = [0; 4];
+        let mut grouped = 0;
+        let all_keyless = std::mem::take(&mut self.keyless);
+        let mut keyless = all_keyless.iter();
+        for &at in &absent {
+            let key = self.worker.keys[at as usize];
+            if key == NOT_A_KEY {
+                // They come in the order of the block.
+                if let Some(&(_, keyless)) = keyless.find(|(place, _)| *place == at) {
+                    let value = self.keyless_value(keyless)?;
+                    self.set(at, value);
+                }
+                continue;
+            }
+            let value = self.worker.table.find(key, self.worker.slots[at as usize]);
+            if value != Value::ABSENT {
+                self.set(at, value);
+                continue;
+            }
+            group[grouped] = at;
+            grouped += 1;
+            if grouped == K::WORDS {
+                self.merge_group(kernel, &group[..grouped])?;
+                grouped = 0;
+            }
+        }
+        self.merge_group(kernel, &group[..grouped])?;
+        self.keyless = all_keyless;
+        self.worker.absent = absent;
+        self.worker.absent.clear();
+        Ok(())
+    }
+
+    fn keyless_value(&mut self, keyless: Keyless<'_>) -> Result<Value> {
+        let worker = &mut *self.worker;
+        let piece = match keyless {
+            Keyless::Token(token) => return Ok(worker.table.value_of(&[token])),
+            Keyless::Piece(piece) => piece,
+        };
+        let remembered = piece.len() <= long_pieces::LONGEST;
+        if remembered {
+            let value = worker.table.find_long(piece);
+            if value != Value::ABSENT {
+                return Ok(value);
+            }
+        }
+        tokens_of(self.scheme, piece, worker)?;
+        if remembered {
+            let value = worker.table.value_of(&worker.tokens);
+            worker.table.insert_long(piece, value);
+            return Ok(value);
+        }
+        let index = worker.loose.len() as u32;
+        worker.loose.push(worker.tokens.len() as u32);
+        worker.loose.extend_from_slice(&worker.tokens);
+        Ok(Value::list(LOOSE + index))
+    }
+
+    /// Merges words that are new.
+    #[inline(always)]
+    fn merge_group<K: Simd>(&mut self, kernel: K, group: &[u32]) -> Result<()> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let scheme = self.scheme;
+        let mut words = [0; 4];
+        for (word, &at) in words.iter_mut().zip(group) {
+            *word = self.worker.keys[at as usize];
+        }
+        let mut merged = Words::new();
+        if let Some(rules) = scheme.words {
+            kernel.merge_words(rules, &words[..group.len()], &mut merged);
+        }
+        for (index, &at) in group.iter().enumerate() {
+            let key = words[index];
+            let worker = &mut *self.worker;
+            let whole = if scheme.whole_first {
+                let bytes = key.to_le_bytes();
+                scheme.vocab.id(&bytes[..key_length(key)])
+            } else {
+                None
+            };
+            match (whole, scheme.words) {
+                (Some(id), _) => {
+                    worker.tokens.clear();
+                    worker.tokens.push(id);
+                }
+                (None, Some(_)) => {
+                    let rules = scheme.vocab.rules();
+                    let symbols = merged.get(index).iter();
+                    worker.tokens.clear();
+                    worker
+                        .tokens
+                        .extend(symbols.map(|&symbol| rules.id(symbol)));
+                }
+                (None, None) => {
+                    let bytes = key.to_le_bytes();
+                    tokens_of(scheme, &bytes[..key_length(key)], worker)?;
+                }
+            }
+            let slot = worker.slots[at as usize];
+            // A group may hold one word several times.
+            let mut value = worker.table.find(key, slot);
+            if value == Value::ABSENT {
+                value = worker.table.value_of(&worker.tokens);
+                worker.table.insert(key, slot, value);
+            }
+            self.set(at, value);
+        }
+        Ok(())
+    }
+
+    /// Puts the value of a piece where it belongs.
+    #[inline(always)]
+    fn set(&mut self, at: u32, value: Value) {
+        let place = &mut self.worker.values[at as usize];
+        *place = value.0;
+        if !value.is_inline() {
+            self.worker.apart.push(at);
+        } else if <S::Token as Token>::NARROW {
+            *place = value.narrow_lanes();
+        } else {
+            *place = value.wide_lanes();
+        }
+    }
+
+    /// Writes out the tokens of the block.
+    #[inline(always)]
+    fn emit<K: Simd>(&mut self, kernel: K) -> Result<()> {
+        let Worker {
+            table,
+            values,
+            apart,
+            loose,
+            ..
+        } = &mut *self.worker;
+        // Lists interrupt the lanes; four short tokens are lanes themselves.
+        apart.retain(|&at| {
+            let place = &mut values[at as usize];
+            match table.tokens_at(Value(*place), loose) {
+                Tokens::Lanes(lanes) if <S::Token as Token>::NARROW => {
+                    *place = lanes;
+                    false
+                }
+                _ => true,
+            }
+        });
+        if apart.len() > 1 {
+            apart.sort_unstable();
+        }
+        let mut from = 0;
+        let mut ends = self.ends.iter().map(|&end| end as usize).peekable();
+        let stops = apart.iter().map(|&at| (at as usize, true));
+        for (stop, is_list) in stops.chain([(self.count, false)]) {
+            while let Some(end) = ends.next_if(|&end| end <= stop) {
+                self.sink.lanes(kernel, &values[from..end])?;
+                from = end;
+                if let Some(offsets) = self.offsets.as_deref_mut() {
+                    offsets.push(self.sink.count());
+                }
+            }
+            self.sink.lanes(kernel, &values[from..stop])?;
+            if is_list {
+                match table.tokens_at(Value(values[stop]), loose) {
+                    Tokens::List(tokens) => self.sink.list(tokens)?,
+                    Tokens::Lanes(lanes) => {
+                        let tokens = [0, 16, 32, 48].map(|shift| (lanes >> shift) as u32 & 0xFFFF);
+                        self.sink.list(&tokens[..u16::count(lanes)])?;
+                    }
+                }
+                from = stop + 1;
+            }
+        }
+        apart.clear();
+        self.ends.clear();
+        Ok(())
+    }
+}
+
+/// [`Run::flush`] for one kernel.
+struct Flush<'r, 'a, 't, S>(&'r mut Run<'a, 't, S>);
+
+impl<S: Sink> Job for Flush<'_, '_, '_, S> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<K: Simd>(self, kernel: K) -> Result<()> {
+        self.0.flush_with(kernel)
+    }
+}
+
+/// [`Simd::keys`] of pieces of a text.
+struct Keys<'r, 't> {
+    text: &'r Text<'t>,
+    base: usize,
+    starts: &'r [u32],
+    table: &'r PieceTable,
+    keys: &'r mut [Key],
+    slots: &'r mut [u32],
+}
+
+impl Job for Keys<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Simd>(self, kernel: K) {
+        kernel.keys(
+            |at| self.text.window(self.base + at),
+            self.starts,
+            self.table.hasher(),
+            self.table.buckets(),
+            self.keys,
+            self.slots,
+        );
+    }
+}
+
+impl PieceTable {
+    /// The tokens behind a value, which may lie in `loose`.
+    #[inline]
+    fn tokens_at<'t>(&'t self, value: Value, loose: &'t [u32]) -> Tokens<'t> {
+        match value
+            .list_index()
+            .and_then(|index| index.checked_sub(LOOSE))
+        {
+            Some(index) => {
+                let list = loose[index as usize..].split_first();
+                let (&length, tokens) = list.unwrap_or((&0, &[]));
+                Tokens::List(&tokens[..length as usize])
+            }
+            None => self.tokens(value),
+        }
+    }
+}
+
+/// The longest distance between neighbouring places.
+#[inline(always)]
+fn longest(places: &[u32]) -> u32 {
+    let next = places.get(1..).unwrap_or_default();
+    let lengths = places.iter().zip(next).map(|(start, end)| end - start);
+    lengths.fold(0, u32::max)
+}
+
+/// Puts the tokens of a piece into `worker.tokens`.
+fn tokens_of(scheme: &Scheme<'_>, piece: &[u8], worker: &mut Worker) -> Result<()> {
+    worker.tokens.clear();
+    if let Some(id) = scheme.whole(piece) {
+        worker.tokens.push(id);
+        return Ok(());
+    }
+    worker.symbols.clear();
+    let rules = scheme.vocab.rules();
+    merge_piece(rules, piece, &mut worker.buffers, &mut worker.symbols)?;
+    let ids = worker.symbols.iter().map(|&symbol| rules.id(symbol));
+    crate::memory::reserve(&mut worker.tokens, worker.symbols.len())?;
+    worker.tokens.extend(ids);
+    if worker.symbols.capacity() > HUGE_PIECE {
+        worker.symbols = Vec::new();
+    }
+    Ok(())
+}
+
+/// A piece longer than this cannot be counted.
+pub(super) fn check_length(piece: &[u8]) -> Result<()> {
+    let limit = crate::scan::LONGEST_PIECE;
+    if piece.len() > limit {
+        return Err(Error::PreTokenTooLong {
+            bytes: piece.len(),
+            limit,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! Where tokens go: to a vector, or only to a number.
+
+use std::marker::PhantomData;
+
+use crate::Result;
+use crate::memory::{append_tokens, reserve};
+use crate::simd::{Simd, Token};
+
+/// Takes tokens in their order.
+pub(super) trait Sink {
+    type Token: Token;
+
+    /// The tokens in lanes.
+    fn lanes<K: Simd>(&mut self, kernel: K, lanes: &[u64]) -> Result<()>;
+
+    /// Tokens by their ids.
+    fn list(&mut self, tokens: &[u32]) -> Result<()>;
+
+    /// How many tokens it has taken.
+    fn count(&self) -> usize;
+}
+
+impl<T: Token> Sink for Vec<T> {
+    type Token = T;
+
+    #[inline(always)]
+    fn lanes<K: Simd>(&mut self, kernel: K, lanes: &[u64]) -> Result<()> {
+        append_tokens(kernel, lanes, self)
+    }
+
+    #[inline]
+    fn list(&mut self, tokens: &[u32]) -> Result<()> {
+        reserve(self, tokens.len())?;
+        self.extend(tokens.iter().map(|&token| T::new(token)));
+        Ok(())
+    }
+
+    #[inline]
+    fn count(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Counts tokens and forgets them.
+#[derive(Debug)]
+pub(super) struct Counter<T> {
+    count: usize,
+    width: PhantomData<T>,
+}
+
+impl<T> Counter<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            count: 0,
+            width: PhantomData,
+        }
+    }
+}
+
+impl<T: Token> Sink for Counter<T> {
+    type Token = T;
+
+    #[inline(always)]
+    fn lanes<K: Simd>(&mut self, _kernel: K, lanes: &[u64]) -> Result<()> {
+        let counts = lanes.iter().map(|&lanes| T::count(lanes));
+        self.count += counts.sum::<usize>();
+        Ok(())
+    }
+
+    fn list(&mut self, tokens: &[u32]) -> Result<()> {
+        self.count += tokens.len();
+        Ok(())
+    }
+
+    fn count(&self) -> usize {
+        self.count
+    }
+}

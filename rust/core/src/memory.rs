@@ -1,0 +1,240 @@
+//! Memory for large tables and results.
+//!
+//! A page that is touched for the first time costs a fault, and a table that is read at random
+//! costs a walk through the page tables for almost every read. Both are cheaper with
+//! pages of 2 MiB, which Linux gives where a program asks for them before it touches
+//! the memory. [`Table`] asks for them, and [`reserve`] does for a growing result.
+//!
+//! Asking for more than there is is an error here, not the end of the process.
+
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
+
+use memmap2::MmapMut;
+
+use crate::simd::{Bucket, PairLine, SLACK, Simd, Token};
+use crate::{Error, Result};
+
+/// The size of a huge page on x86-64 and most ARM systems.
+const HUGE_PAGE: usize = 2 << 20;
+/// Smaller tables are ordinary memory.
+const WORTH_MAPPING: usize = HUGE_PAGE / 4;
+
+/// Types of which a value of all zero bits is valid and which need no drop.
+///
+/// # Safety
+///
+/// An implementor promises just that.
+pub(crate) unsafe trait Plain: Copy {}
+
+// SAFETY: numbers, and arrays and structs of numbers, may be zero.
+unsafe impl Plain for Bucket {}
+// SAFETY: as above.
+unsafe impl Plain for PairLine {}
+// SAFETY: as above.
+unsafe impl Plain for u32 {}
+
+/// A slice of fixed length, zero at first, in huge pages where that pays.
+#[derive(Debug)]
+pub(crate) struct Table<T> {
+    store: Store<T>,
+}
+
+#[derive(Debug)]
+enum Store<T> {
+    Owned(Box<[T]>),
+    /// `length` values from byte `start`, which is a multiple of [`HUGE_PAGE`] in memory.
+    Mapped {
+        map: MmapMut,
+        start: usize,
+        length: usize,
+    },
+}
+
+impl<T: Plain> Table<T> {
+    /// `length` values of zero bits.
+    pub(crate) fn zeroed(length: usize) -> Self {
+        let store = if length * size_of::<T>() >= WORTH_MAPPING {
+            map(length)
+        } else {
+            None
+        };
+        // SAFETY: `T: Plain`, so zero bits are a value.
+        let owned = || unsafe { Box::<[T]>::new_zeroed_slice(length).assume_init() };
+        Self {
+            store: store.unwrap_or_else(|| Store::Owned(owned())),
+        }
+    }
+}
+
+fn map<T: Plain>(length: usize) -> Option<Store<T>> {
+    const { assert!(align_of::<T>() <= HUGE_PAGE) };
+    let bytes = (length * size_of::<T>()).next_multiple_of(HUGE_PAGE);
+    let map = MmapMut::map_anon(bytes + HUGE_PAGE).ok()?;
+    let address = map.as_ptr() as usize;
+    let start = address.next_multiple_of(HUGE_PAGE) - address;
+    // Without huge pages the table is slower, and right.
+    #[cfg(target_os = "linux")]
+    map.advise_range(memmap2::Advice::HugePage, start, bytes)
+        .ok();
+    Some(Store::Mapped { map, start, length })
+}
+
+impl<T: Plain> Deref for Table<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)]
+    fn deref(&self) -> &[T] {
+        match &self.store {
+            Store::Owned(values) => values,
+            Store::Mapped { map, start, length } => {
+                // SAFETY: `map` made the mapping large enough for `length` values from
+                // `start`, which is aligned; zero bits are values, and nobody else writes.
+                unsafe { std::slice::from_raw_parts(map.as_ptr().add(*start).cast(), *length) }
+            }
+        }
+    }
+}
+
+impl<T: Plain> DerefMut for Table<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        match &mut self.store {
+            Store::Owned(values) => values,
+            Store::Mapped { map, start, length } => {
+                // SAFETY: as in `deref`; `self` is borrowed for writing.
+                unsafe {
+                    std::slice::from_raw_parts_mut(map.as_mut_ptr().add(*start).cast(), *length)
+                }
+            }
+        }
+    }
+}
+
+/// Makes room for `more` values at the end of `values`.
+pub(crate) fn reserve<T>(values: &mut Vec<T>, more: usize) -> Result<()> {
+    if values.capacity() - values.len() >= more {
+        return Ok(());
+    }
+    grow(values, more)
+}
+
+#[cold]
+fn grow<T>(values: &mut Vec<T>, more: usize) -> Result<()> {
+    let size = size_of::<T>().max(1);
+    values.try_reserve(more).map_err(|_| Error::OutOfMemory {
+        bytes: (values.len() + more).saturating_mul(size),
+    })?;
+    if values.capacity() * size >= 2 * HUGE_PAGE {
+        prefer_huge_pages(values.spare_capacity_mut());
+    }
+    Ok(())
+}
+
+/// Asks for huge pages in the whole ones that lie in `room`.
+fn prefer_huge_pages<T>(room: &mut [MaybeUninit<T>]) {
+    #[cfg(target_os = "linux")]
+    {
+        let start = room.as_mut_ptr() as usize;
+        let end = (start + size_of_val(room)) / HUGE_PAGE * HUGE_PAGE;
+        let start = start.next_multiple_of(HUGE_PAGE);
+        if start < end {
+            // SAFETY: these pages belong to `room`; the advice changes no contents.
+            unsafe {
+                libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE);
+            }
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = room;
+}
+
+/// Appends the tokens in `lanes`.
+#[inline(always)]
+#[allow(clippy::inline_always)]
+pub(crate) fn append_tokens<K: Simd, T: Token>(
+    kernel: K,
+    lanes: &[u64],
+    tokens: &mut Vec<T>,
+) -> Result<()> {
+    let most = T::LANES * lanes.len();
+    reserve(tokens, most + SLACK)?;
+    let written = T::emit(kernel, lanes, tokens.spare_capacity_mut());
+    assert!(written <= most);
+    // SAFETY: there is room for `most`, and `emit` initialises as many as it says.
+    unsafe { tokens.set_len(tokens.len() + written) };
+    Ok(())
+}
+
+/// All values of `parts` in their order, copied by `threads` threads.
+pub(crate) fn join<T: Copy + Send + Sync>(parts: &[Vec<T>], threads: usize) -> Result<Vec<T>> {
+    let total = parts.iter().map(Vec::len).sum();
+    let mut all = Vec::new();
+    grow(&mut all, total)?;
+    let mut room = &mut all.spare_capacity_mut()[..total];
+    let mut copies = Vec::with_capacity(parts.len());
+    for part in parts {
+        let (here, rest) = std::mem::take(&mut room).split_at_mut(part.len());
+        copies.push((part, here));
+        room = rest;
+    }
+    let share = copies.len().div_ceil(threads.max(1)).max(1);
+    std::thread::scope(|scope| {
+        let mut shares = copies.chunks_mut(share);
+        let first = shares.next();
+        for share in shares {
+            scope.spawn(|| copy(share));
+        }
+        copy(first.unwrap_or_default());
+    });
+    // SAFETY: the parts fill the room exactly, and each was copied.
+    unsafe { all.set_len(total) };
+    Ok(all)
+}
+
+fn copy<T: Copy>(copies: &mut [(&Vec<T>, &mut [MaybeUninit<T>])]) {
+    for (part, room) in copies {
+        room.write_copy_of_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_zero_and_keep_what_is_written() {
+        for length in [0, 1, 1000, WORTH_MAPPING, 3 * HUGE_PAGE + 1] {
+            let mut table = Table::<u32>::zeroed(length);
+            assert_eq!(table.len(), length);
+            assert!(table.iter().all(|&value| value == 0));
+            for (at, value) in table.iter_mut().enumerate() {
+                *value = at as u32;
+            }
+            assert!(
+                table
+                    .iter()
+                    .enumerate()
+                    .all(|(at, &value)| value == at as u32)
+            );
+        }
+    }
+
+    #[test]
+    fn parts_are_joined_in_order() {
+        let parts: Vec<Vec<u32>> = (0..50).map(|part| (0..part * 7).collect()).collect();
+        for threads in [1, 2, 7, 100] {
+            assert_eq!(join(&parts, threads).unwrap(), parts.concat());
+        }
+        assert!(join::<u8>(&[], 2).unwrap().is_empty());
+    }
+
+    #[test]
+    fn too_much_is_an_error() {
+        let error = reserve(&mut vec![1_u64], usize::MAX / 16).unwrap_err();
+        assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+    }
+}
