@@ -34,7 +34,7 @@ pub(crate) struct RegexSplit {
     tiers: Vec<Tier>,
     two_pass: TwoPass,
     /// What threads remembered and left.
-    idle: Arc<Mutex<Vec<Box<Remembered>>>>,
+    idle: Arc<Mutex<Vec<Remembered>>>,
 }
 
 #[derive(Debug)]
@@ -63,8 +63,8 @@ pub(crate) struct Effort {
 
 #[derive(Debug)]
 struct Lease {
-    remembered: Option<Box<Remembered>>,
-    owner: Arc<Mutex<Vec<Box<Remembered>>>>,
+    remembered: Option<Remembered>,
+    owner: Arc<Mutex<Vec<Remembered>>>,
 }
 
 impl Drop for Lease {
@@ -196,15 +196,13 @@ impl RegexSplit {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        let remembered = idle.unwrap_or_else(|| {
-            Box::new(Remembered {
-                caches: self
-                    .tiers
-                    .iter()
-                    .map(|tier| tier.dfa.create_cache())
-                    .collect(),
-                memory: Memory::default(),
-            })
+        let remembered = idle.unwrap_or_else(|| Remembered {
+            caches: self
+                .tiers
+                .iter()
+                .map(|tier| tier.dfa.create_cache())
+                .collect(),
+            memory: Memory::default(),
         });
         Lease {
             remembered: Some(remembered),

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use regex_automata::PatternID;
 use regex_automata::nfa::thompson::{NFA, State as Thompson};
 use regex_automata::util::look::{Look, LookMatcher};
+use regex_automata::util::primitives::StateID;
 
 /// Places to a block.
 const BLOCK: usize = 1 << 16;
@@ -270,7 +271,7 @@ fn convert(state: &Thompson, looks: &[Look]) -> State {
             State::Look(index.unwrap_or_default(), next.as_u32())
         }
         Thompson::Union { alternates } => {
-            State::Choice(alternates.iter().map(|id| id.as_u32()).collect())
+            State::Choice(alternates.iter().map(StateID::as_u32).collect())
         }
         Thompson::BinaryUnion { alt1, alt2 } => {
             State::Choice([alt1.as_u32(), alt2.as_u32()].into())
