@@ -9,7 +9,8 @@
 //! Written is what `tokenizers`, `transformers.PreTrainedTokenizerFast` and converters
 //! read; split patterns in a spelling that Oniguruma reads as we do. One field of our own,
 //! `model.fingerprint`, which they skip and do not write again, is checked when the file is read:
-//! a flipped bit may leave valid JSON with other ids. Special tokens stand in the vocabulary too, as in GPT-2's own file,
+//! a flipped bit may leave valid JSON with other ids. It also says that a split pattern is meant as we read it, so
+//! patterns that Oniguruma reads otherwise (`\w`) are kept in files of our own, though other programs split by them otherwise. Special tokens stand in the vocabulary too, as in GPT-2's own file,
 //! for otherwise `tokenizers` would number them anew. Reading what was written gives the same fingerprint.
 
 mod oniguruma;

@@ -42,7 +42,9 @@ pub(super) fn read(file: &File, origin: &str) -> Result<Splitting> {
     check_post_processor(&file.post_processor).map_err(|feature| refuse(feature, REMOVE))?;
     let mut regexes = Vec::new();
     let mut byte_level = false;
-    pre_tokenizer(&file.pre_tokenizer, &mut regexes, &mut byte_level)
+    // A file of our own means what it says here: its fingerprint is compared with what was read.
+    let own = file.model.fingerprint.is_some();
+    pre_tokenizer(&file.pre_tokenizer, own, &mut regexes, &mut byte_level)
         .map_err(|(feature, advice)| refuse(feature, advice))?;
     Ok(Splitting {
         pattern: Pattern::sequence(regexes),
@@ -94,6 +96,7 @@ type Refusal = (String, &'static str);
 
 fn pre_tokenizer(
     step: &Value,
+    own: bool,
     regexes: &mut Vec<String>,
     byte_level: &mut bool,
 ) -> Result<(), Refusal> {
@@ -107,7 +110,7 @@ fn pre_tokenizer(
     match kind {
         "Sequence" => {
             for step in list(step, "pretokenizers") {
-                pre_tokenizer(step, regexes, byte_level)?;
+                pre_tokenizer(step, own, regexes, byte_level)?;
             }
             Ok(())
         }
@@ -123,7 +126,7 @@ fn pre_tokenizer(
             Ok(())
         }
         "Split" => {
-            regexes.push(split(step)?);
+            regexes.push(split(step, own)?);
             Ok(())
         }
         other => Err((format!("the pre-tokenizer {other}"), CONVERT)),
@@ -131,10 +134,11 @@ fn pre_tokenizer(
 }
 
 /// The regular expression of a `Split`.
-fn split(step: &Value) -> Result<String, Refusal> {
+fn split(step: &Value, own: bool) -> Result<String, Refusal> {
     let regex = match (&step["pattern"]["Regex"], &step["pattern"]["String"]) {
         (Value::String(regex), _) => {
-            if let Some(Doubt { at, construct }) = first_doubt(regex) {
+            let doubt = if own { None } else { first_doubt(regex) };
+            if let Some(Doubt { at, construct }) = doubt {
                 let pattern = shortened(regex);
                 let feature = format!("{construct} at byte {at} of the Split pattern {pattern}");
                 return Err((feature, RESPELL));

@@ -292,6 +292,18 @@ fn what_the_format_cannot_say_is_refused() {
     );
 }
 
+/// Oniguruma reads `\w` otherwise, but the fingerprint says that it is meant as we read it.
+#[test]
+fn files_of_our_own_keep_every_pattern() {
+    let pattern = Pattern::regex(r"\w+|\W");
+    let tokenizer = Tokenizer::from_merges(&[(A, A)], pattern, &[]).unwrap();
+    let bytes = write(&tokenizer).unwrap();
+    let again = read(&bytes, "x.json").unwrap();
+    assert_eq!(again.fingerprint(), tokenizer.fingerprint());
+    let error = read_value(&written(&tokenizer)).unwrap_err().to_string();
+    assert!(error.contains(r"`\w` at byte 0"), "{error}");
+}
+
 #[test]
 fn thousands_of_splits_are_an_error() {
     let split = json!({"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated"});
