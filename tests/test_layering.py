@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / "python"
+CORE = ROOT / "rust" / "core" / "src"
 
 #: Formats and calls that run what they read. Weights and state travel as safetensors and JSON.
 UNSAFE_MODULES = {
@@ -169,3 +171,183 @@ def test_the_core_links_no_python() -> None:
             waiting.extend(edges[name])
     assert not {name for name in reached if name.startswith(("pyo3", "numpy", "gptbpe-py"))}
     assert "thiserror" in reached, "the walk itself must have walked"
+
+
+#: The rooms of the core from the lowest up, and what each may import of those above it in this table.
+ROOMS: dict[str, set[str]] = {
+    "error": set(),
+    "seed": set(),
+    "unicode": set(),
+    "simd": {"error", "unicode"},
+    "memory": {"error", "simd"},
+    "pattern": {"error", "unicode"},
+    "scan": {"error", "unicode", "simd", "memory", "pattern"},
+    "merge": {"error", "seed", "simd", "memory"},
+    "vocab": {"error", "seed", "simd", "memory", "merge"},
+    "characters": {"error", "vocab"},
+    "special": {"error", "seed", "vocab"},
+    "model": {"vocab", "characters"},
+    "fingerprint": {"pattern", "vocab", "special", "model"},
+    "train": {"error", "seed", "memory", "pattern", "scan", "merge", "vocab"},
+    "encode": {
+        "error", "seed", "unicode", "simd", "memory", "pattern", "scan", "merge", "vocab", "characters",
+        "special", "model",
+    },
+    "tokenizer": {
+        "error", "pattern", "scan", "merge", "vocab", "characters", "special", "model", "fingerprint",
+        "encode",
+    },
+    "encoding": {"error", "special", "model", "encode", "tokenizer"},
+    "decode": {"error", "special", "tokenizer"},
+    "publish": {"error"},
+    "shard": {"error", "publish"},
+    "format": {
+        "error", "pattern", "vocab", "characters", "special", "model", "tokenizer", "shard",
+    },
+    "oracle": {"train"},
+}  # fmt: skip
+
+RUST_NOISE = re.compile(
+    r"""//[^\n]*                                     # a comment to the end of the line
+      | /\*.*?\*/                                    # or between marks
+      | b?r(?P<fence>\#*)".*?"(?P=fence)              # a raw string
+      | b?"(?:\\.|[^"\\])*"                          # a string
+      | b?'(?:\\[^u]|\\u\{\w+\}|[^'\\])'            # a character, no lifetime
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def without_tests(path: Path) -> str:
+    """Return the code of a Rust file: no comments, no strings, nothing that only tests see."""
+    code = RUST_NOISE.sub('""', path.read_text(encoding="utf-8"))
+    while (found := re.search(r"#\[cfg\(test\)\]", code)) is not None:
+        end = re.compile(r"[;{]").search(code, found.end())
+        assert end is not None
+        stop, depth = end.end(), int(end.group() == "{")
+        while depth:
+            depth += {"{": 1, "}": -1}.get(code[stop], 0)
+            stop += 1
+        code = code[: found.start()] + code[stop:]
+    return code
+
+
+def test_files(folder: Path) -> set[Path]:
+    """Return the files of the modules that are only there for tests."""
+    found = set()
+    for path in folder.rglob("*.rs"):
+        code = RUST_NOISE.sub('""', path.read_text(encoding="utf-8"))
+        parent = path.parent if path.name in ("mod.rs", "lib.rs") else path.with_suffix("")
+        for name in re.findall(r"#\[cfg\(test\)\](?:\s*#\[[^\]]*\])*\s*mod (\w+);", code):
+            found.add(parent / f"{name}.rs")
+    return found
+
+
+def core_modules() -> dict[tuple[str, ...], str]:
+    """Return the code of every module of the core by its path: ``("pattern", "parser")``."""
+    tests = test_files(CORE)
+    modules = {}
+    for path in sorted(CORE.rglob("*.rs")):
+        parts = path.relative_to(CORE).with_suffix("").parts
+        if path not in tests and parts != ("lib",):
+            modules[parts[:-1] if parts[-1] == "mod" else parts] = without_tests(path)
+    return modules
+
+
+def braced_paths(path: str) -> Iterator[str]:
+    """Yield the paths that ``a::{b, c::{d, e}}`` stands for."""
+    before, brace, rest = path.partition("{")
+    if not brace:
+        yield before
+        return
+    depth, start = 0, 0
+    inner = rest[: rest.rindex("}")]
+    for at, character in enumerate(inner + ","):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if character == "," and not depth:
+            if part := inner[start:at].strip():
+                yield from braced_paths(before + part)
+            start = at + 1
+
+
+def rust_paths(code: str) -> Iterator[list[str]]:
+    """Yield every path that begins with ``crate``, ``super`` or ``self``, in a ``use`` or anywhere else."""
+    for found in re.finditer(r"(?<![\w:])(?:crate|super|self)\s*::\s*", code):
+        end, depth = found.end(), 0
+        while end < len(code) and (depth or re.match(r"[\w:{]|\s*::", code[end:])):
+            depth += {"{": 1, "}": -1}.get(code[end], 0)
+            end += 1
+        for path in braced_paths(re.sub(r"\s+", " ", code[found.start() : end])):
+            yield [part.strip().split(" as ")[0] for part in path.split("::") if part.strip()]
+
+
+def imported_rooms(
+    module: tuple[str, ...], code: str, modules: dict[tuple[str, ...], str]
+) -> Iterator[tuple[str, ...]]:
+    """Yield the modules that the code of ``module`` names, as deep as they are modules."""
+    exports: dict[str, str] = {}
+    root = RUST_NOISE.sub('""', (CORE / "lib.rs").read_text(encoding="utf-8"))
+    for statement in re.findall(r"pub use ([^;]+);", root):
+        for export in braced_paths(re.sub(r"\s+", " ", statement)):
+            exported, *_, item = export.split("::")
+            exports[item] = exported
+    for head, *path in rust_paths(code):
+        if head == "self":
+            full = [*module, *path]
+        elif head == "super":
+            rest = [head, *path]
+            ups = next((index for index, part in enumerate(rest) if part != "super"), len(rest))
+            full = [*module[: len(module) - ups], *rest[ups:]]
+        else:
+            full = path
+        if full and full[0] in exports:
+            full = [exports[full[0]]]
+        while full and tuple(full) not in modules:
+            full.pop()
+        if full:
+            yield tuple(full)
+
+
+def test_every_room_of_the_core_is_in_the_table() -> None:
+    assert {path[0] for path in core_modules()} <= set(ROOMS)
+    above = set[str]()
+    for room, allowed in ROOMS.items():
+        assert allowed <= above, f"{room} would import what lies over it: {allowed - above}"
+        above.add(room)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_of_the_core_point_one_way(room: str) -> None:
+    modules = core_modules()
+    for path, code in modules.items():
+        if path[0] == room:
+            rooms = {target[0] for target in imported_rooms(path, code, modules)}
+            wrong = rooms - ROOMS[room] - {room}
+            assert not wrong, f"{'::'.join(path)} imports {', '.join(sorted(wrong))}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_modules_of_a_room_form_no_circle(room: str) -> None:
+    """Siblings only: a module and those inside it are one thing, seen from outside and from inside."""
+    modules = core_modules()
+    arrows: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for path, code in modules.items():
+        if path[0] == room:
+            found = set(imported_rooms(path, code, modules))
+            arrows[path] = {to for to in found if to[: len(path)] != path and path[: len(to)] != to}
+    done = set[tuple[str, ...]]()
+    while len(done) < len(arrows):
+        free = {path for path, to in arrows.items() if path not in done and not (to & arrows.keys()) - done}
+        assert free, f"a circle among {sorted('::'.join(path) for path in arrows.keys() - done)}"
+        done |= free
+
+
+def test_the_walk_through_the_core_has_walked() -> None:
+    modules = core_modules()
+    assert ("pattern", "parser") in modules
+    assert ("scan", "tests") not in modules
+    named = set(imported_rooms(("pattern", "parser"), modules["pattern", "parser"], modules))
+    assert {("error",), ("unicode",), ("pattern", "ast")} <= named
+    nested = "fn f() { crate::scan::g(super::super::vocab::h, crate::{error::{A, B}, Tokenizer}) }"
+    found = set(imported_rooms(("pattern", "regex"), nested, modules))
+    assert found == {("scan",), ("vocab",), ("error",), ("tokenizer",)}

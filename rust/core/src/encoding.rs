@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use crate::encode::{Control, Ids, Ragged, Text, to_the_end};
+use crate::model::Model;
 use crate::special::SpecialSet;
-use crate::tokenizer::Model;
 use crate::{Error, Result, Tokenizer};
 
 impl Tokenizer {

@@ -31,7 +31,10 @@ pub enum Error {
         known: &'static [&'static str],
     },
     /// A split pattern that linear time does not allow, or that is not a regular expression.
-    #[error("cannot use the split pattern {pattern:?} (at byte {at}): {reason}")]
+    #[error(
+        "cannot use the split pattern {} (at byte {at}): {reason}",
+        shortened(pattern)
+    )]
     UnsupportedPattern {
         /// The regular expression.
         pattern: String,
@@ -39,6 +42,14 @@ pub enum Error {
         at: usize,
         /// What stands there.
         reason: String,
+    },
+    /// A sequence of more split patterns than are applied one after another.
+    #[error("the split pattern has {found} regular expressions: expected at most {limit}")]
+    TooManySplits {
+        /// How many it has.
+        found: usize,
+        /// How many it may have.
+        limit: usize,
     },
     /// A count does not fit in 64 bits.
     #[error("the counts of the training text exceed 64 bits: scale them down")]
@@ -600,5 +611,14 @@ impl Error {
             *position += by;
         }
         self
+    }
+}
+
+/// A text in quotes, cut where it is long: a message stays readable whatever came in.
+pub(crate) fn shortened(text: &str) -> String {
+    const MOST: usize = 200;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
     }
 }

@@ -5,9 +5,8 @@
 //! reformatting or converting a tokenizer keeps it. The form is, each field with
 //! its length before it: this format's tag; the kind; the pattern, by name where it is a
 //! known one however it is spelled, else as portable regular expressions; every
-//! token with its id; every merge as its two ids; whether whole pre-tokens are
-//! looked up first *if that changes any result*; special tokens with their ids,
-//! and the order of looking for them if there are two kinds.
+//! token with its id; every merge as its two ids, but of the merges of one token
+//! only the one that is ever used; whether whole pre-tokens are looked up first *if that changes any result*; special tokens with their ids, and the order of looking for them if there are two kinds.
 //!
 //! So GPT-2 from `tokenizer.json` (merges only) and from `r50k_base.tiktoken` (look up
 //! first) have one fingerprint, for they give the same ids for every text. Whether
@@ -15,20 +14,22 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::Tokenizer;
-use crate::tokenizer::Model;
+use crate::model::Model;
+use crate::pattern::Pattern;
+use crate::special::SpecialTokens;
 
 const TAG: &[u8] = b"gptbpe tokenizer definition 1";
 
-pub(crate) fn of(tokenizer: &Tokenizer) -> [u8; 32] {
+/// The fingerprint of a tokenizer of these parts.
+pub(crate) fn of(model: &Model, pattern: &Pattern, special: &SpecialTokens) -> [u8; 32] {
     let mut form = Form(Sha256::new());
     form.field(TAG);
-    match tokenizer.model() {
+    match model {
         Model::Bytes(vocab) => {
             form.field(b"bytes");
-            let pattern = pattern(tokenizer);
-            form.number(pattern.len());
-            for part in &pattern {
+            let parts = spelled(pattern);
+            form.number(parts.len());
+            for part in &parts {
                 form.field(part.as_bytes());
             }
             form.number(vocab.len());
@@ -36,8 +37,9 @@ pub(crate) fn of(tokenizer: &Tokenizer) -> [u8; 32] {
                 form.id(id);
                 form.field(bytes);
             }
-            form.number(vocab.merges().len());
-            for merge in vocab.merges() {
+            let merges = vocab.used_merges();
+            form.number(merges.len());
+            for merge in merges.iter() {
                 form.id(merge.left);
                 form.id(merge.right);
             }
@@ -53,9 +55,9 @@ pub(crate) fn of(tokenizer: &Tokenizer) -> [u8; 32] {
             }
         }
     }
-    let two_stages = tokenizer.special().has_two_stages();
-    form.number(tokenizer.special_tokens().len());
-    for token in tokenizer.special_tokens() {
+    let two_stages = special.has_two_stages();
+    form.number(special.as_slice().len());
+    for token in special.as_slice() {
         form.id(token.id);
         form.field(token.content.as_bytes());
         form.number(usize::from(two_stages && token.normalized));
@@ -63,16 +65,25 @@ pub(crate) fn of(tokenizer: &Tokenizer) -> [u8; 32] {
     form.0.finalize().into()
 }
 
-/// The pattern's name, or its regular expressions.
-fn pattern(tokenizer: &Tokenizer) -> Vec<String> {
-    let pattern = tokenizer.pattern();
+/// The pattern's name, or its regular expressions. One that reads like a name is marked, and
+/// so is one that reads like a marked one.
+fn spelled(pattern: &Pattern) -> Vec<String> {
     if let Some(name) = pattern.name() {
-        return vec![format!("name {name}")];
+        return vec![format!("{NAME}{name}")];
     }
-    pattern
+    let mut regexes = pattern
         .portable()
-        .unwrap_or_else(|_| pattern.regexes().to_vec())
+        .unwrap_or_else(|_| pattern.regexes().to_vec());
+    for regex in &mut regexes {
+        if regex.starts_with(NAME) || regex.starts_with(REGEX) {
+            regex.insert_str(0, REGEX);
+        }
+    }
+    regexes
 }
+
+const NAME: &str = "name ";
+const REGEX: &str = "regex ";
 
 struct Form(Sha256);
 
@@ -142,6 +153,45 @@ mod tests {
         let ids = [&merges, &ranks].map(|tokenizer| tokenizer.encode_ordinary("aaaaa").unwrap());
         assert_eq!(ids[0], ids[1]);
         assert_eq!(merges.fingerprint(), ranks.fingerprint());
+    }
+
+    /// A regex may say what a name is written as.
+    #[test]
+    fn a_regex_is_no_name() {
+        let with = |pattern: Pattern| {
+            let vocab = Vocab::from_merges(&[]).unwrap();
+            let tokenizer = Tokenizer::from_vocab(vocab, pattern, Vec::new()).unwrap();
+            tokenizer.fingerprint()
+        };
+        let all = [
+            with(Pattern::named("gpt2").unwrap()),
+            with(Pattern::regex("name gpt2")),
+            with(Pattern::regex("regex name gpt2")),
+            with(Pattern::regex("regex regex name gpt2")),
+        ];
+        for (i, left) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|right| left != right), "{i}");
+        }
+    }
+
+    /// A rank file says of no token which two make it; a list may say it of all that could, in any order.
+    #[test]
+    fn ranks_are_the_list_that_does_the_same() {
+        let bytes = (0..=255u8).map(|byte| vec![byte]);
+        let tokens = ["aba", "ba", "ab"].map(|token| token.as_bytes().to_vec());
+        let all: Vec<(u32, Vec<u8>)> = (0..).zip(bytes.chain(tokens)).collect();
+        let all = || all.iter().map(|(id, bytes)| (*id, bytes.as_slice()));
+        let whole = |vocab| {
+            let tokenizer = Tokenizer::from_vocab(vocab, Pattern::none(), Vec::new()).unwrap();
+            tokenizer.fingerprint()
+        };
+        let list = |merges: &[(u32, u32)]| whole(Vocab::from_tokens(all(), merges, true).unwrap());
+        let b = A + 1;
+        let ranks = whole(Vocab::from_ranks(all()).unwrap());
+        assert_eq!(ranks, list(&[(A, 257), (b, A), (A, b)]));
+        assert_eq!(ranks, list(&[(258, A), (A, 257), (b, A), (A, b)]));
+        assert_ne!(ranks, list(&[(258, A), (b, A), (A, b)]));
+        assert_ne!(ranks, list(&[(258, A), (A, 257), (A, b), (b, A)]));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod fingerprint;
 pub mod format;
 mod memory;
 mod merge;
+pub mod model;
 #[doc(hidden)]
 pub mod oracle;
 pub mod pattern;

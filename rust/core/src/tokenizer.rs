@@ -9,6 +9,7 @@ use crate::characters::Characters;
 use crate::encode::{EncodeOptions, Encoder, Scheme};
 use crate::error::ShrinkProblem;
 use crate::merge::{Buffers, merge_piece};
+use crate::model::Model;
 use crate::pattern::Pattern;
 use crate::scan::Pretokenizer;
 use crate::special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken, SpecialTokens};
@@ -41,16 +42,6 @@ struct Inner {
     pretokenizer: Pretokenizer,
     special: SpecialTokens,
     fingerprint: OnceLock<[u8; 32]>,
-}
-
-/// What turns a stretch of text into ids.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Model {
-    /// Byte-level BPE.
-    Bytes(Box<Vocab>),
-    /// One id per character.
-    Characters(Characters),
 }
 
 impl Tokenizer {
@@ -273,10 +264,10 @@ impl Tokenizer {
 
     /// sha256 of the definition: see [`crate::fingerprint`].
     pub fn fingerprint(&self) -> [u8; 32] {
-        *self
-            .inner
+        let inner = &*self.inner;
+        *inner
             .fingerprint
-            .get_or_init(|| crate::fingerprint::of(self))
+            .get_or_init(|| crate::fingerprint::of(&inner.model, &inner.pattern, &inner.special))
     }
 
     /// The tokenizer of the first merges, with `size` ids in all.
@@ -317,10 +308,6 @@ impl Tokenizer {
     pub(crate) fn pretokenizer(&self) -> &Pretokenizer {
         &self.inner.pretokenizer
     }
-
-    pub(crate) fn special(&self) -> &SpecialTokens {
-        &self.inner.special
-    }
 }
 
 impl Inner {
@@ -332,23 +319,6 @@ impl Inner {
     /// Whether every id has 16 bits.
     fn is_narrow(&self) -> bool {
         self.vocab_size() <= 1 << 16
-    }
-}
-
-impl Model {
-    fn limit(&self) -> u32 {
-        match self {
-            Self::Bytes(vocab) => vocab.limit(),
-            Self::Characters(characters) => characters.limit(),
-        }
-    }
-
-    #[inline]
-    fn token(&self, id: u32) -> Option<&[u8]> {
-        match self {
-            Self::Bytes(vocab) => vocab.token(id),
-            Self::Characters(characters) => characters.token(id),
-        }
     }
 }
 

@@ -92,9 +92,9 @@ fn placed(error: Error, place: &str) -> PyErr {
         Error::NotUtf8 { .. } | Error::PreTokenTooLong { .. } => TextError::new_err(message),
         Error::OutOfMemory { .. } => PyMemoryError::new_err(message),
         Error::DisallowedSpecial { .. } => SpecialTokenError::new_err(message),
-        Error::UnknownPattern { .. } | Error::UnsupportedPattern { .. } => {
-            PatternError::new_err(message)
-        }
+        Error::UnknownPattern { .. }
+        | Error::UnsupportedPattern { .. }
+        | Error::TooManySplits { .. } => PatternError::new_err(message),
         Error::CountOverflow | Error::TooMuchText { .. } | Error::InvalidMerge { .. } => {
             TrainingError::new_err(message)
         }

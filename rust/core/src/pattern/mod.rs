@@ -2,8 +2,8 @@
 //! grammar that GPT-style patterns share.
 //!
 //! `parser` reads a text into the alternatives of `ast`; `recognise` compares
-//! them with the shapes of `grammar`; `regex` searches for all others, and
-//! `safe_cuts` says where a text may be cut before it is split. How recognised
+//! them with the shapes of `grammar`; `regex` and `two_pass` search for all others,
+//! and `safe_cuts` says where a text may be cut before it is split. How recognised
 //! patterns are searched for is the business of [`crate::scan`].
 
 pub(crate) mod ast;
@@ -13,6 +13,9 @@ pub(crate) mod parser;
 pub(crate) mod recognise;
 pub(crate) mod regex;
 mod safe_cuts;
+#[cfg(test)]
+mod tests;
+mod two_pass;
 
 pub use named::NAMES;
 pub use safe_cuts::Cuts;
@@ -95,6 +98,11 @@ impl Pattern {
     pub fn name(&self) -> Option<&'static str> {
         if let Some((name, _)) = NAMED.iter().find(|(_, regexes)| self.regexes == **regexes) {
             return Some(name);
+        }
+        // None of the names has more: long sequences need not be read.
+        let most = NAMED.iter().map(|(_, regexes)| regexes.len()).max();
+        if most < Some(self.regexes.len()) {
+            return None;
         }
         let stages: Vec<Recognised> = self
             .regexes

@@ -4,31 +4,42 @@
 //! atom means is `regex-syntax`'s business.
 
 use super::ast::{Alternative, Element, Node, greedy_is_possessive, spell};
+use crate::error::shortened;
 use crate::unicode::{set, set_of};
 use crate::{Error, Result};
 
+/// The longest pattern in bytes and the most look-aheads that are read: far above every
+/// pattern in use, and low enough that no pattern exhausts memory or patience. How deep
+/// groups and classes nest is bounded by regex-syntax; what walks them here is a loop.
+const LONGEST: usize = 1 << 16;
+const MOST_LOOK_AHEADS: usize = 16;
+
 /// Reads `pattern`; an error says what cannot be supported, and where.
 pub(crate) fn parse(pattern: &str) -> Result<Vec<Alternative>> {
-    match Reader::new(pattern).alternatives() {
-        Ok(alternatives) => Ok(alternatives),
-        // Inline flags and the like: fine as a whole when no element needs care.
-        Err(_) if !needs_care(pattern) => {
-            let hir =
-                regex_syntax::parse(pattern).map_err(|error| unsupported(pattern, 0, &error))?;
-            let element = Element {
-                node: Node::Group(hir),
-                min: 1,
-                max: Some(1),
-                greedy: true,
-                possessive: false,
-                text: pattern.to_owned(),
-            };
-            Ok(vec![Alternative {
-                elements: vec![element],
-            }])
-        }
-        Err(error) => Err(error),
+    let reader = Reader::new(pattern);
+    if pattern.len() > LONGEST {
+        return reader.refuse(LONGEST, &format!("a pattern of more than {LONGEST} bytes"));
     }
+    let error = match reader.alternatives() {
+        Ok(alternatives) => return Ok(alternatives),
+        Err(error) => error,
+    };
+    if reader.needs_care() {
+        return Err(error);
+    }
+    // Inline flags and the like: fine as a whole when no element needs care.
+    let hir = regex_syntax::parse(pattern).map_err(|error| unsupported(pattern, 0, &error))?;
+    let element = Element {
+        node: Node::Group(hir),
+        min: 1,
+        max: Some(1),
+        greedy: true,
+        possessive: false,
+        text: pattern.to_owned(),
+    };
+    Ok(vec![Alternative {
+        elements: vec![element],
+    }])
 }
 
 /// The same pattern in the spelling that Oniguruma, `fancy-regex` and `regex`
@@ -46,44 +57,8 @@ pub(crate) fn portable(pattern: &str) -> Result<String> {
     Ok(branches.join("|"))
 }
 
-/// Whether a possessive quantifier or a look-around stands anywhere.
-fn needs_care(pattern: &str) -> bool {
-    let reader = Reader::new(pattern);
-    let mut at = 0;
-    while at < pattern.len() {
-        let rest = &pattern[at..];
-        if CARE.iter().any(|opening| rest.starts_with(opening)) {
-            return true;
-        }
-        at = match rest.as_bytes()[0] {
-            b'(' => at + group_opening(rest),
-            b')' | b'|' => at + 1,
-            _ => reader.atom_end(at),
-        };
-        match reader.quantifier(at) {
-            Ok(quantifier) if quantifier.possessive => return true,
-            Ok(quantifier) => at = quantifier.end,
-            Err(_) => at += 1,
-        }
-    }
-    false
-}
-
+/// The openings of groups that regex-syntax has no words for.
 const CARE: [&str; 5] = ["(?=", "(?!", "(?<=", "(?<!", "(?>"];
-
-/// The length of `(`, `(?:`, `(?i:`, `(?P<name>` and their like.
-fn group_opening(rest: &str) -> usize {
-    if !rest.starts_with("(?") {
-        return 1;
-    }
-    rest.find([':', '>', ')']).map_or(rest.len(), |end| {
-        if rest.as_bytes()[end] == b')' {
-            end
-        } else {
-            end + 1
-        }
-    })
-}
 
 struct Quantifier {
     min: u32,
@@ -110,16 +85,48 @@ impl<'p> Reader<'p> {
         Err(unsupported(self.pattern, at, &reason))
     }
 
+    /// Whether a possessive quantifier or a look-around stands anywhere.
+    fn needs_care(&self) -> bool {
+        let mut at = 0;
+        while at < self.pattern.len() {
+            let rest = &self.pattern[at..];
+            if CARE.iter().any(|opening| rest.starts_with(opening)) {
+                return true;
+            }
+            at = match rest.as_bytes()[0] {
+                b'(' => self.group_start(at),
+                b')' | b'|' => at + 1,
+                _ => match self.atom_end(at) {
+                    Ok(end) => end,
+                    Err(_) => return true,
+                },
+            };
+            match self.quantifier(at) {
+                Ok(quantifier) if quantifier.possessive => return true,
+                Ok(quantifier) => at = quantifier.end,
+                Err(_) => at += 1,
+            }
+        }
+        false
+    }
+
     fn alternatives(&self) -> Result<Vec<Alternative>> {
         let mut alternatives = Vec::new();
         let mut elements = Vec::new();
+        let mut look_aheads = 0;
         let mut start = 0;
         let mut at = 0;
         loop {
             match self.byte(at) {
                 None | Some(b'|') => {
                     let elements = std::mem::take(&mut elements);
-                    alternatives.push(self.alternative(elements, start)?);
+                    let alternative = self.alternative(elements, start)?;
+                    look_aheads += usize::from(alternative.is_look_ahead());
+                    if look_aheads > MOST_LOOK_AHEADS {
+                        let reason = format!("more than {MOST_LOOK_AHEADS} look-aheads");
+                        return self.refuse(start, &reason);
+                    }
+                    alternatives.push(alternative);
                     if at == self.pattern.len() {
                         return Ok(alternatives);
                     }
@@ -139,7 +146,7 @@ impl<'p> Reader<'p> {
     fn alternative(&self, elements: Vec<Element>, at: usize) -> Result<Alternative> {
         for (index, element) in elements.iter().enumerate() {
             if element.possessive && !greedy_is_possessive(element, &elements[index + 1..]) {
-                let text = &element.text;
+                let text = shortened(&element.text);
                 return self.refuse(
                     at,
                     &format!("the possessive quantifier of {text} differs from a greedy one here"),
@@ -161,7 +168,7 @@ impl<'p> Reader<'p> {
     }
 
     fn element(&self, at: usize) -> Result<(Element, usize)> {
-        let end = self.atom_end(at);
+        let end = self.atom_end(at)?;
         let text = &self.pattern[at..end];
         let node = self.node(text, at)?;
         let quantifier = self.quantifier(end)?;
@@ -184,8 +191,8 @@ impl<'p> Reader<'p> {
         if text == "$" || text == r"\z" {
             return Ok(Node::End);
         }
-        if let Some(inner) = text.strip_prefix("(?!") {
-            let inner = &inner[..inner.len().saturating_sub(1)];
+        let ahead = text.strip_prefix("(?!");
+        if let Some(inner) = ahead.and_then(|inner| inner.strip_suffix(')')) {
             return match set(inner) {
                 Some(set) => Ok(Node::NotAhead(set)),
                 None => self.refuse(at, "a look-ahead at more than one character"),
@@ -196,7 +203,7 @@ impl<'p> Reader<'p> {
         }
         if text.starts_with('(') {
             let flags_only = text.starts_with("(?") && !text.contains([':', '>']);
-            if flags_only || needs_care(text) {
+            if flags_only || Reader::new(text).needs_care() {
                 return self.refuse(
                     at,
                     "a look-around, a possessive quantifier or inline flags inside a group",
@@ -211,24 +218,51 @@ impl<'p> Reader<'p> {
         }
     }
 
-    /// Where the atom that starts at `at` ends; unbalanced ones end the pattern.
-    fn atom_end(&self, at: usize) -> usize {
+    /// Where the atom that starts at `at` ends.
+    fn atom_end(&self, at: usize) -> Result<usize> {
         match self.byte(at) {
-            None => at,
-            Some(b'\\') => self.escape_end(at),
+            None => Ok(at),
+            Some(b'\\') => Ok(self.escape_end(at)),
             Some(b'[') => self.set_end(at),
-            Some(b'(') => {
-                let mut inner = at + group_opening(&self.pattern[at..]);
-                loop {
-                    match self.byte(inner) {
-                        None => return inner,
-                        Some(b')') => return inner + 1,
-                        Some(_) => inner = self.atom_end(inner),
-                    }
-                }
-            }
-            Some(_) => at + self.char_len(at),
+            Some(b'(') => self.group_end(at),
+            Some(_) => Ok(at + self.char_len(at)),
         }
+    }
+
+    fn group_end(&self, at: usize) -> Result<usize> {
+        let mut depth = 1;
+        let mut inner = self.group_start(at);
+        while depth > 0 {
+            inner = match self.byte(inner) {
+                None => return self.refuse(at, "unclosed group"),
+                Some(b')') => {
+                    depth -= 1;
+                    inner + 1
+                }
+                Some(b'(') => {
+                    depth += 1;
+                    self.group_start(inner)
+                }
+                Some(_) => self.atom_end(inner)?,
+            };
+        }
+        Ok(inner)
+    }
+
+    /// The end of `(`, `(?:`, `(?i:`, `(?P<name>`, `(?!` and their like at `at`. Where it
+    /// is none of these, regex-syntax refuses the group wherever it begins.
+    fn group_start(&self, at: usize) -> usize {
+        let rest = &self.pattern[at..];
+        let Some(after) = rest.strip_prefix("(?") else {
+            return at + 1;
+        };
+        let opening = CARE.iter().find(|opening| rest.starts_with(**opening));
+        if let Some(opening) = opening {
+            return at + opening.len();
+        }
+        let word = after.trim_start_matches(|c: char| c.is_alphanumeric() || "<_-.[]".contains(c));
+        let end = self.pattern.len() - word.len();
+        end + usize::from(word.starts_with([':', '>']))
     }
 
     fn char_len(&self, at: usize) -> usize {
@@ -259,22 +293,27 @@ impl<'p> Reader<'p> {
             .unwrap_or(self.pattern.len())
     }
 
-    fn set_end(&self, at: usize) -> usize {
-        let mut inner = at + 1;
-        if self.byte(inner) == Some(b'^') {
-            inner += 1;
-        }
-        if self.byte(inner) == Some(b']') {
-            inner += 1;
-        }
+    fn set_end(&self, at: usize) -> Result<usize> {
+        let mut depth = 0;
+        let mut inner = at;
         loop {
-            match self.byte(inner) {
-                None => return inner,
-                Some(b']') => return inner + 1,
-                Some(b'[') => inner = self.set_end(inner),
-                Some(b'\\') => inner = self.escape_end(inner),
-                Some(_) => inner += self.char_len(inner),
-            }
+            inner = match self.byte(inner) {
+                None => return self.refuse(at, "unclosed character class"),
+                Some(b'[') => {
+                    depth += 1;
+                    let negated = self.byte(inner + 1) == Some(b'^');
+                    let first = inner + 1 + usize::from(negated);
+                    // A bracket that comes first is a member.
+                    first + usize::from(self.byte(first) == Some(b']'))
+                }
+                Some(b']') if depth == 1 => return Ok(inner + 1),
+                Some(b']') => {
+                    depth -= 1;
+                    inner + 1
+                }
+                Some(b'\\') => self.escape_end(inner),
+                Some(_) => inner + self.char_len(inner),
+            };
         }
     }
 
@@ -307,8 +346,10 @@ impl<'p> Reader<'p> {
 
     fn bounds(&self, at: usize) -> Result<(u32, Option<u32>, usize)> {
         let rest = &self.pattern[at + 1..];
-        let parsed = rest.split_once('}').and_then(|(inner, _)| {
-            let end = at + inner.len() + 2;
+        let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ',');
+        let inner = &rest[..rest.len() - digits.len()];
+        let parsed = digits.strip_prefix('}').and_then(|rest| {
+            let end = self.pattern.len() - rest.len();
             let (low, high) = inner.split_once(',').unwrap_or((inner, inner));
             let min = low.parse().ok()?;
             let max = if high.is_empty() {

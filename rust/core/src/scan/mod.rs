@@ -23,12 +23,12 @@ mod word_cuts;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::Result;
 use crate::pattern::grammar::{self, Shape};
 use crate::pattern::recognise::Recognised;
-use crate::pattern::regex::RegexSplit;
+use crate::pattern::regex::{Effort, RegexSplit};
 use crate::pattern::{Cuts, Pattern, parser};
 use crate::simd::Kernel;
+use crate::{Error, Result};
 pub(crate) use blocks::{Blocks, LONGEST_PIECE, PIECES, Starts};
 use scalar::{Fixed, Scan};
 use set::SetScan;
@@ -39,15 +39,19 @@ pub(crate) use word_cuts::WordCuts;
 /// once fits behind this.
 trait Split: Send + Sync + fmt::Debug {
     /// Writes the ends of the pieces that follow `start`, in order, and returns
-    /// how many; zero only at the end of the text.
-    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize;
+    /// how many; zero only at the end of the text. A text begins with a `start` of 0;
+    /// the effort is that of this stage alone.
+    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize], effort: &mut Effort) -> usize;
 }
 
 impl Split for RegexSplit {
-    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize {
-        self.fill(text, start, ends)
+    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize], effort: &mut Effort) -> usize {
+        self.fill(text, start, ends, effort)
     }
 }
+
+/// How many regular expressions a pattern may have.
+const MOST_STAGES: usize = 64;
 
 /// How many ends are found at a time.
 const BLOCK: usize = 128;
@@ -121,7 +125,14 @@ pub struct Pretokenizer {
 impl Pretokenizer {
     /// Compiles every regular expression of `pattern`, or says which cannot be.
     pub fn new(pattern: &Pattern) -> Result<Self> {
-        let stages = pattern.regexes().iter().map(|regex| Stage::new(regex));
+        let regexes = pattern.regexes();
+        if regexes.len() > MOST_STAGES {
+            return Err(Error::TooManySplits {
+                found: regexes.len(),
+                limit: MOST_STAGES,
+            });
+        }
+        let stages = regexes.iter().map(|regex| Stage::new(regex));
         let stages = stages.collect::<Result<Arc<[Stage]>>>()?;
         let cuts = Cuts::of(pattern);
         Ok(Self { stages, cuts })
@@ -205,27 +216,81 @@ fn each_by_blocks<F: FnMut(&[u8])>(blocks: &dyn Blocks, kernel: Kernel, text: &[
 
 /// Splits valid UTF-8 by the first stage, and each piece by the others.
 fn split<F: FnMut(&[u8])>(stages: &[Stage], text: &[u8], f: &mut F) {
-    let Some((stage, rest)) = stages.split_first() else {
-        if !text.is_empty() {
-            f(text);
-        }
+    if text.is_empty() {
         return;
-    };
-    let mut ends = [0; BLOCK];
-    let mut start = 0;
-    loop {
-        let filled = stage.split.fill(text, start, &mut ends);
-        if filled == 0 {
-            return;
-        }
-        for &end in &ends[..filled] {
-            let piece = &text[start..end];
-            if rest.is_empty() {
+    }
+    match stages {
+        [] => f(text),
+        [only] => {
+            let mut level = Level::new(text);
+            while let Some(piece) = level.next(only) {
                 f(piece);
-            } else {
-                split(rest, piece, f);
             }
-            start = end;
         }
+        _ => split_in_stages(stages, text, f),
+    }
+}
+
+/// A loop over the levels instead of a call in a call. The effort of a stage outlives its pieces.
+fn split_in_stages<F: FnMut(&[u8])>(stages: &[Stage], text: &[u8], f: &mut F) {
+    let mut levels: Vec<Level> = stages.iter().map(|_| Level::new(text)).collect();
+    let mut depth = 0;
+    loop {
+        match levels[depth].next(&stages[depth]) {
+            Some(piece) if depth + 1 == stages.len() => f(piece),
+            Some(piece) => {
+                depth += 1;
+                levels[depth].begin(piece);
+            }
+            None if depth == 0 => return,
+            None => depth -= 1,
+        }
+    }
+}
+
+/// One stage at work on one text: the ends found and not yet used.
+struct Level<'t> {
+    text: &'t [u8],
+    start: usize,
+    ends: [usize; BLOCK],
+    used: usize,
+    filled: usize,
+    effort: Effort,
+}
+
+impl<'t> Level<'t> {
+    fn new(text: &'t [u8]) -> Self {
+        Self {
+            text,
+            start: 0,
+            ends: [0; BLOCK],
+            used: 0,
+            filled: 0,
+            effort: Effort::default(),
+        }
+    }
+
+    fn begin(&mut self, text: &'t [u8]) {
+        self.text = text;
+        self.start = 0;
+        self.used = 0;
+        self.filled = 0;
+    }
+
+    #[inline]
+    fn next(&mut self, stage: &Stage) -> Option<&'t [u8]> {
+        if self.used == self.filled {
+            let (text, effort) = (self.text, &mut self.effort);
+            self.filled = stage.split.fill(text, self.start, &mut self.ends, effort);
+            self.used = 0;
+            if self.filled == 0 {
+                return None;
+            }
+        }
+        let end = self.ends[self.used];
+        self.used += 1;
+        let piece = &self.text[self.start..end];
+        self.start = end;
+        Some(piece)
     }
 }

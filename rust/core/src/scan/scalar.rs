@@ -9,7 +9,7 @@
 //! one kind, and whoever reads a whole run either takes it or, for white space
 //! and o200k's capitals, leaves a rest that the next attempt takes.
 
-use super::Split;
+use super::{Effort, Split};
 use crate::pattern::grammar::{Contraction, Run, Shape, Whitespace};
 use crate::unicode::{ASCII_LOWER, ASCII_UPPER, Mask, NEWLINE, WHITESPACE, class_at};
 
@@ -41,7 +41,7 @@ impl Source for Shape {
 pub(super) struct Scan<S>(pub(super) S);
 
 impl<S: Source> Split for Scan<S> {
-    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize {
+    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize], _: &mut Effort) -> usize {
         let shape = self.0.shape();
         let mut filled = 0;
         let mut at = start;

@@ -4,7 +4,7 @@
 //! Japanese apart before it looks at words. The set cuts across the scanner's
 //! classes, so it is kept as ranges with a bitmap for ASCII.
 
-use super::Split;
+use super::{Effort, Split};
 use crate::pattern::grammar::SetRuns;
 use crate::unicode::decode;
 
@@ -49,7 +49,7 @@ impl SetScan {
 }
 
 impl Split for SetScan {
-    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize]) -> usize {
+    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize], _: &mut Effort) -> usize {
         let mut filled = 0;
         let mut at = start;
         while at < text.len() && filled < ends.len() {

@@ -14,14 +14,14 @@
 //! state is the canonical one. One pair a token: this holds for GPT-2,
 //! p50k, cl100k, o200k and Qwen.
 //!
-//! *Every split.* Otherwise (Llama 3 has 678 tokens whose parts come later than
+//! *The used split.* Otherwise (Llama 3 has 678 tokens whose parts come later than
 //! they do) every split into two tokens is a pair, with the priority of the
-//! token it makes, shared by all its splits: that is tiktoken's rule word for word.
-//! A merge list of the same pairs, which is how `tokenizer.json` says it, must put one
-//! split before another, so the two could differ where two splits of one token overlap.
+//! token it makes, shared by all its splits: that is tiktoken's rule word for word. Of these pairs at most one a token
+//! is ever used (see `used`), and only that is kept.
 
-use super::Merge;
 use super::tokens::Tokens;
+use super::used::used;
+use super::{Merge, rules_of};
 use crate::merge::{Buffers, MERGE_LIMIT, MergeRules, NumberedMerge, merge_piece};
 use crate::{Error, Result};
 
@@ -37,7 +37,7 @@ pub(super) struct Recovered {
 pub(super) fn recover(tokens: &Tokens) -> Result<Recovered> {
     match canonical(tokens)? {
         Some(found) => Ok(found),
-        None => every_split(tokens),
+        None => used_splits(tokens),
     }
 }
 
@@ -74,7 +74,18 @@ fn canonical(tokens: &Tokens) -> Result<Option<Recovered>> {
     }))
 }
 
-fn every_split(tokens: &Tokens) -> Result<Recovered> {
+/// The splits that are ever used.
+fn used_splits(tokens: &Tokens) -> Result<Recovered> {
+    let (all, rules) = every_split(tokens)?;
+    let merges = used(&all, &rules, tokens).into_owned();
+    Ok(Recovered {
+        rules: rules_of(tokens, &merges)?,
+        merges,
+        all_are_reached: None,
+    })
+}
+
+fn every_split(tokens: &Tokens) -> Result<(Vec<Merge>, MergeRules)> {
     let lengths = Lengths::of(tokens);
     let mut merges = Vec::with_capacity(2 * tokens.count());
     let mut numbered = Vec::with_capacity(2 * tokens.count());
@@ -101,11 +112,7 @@ fn every_split(tokens: &Tokens) -> Result<Recovered> {
         number += u32::from(merges.len() > first);
     }
     let rules = MergeRules::of_ids(&*tokens.byte_ids()?, &numbered, tokens.limit())?;
-    Ok(Recovered {
-        merges,
-        rules,
-        all_are_reached: None,
-    })
+    Ok((merges, rules))
 }
 
 /// Every way to make `bytes` of two tokens.

@@ -9,9 +9,11 @@
 //! Written is what `tokenizers`, `transformers.PreTrainedTokenizerFast` and converters
 //! read; split patterns in a spelling that Oniguruma reads as we do. One field of our own,
 //! `model.fingerprint`, which they skip and do not write again, is checked when the file is read:
-//! a flipped bit may leave valid JSON with other ids. Special tokens stand in the vocabulary too, as in GPT-2's own file,
+//! a flipped bit may leave valid JSON with other ids. It also says that a split pattern is meant as we read it, so
+//! patterns that Oniguruma reads otherwise (`\w`) are kept in files of our own, though other programs split by them otherwise. Special tokens stand in the vocabulary too, as in GPT-2's own file,
 //! for otherwise `tokenizers` would number them anew. Reading what was written gives the same fingerprint.
 
+mod oniguruma;
 pub(in crate::format) mod parts;
 mod pipeline;
 
@@ -25,7 +27,7 @@ use crate::error::{FormatProblem, Inexpressible};
 use crate::shard::format::hex;
 use crate::special::SpecialToken;
 use crate::vocab::Vocab;
-use crate::{Error, Result, Tokenizer, tokenizer};
+use crate::{Error, Result, Tokenizer, model};
 use parts::{AddedToken, Entries, File, Model, Outline, Pair, position, resolve};
 
 const FORMAT: &str = "tokenizer.json";
@@ -94,7 +96,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
         problem,
     };
     let (mut entries, pre_tokenizer, decoder) = match tokenizer.model() {
-        tokenizer::Model::Bytes(vocab) => {
+        model::Model::Bytes(vocab) => {
             let entries = vocab
                 .iter()
                 .map(|(id, bytes)| (alphabet::to_text(bytes), id));
@@ -106,7 +108,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             });
             (entries.collect(), pipeline::write(tokenizer)?, decoder)
         }
-        tokenizer::Model::Characters(characters) => {
+        model::Model::Characters(characters) => {
             let entries = characters
                 .iter()
                 .map(|(character, id)| (character.to_string(), id));

@@ -7,7 +7,9 @@
 
 use serde_json::{Value, json};
 
+use super::oniguruma::{Doubt, first_doubt};
 use super::parts::File;
+use crate::error::shortened;
 use crate::pattern::Pattern;
 use crate::{Error, Result, Tokenizer};
 
@@ -17,6 +19,7 @@ pub(super) struct Splitting {
     pub(super) byte_level: bool,
 }
 
+const RESPELL: &str = "respell it with what Oniguruma and the regex crate read alike";
 const CONVERT: &str = "convert the tokenizer to byte-level BPE";
 const REMOVE: &str = "remove it from the file, or prepare the text before encoding";
 
@@ -39,8 +42,10 @@ pub(super) fn read(file: &File, origin: &str) -> Result<Splitting> {
     check_post_processor(&file.post_processor).map_err(|feature| refuse(feature, REMOVE))?;
     let mut regexes = Vec::new();
     let mut byte_level = false;
-    pre_tokenizer(&file.pre_tokenizer, &mut regexes, &mut byte_level)
-        .map_err(|feature| refuse(feature, CONVERT))?;
+    // A file of our own means what it says here: its fingerprint is compared with what was read.
+    let own = file.model.fingerprint.is_some();
+    pre_tokenizer(&file.pre_tokenizer, own, &mut regexes, &mut byte_level)
+        .map_err(|(feature, advice)| refuse(feature, advice))?;
     Ok(Splitting {
         pattern: Pattern::sequence(regexes),
         byte_level,
@@ -86,55 +91,62 @@ pub(super) fn write(tokenizer: &Tokenizer) -> Result<Value> {
     Ok(json!({"type": "Sequence", "pretokenizers": steps}))
 }
 
+/// A feature that is refused, and what can be done instead.
+type Refusal = (String, &'static str);
+
 fn pre_tokenizer(
     step: &Value,
+    own: bool,
     regexes: &mut Vec<String>,
     byte_level: &mut bool,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     if step.is_null() {
         return Ok(());
     }
     let kind = kind(step);
     if *byte_level {
-        return Err(format!("the pre-tokenizer {kind} after ByteLevel"));
+        return Err((format!("the pre-tokenizer {kind} after ByteLevel"), CONVERT));
     }
     match kind {
         "Sequence" => {
             for step in list(step, "pretokenizers") {
-                pre_tokenizer(step, regexes, byte_level)?;
+                pre_tokenizer(step, own, regexes, byte_level)?;
             }
             Ok(())
         }
         "ByteLevel" => {
             if flag(step, "add_prefix_space", true) {
-                return Err("add_prefix_space of ByteLevel".to_owned());
+                return Err(("add_prefix_space of ByteLevel".to_owned(), CONVERT));
             }
             if flag(step, "use_regex", true) {
-                let gpt2 = Pattern::named("gpt2").map_err(|error| error.to_string())?;
+                let gpt2 = Pattern::named("gpt2").map_err(|error| (error.to_string(), CONVERT))?;
                 regexes.extend_from_slice(gpt2.regexes());
             }
             *byte_level = true;
             Ok(())
         }
         "Split" => {
-            regexes.push(split(step)?);
+            regexes.push(split(step, own)?);
             Ok(())
         }
-        other => Err(format!("the pre-tokenizer {other}")),
+        other => Err((format!("the pre-tokenizer {other}"), CONVERT)),
     }
 }
 
 /// The regular expression of a `Split`.
-fn split(step: &Value) -> Result<String, String> {
+fn split(step: &Value, own: bool) -> Result<String, Refusal> {
     let regex = match (&step["pattern"]["Regex"], &step["pattern"]["String"]) {
         (Value::String(regex), _) => {
-            if let Some(part) = read_otherwise(regex) {
-                return Err(format!("{part} in the Split pattern {regex:?}"));
+            let doubt = if own { None } else { first_doubt(regex) };
+            if let Some(Doubt { at, construct }) = doubt {
+                let pattern = shortened(regex);
+                let feature = format!("{construct} at byte {at} of the Split pattern {pattern}");
+                return Err((feature, RESPELL));
             }
             regex.clone()
         }
         (_, Value::String(text)) => regex_syntax::escape(text),
-        _ => return Err("a Split without a Regex or String".to_owned()),
+        _ => return Err(("a Split without a Regex or String".to_owned(), CONVERT)),
     };
     let behavior = step["behavior"].as_str().unwrap_or("none");
     let isolated = behavior.eq_ignore_ascii_case("isolated");
@@ -147,32 +159,7 @@ fn split(step: &Value) -> Result<String, String> {
     if isolated || matches_only && complete() {
         return Ok(regex);
     }
-    Err(format!("the Split behavior {behavior}"))
-}
-
-/// What Oniguruma, which reads this file's patterns, takes otherwise than we do.
-fn read_otherwise(regex: &str) -> Option<&'static str> {
-    let (mut in_class, mut previous, mut characters) = (0, ' ', regex.chars());
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => {
-                // The braces of `\p{L}` are part of an atom.
-                characters.next();
-                if let Some(atom) = characters.as_str().strip_prefix('{') {
-                    let end = atom.find('}').map_or(atom.len(), |end| end + 1);
-                    characters = atom[end..].chars();
-                }
-            }
-            '[' => in_class += 1,
-            ']' => in_class -= 1,
-            '$' if in_class == 0 => return Some("`$`, there the end of any line,"),
-            '^' if in_class == 0 => return Some("`^`, there the start of any line,"),
-            '+' if previous == '}' => return Some("`}+`, there a repeated repetition,"),
-            _ => {}
-        }
-        previous = character;
-    }
-    None
+    Err((format!("the Split behavior {behavior}"), CONVERT))
 }
 
 fn check_normalizer(step: &Value) -> Result<(), String> {

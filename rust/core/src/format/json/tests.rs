@@ -166,8 +166,19 @@ fn what_is_not_supported_is_named() {
         ),
         (
             "/pre_tokenizer",
-            split("Isolated", r"(a)\1"),
+            split("Isolated", r"\w+"),
+            r"`\w` at byte 0",
+        ),
+        ("/pre_tokenizer", split("Isolated", r"[^]a]+$"), "at byte 2"),
+        (
+            "/pre_tokenizer",
+            split("Isolated", r"a(b"),
             "x.json: cannot use the split pattern",
+        ),
+        (
+            "/pre_tokenizer",
+            split("Isolated", r"(a)\1"),
+            r"`\1` at byte 3 of the Split pattern",
         ),
         (
             "/post_processor",
@@ -279,6 +290,29 @@ fn what_the_format_cannot_say_is_refused() {
         error.contains("\"aa\" (id 300) is written like token 256"),
         "{error}"
     );
+}
+
+/// Oniguruma reads `\w` otherwise, but the fingerprint says that it is meant as we read it.
+#[test]
+fn files_of_our_own_keep_every_pattern() {
+    let pattern = Pattern::regex(r"\w+|\W");
+    let tokenizer = Tokenizer::from_merges(&[(A, A)], pattern, &[]).unwrap();
+    let bytes = write(&tokenizer).unwrap();
+    let again = read(&bytes, "x.json").unwrap();
+    assert_eq!(again.fingerprint(), tokenizer.fingerprint());
+    let error = read_value(&written(&tokenizer)).unwrap_err().to_string();
+    assert!(error.contains(r"`\w` at byte 0"), "{error}");
+}
+
+#[test]
+fn thousands_of_splits_are_an_error() {
+    let split = json!({"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated"});
+    let mut steps = vec![split; 50_000];
+    steps.push(json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}));
+    let mut file = written(&toy("gpt2"));
+    file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": steps});
+    let error = read_value(&file).unwrap_err().to_string();
+    assert!(error.contains("has 50000 regular expressions"), "{error}");
 }
 
 #[test]
