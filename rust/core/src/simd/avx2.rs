@@ -164,22 +164,18 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn sort_out<const NARROW: bool>(
-        self,
-        values: &mut [u64],
-        absent: &mut Vec<u32>,
-        apart: &mut Vec<u32>,
-    ) {
+    fn sort_out<const NARROW: bool>(self, values: &mut [u64], others: &mut [u32]) -> usize {
+        let mut count = 0;
         let mut first = 0;
         let (eights, rest) = values.as_chunks_mut::<8>();
         for eight in eights {
             // Nearly always all are inline: one branch for the eight.
-            let mut others = false;
+            let mut other = false;
             for &value in eight.iter() {
-                others |= value.wrapping_sub(1) >= Value::APART - 1;
+                other |= value.wrapping_sub(1) >= Value::APART - 1;
             }
-            if others {
-                portable::sort_out::<NARROW>(eight, first, absent, apart);
+            if other {
+                count += portable::sort_out::<NARROW>(eight, first, &mut others[count..]);
             } else {
                 for value in eight {
                     *value = if NARROW {
@@ -191,7 +187,12 @@ impl Simd for Avx2 {
             }
             first += 8;
         }
-        portable::sort_out::<NARROW>(rest, first, absent, apart);
+        count + portable::sort_out::<NARROW>(rest, first, &mut others[count..])
+    }
+
+    #[inline(always)]
+    fn fetch<T>(self, value: &T) {
+        avx2!(_mm_prefetch::<_MM_HINT_T0>((&raw const *value).cast()));
     }
 
     #[inline(always)]

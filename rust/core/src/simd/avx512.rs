@@ -171,7 +171,7 @@ impl Simd for Avx512 {
         let (key_groups, _) = keys.as_chunks_mut::<8>();
         let (slot_groups, _) = slots.as_chunks_mut::<8>();
         let mut at = 0;
-        let mut before: &[u32] = &[];
+        let mut before = &[0; 8];
         for (keys, slots) in key_groups.iter_mut().zip(slot_groups) {
             // Those of the group before, so that the reads do not wait for this group.
             fetch(buckets, before);
@@ -197,61 +197,61 @@ impl Simd for Avx512 {
             &mut keys[at..],
             &mut slots[at..],
         );
-        fetch(buckets, &slots[at..]);
-    }
-
-    #[inline(always)]
-    fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]) {
-        let mask = buckets.len() - 1;
-        for ((key, &slot), value) in keys.iter().zip(slots).zip(values) {
-            // SAFETY: there are buckets, in a power of two, so the place is one of them.
-            let bucket = unsafe { buckets.get_unchecked(slot as usize & mask) };
-            let found = avx512!({
-                let key = _mm_loadu_si128((&raw const *key).cast());
-                let line = _mm512_loadu_si512((&raw const *bucket).cast());
-                _mm512_cmpeq_epi64_mask(_mm512_broadcast_i32x4(key), line)
-            });
-            *value = bucket.value_of_match(found as usize);
+        for &slot in &slots[at..] {
+            fetch(buckets, &[slot]);
         }
     }
 
     #[inline(always)]
-    fn sort_out<const NARROW: bool>(
-        self,
-        values: &mut [u64],
-        absent: &mut Vec<u32>,
-        apart: &mut Vec<u32>,
-    ) {
+    fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]) {
+        let (keys, last_keys) = keys.as_chunks::<8>();
+        let (slots, last_slots) = slots.as_chunks::<8>();
+        let (values, last_values) = values.as_chunks_mut::<8>();
+        for ((keys, slots), values) in keys.iter().zip(slots).zip(values) {
+            for at in 0..8 {
+                values[at] = look_up(buckets, &keys[at], slots[at]);
+            }
+        }
+        for ((key, &slot), value) in last_keys.iter().zip(last_slots).zip(last_values) {
+            *value = look_up(buckets, key, slot);
+        }
+    }
+
+    #[inline(always)]
+    fn sort_out<const NARROW: bool>(self, values: &mut [u64], others: &mut [u32]) -> usize {
+        let mut count = 0;
         let mut first = 0;
         let (eights, rest) = values.as_chunks_mut::<8>();
         for eight in eights {
-            let others = avx512!({
+            let Some(room) = others[count..].first_chunk_mut::<8>() else {
+                break;
+            };
+            avx512!({
                 let value = load8(eight);
                 let one = _mm512_set1_epi64(1);
                 let limit = _mm512_set1_epi64((Value::APART - 1).cast_signed());
-                let others = _mm512_cmpge_epu64_mask(_mm512_sub_epi64(value, one), limit);
+                let other = _mm512_cmpge_epu64_mask(_mm512_sub_epi64(value, one), limit);
                 let lanes = if NARROW {
                     narrow_lanes(value)
                 } else {
                     wide_lanes(value)
                 };
-                let kept = _mm512_mask_mov_epi64(lanes, others, value);
+                let kept = _mm512_mask_mov_epi64(lanes, other, value);
                 _mm512_storeu_si512(eight.as_mut_ptr().cast(), kept);
-                others
+                let places = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+                let places = _mm256_add_epi32(places, _mm256_set1_epi32(first));
+                let places = _mm256_maskz_compress_epi32(other, places);
+                _mm256_storeu_si256(room.as_mut_ptr().cast(), places);
+                count += other.count_ones() as usize;
             });
-            let mut others = u32::from(others);
-            while others != 0 {
-                let at = others.trailing_zeros();
-                others &= others - 1;
-                if eight[at as usize % 8] == Value::ABSENT.0 {
-                    absent.push(first + at);
-                } else {
-                    apart.push(first + at);
-                }
-            }
             first += 8;
         }
-        portable::sort_out::<NARROW>(rest, first, absent, apart);
+        count + portable::sort_out::<NARROW>(rest, first.cast_unsigned(), &mut others[count..])
+    }
+
+    #[inline(always)]
+    fn fetch<T>(self, value: &T) {
+        avx512!(_mm_prefetch::<_MM_HINT_T0>((&raw const *value).cast()));
     }
 
     #[inline(always)]
@@ -344,9 +344,23 @@ fn wide_lanes(values: __m512i) -> __m512i {
     })
 }
 
+/// The value of `key`, or zero, from its bucket.
+#[inline(always)]
+fn look_up(buckets: &[Bucket], key: &Key, slot: u32) -> u64 {
+    let place = slot as usize & (buckets.len() - 1);
+    // SAFETY: there are buckets, in a power of two, so the place is one of them.
+    let bucket = unsafe { buckets.get_unchecked(place) };
+    let found = avx512!({
+        let key = _mm_loadu_si128((&raw const *key).cast());
+        let line = _mm512_loadu_si512((&raw const *bucket).cast());
+        _mm512_cmpeq_epi64_mask(_mm512_broadcast_i32x4(key), line)
+    });
+    bucket.value_of_match(found as usize)
+}
+
 /// Fetches the buckets of `slots`.
 #[inline(always)]
-fn fetch(buckets: &[Bucket], slots: &[u32]) {
+fn fetch<const N: usize>(buckets: &[Bucket], slots: &[u32; N]) {
     for &slot in slots {
         let bucket = buckets.as_ptr().wrapping_add(slot as usize);
         avx512!(_mm_prefetch::<_MM_HINT_T0>(bucket.cast()));
