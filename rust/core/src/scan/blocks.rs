@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use super::boundaries::{self, Carry, Scene};
+use super::boundaries::{self, Begins, Carry, Scene};
 use super::rules::Rules;
 use super::text::Text;
 use super::word_cuts::WordCuts;
@@ -256,8 +256,13 @@ impl<S: Source> Job for Fill<'_, '_, S> {
         } = self;
         let length = scene.text.len();
         let base = starts.base;
+        let rules = source.rules();
         let mut carry = progress.carry;
         let mut at = progress.at;
+        // The last block in which a whole piece began, and where pieces began in it.
+        let mut last = (progress.piece, 1);
+        // Nearly all blocks are interior ones, which have less to ask.
+        let interior = length.saturating_sub(2 * BLOCK);
         while at < length && starts.count <= PIECES {
             if at - base > LONGEST_PIECE {
                 return Err(Error::PreTokenTooLong {
@@ -265,34 +270,50 @@ impl<S: Source> Job for Fill<'_, '_, S> {
                     limit: LONGEST_PIECE,
                 });
             }
-            match boundaries::block(kernel, source.rules(), scene, at, &mut carry) {
-                Some(begins) => {
-                    if begins.pieces != 0 {
-                        progress.piece = at + 63 - begins.pieces.leading_zeros() as usize;
-                    }
-                    let Some(room) = starts.places[starts.count..].first_chunk_mut() else {
-                        break;
-                    };
-                    let all = begins.pieces | begins.cuts;
-                    starts.count += kernel.positions(all, (at - base) as u32, room);
-                    at += BLOCK;
-                }
-                None => {
-                    at = one_by_one(
-                        source.shape(),
-                        scene.text.bytes(),
-                        at,
-                        progress.piece,
-                        starts,
-                    );
-                    progress.piece = at;
-                    carry = Carry::default();
-                }
+            let begins = if at < interior {
+                boundaries::block::<K, true>(kernel, rules, scene, at, &mut carry)
+            } else {
+                boundaries::block::<K, false>(kernel, rules, scene, at, &mut carry)
+            };
+            if let Some(begins) = begins {
+                starts.take(kernel, begins, at, &mut last);
+                at += BLOCK;
+            } else {
+                at = one_by_one(
+                    source.shape(),
+                    scene.text.bytes(),
+                    at,
+                    last_of(last),
+                    starts,
+                );
+                last = (at, 1);
+                carry = Carry::default();
             }
         }
         progress.carry = carry;
         progress.at = at;
+        progress.piece = last_of(last);
         Ok(at < length)
+    }
+}
+
+/// The last beginning of a piece, of those in a block.
+#[inline(always)]
+fn last_of((at, pieces): (usize, u64)) -> usize {
+    at + 63 - pieces.leading_zeros() as usize
+}
+
+impl Starts {
+    /// Takes the beginnings of the block at `at`.
+    #[inline(always)]
+    fn take<K: Simd>(&mut self, kernel: K, begins: Begins, at: usize, last: &mut (usize, u64)) {
+        if begins.pieces != 0 {
+            *last = (at, begins.pieces);
+        }
+        if let Some(room) = self.places[self.count..].first_chunk_mut() {
+            let all = begins.pieces | begins.cuts;
+            self.count += kernel.positions(all, (at - self.base) as u32, room);
+        }
     }
 }
 

@@ -98,10 +98,10 @@ fn run_from(run: u64, from: u64) -> u64 {
 }
 
 /// The beginnings of pieces in the block at `at`, or `None` where they must be
-/// found one by one.
+/// found one by one. A block is `INTERIOR` if a whole block more follows it.
 #[inline(always)]
 #[allow(clippy::too_many_lines)] // one algebra, in the order of its data flow
-pub(super) fn block<K: Simd>(
+pub(super) fn block<K: Simd, const INTERIOR: bool>(
     kernel: K,
     rules: Rules,
     scene: Scene<'_, '_>,
@@ -110,7 +110,11 @@ pub(super) fn block<K: Simd>(
 ) -> Option<Begins> {
     let text = scene.text;
     let left = text.len() - at;
-    let valid = if left >= BLOCK { !0 } else { (1 << left) - 1 };
+    let valid = if INTERIOR || left >= BLOCK {
+        !0
+    } else {
+        (1 << left) - 1
+    };
     let bytes: &[u8; BLOCK] = text.window(at);
     let block = kernel.load(bytes);
     let c = *carry;
@@ -290,7 +294,7 @@ pub(super) fn block<K: Simd>(
 
     // ---- white space --------------------------------------------------------------------
 
-    let white_after = if left <= BLOCK {
+    let white_after = if !INTERIOR && left <= BLOCK {
         1
     } else if white >> 63 != 0 {
         u64::from(is_white(scene, at + BLOCK))
