@@ -186,7 +186,7 @@ ROOMS: dict[str, set[str]] = {
     "vocab": {"error", "seed", "simd", "memory", "merge"},
     "characters": {"error", "vocab"},
     "special": {"error", "seed", "vocab"},
-    "model": {"vocab", "characters"},
+    "model": {"memory", "vocab", "characters"},
     "fingerprint": {"pattern", "vocab", "special", "model"},
     "train": {"error", "seed", "memory", "pattern", "scan", "merge", "vocab"},
     "encode": {
@@ -198,7 +198,7 @@ ROOMS: dict[str, set[str]] = {
         "encode",
     },
     "encoding": {"error", "special", "model", "encode", "tokenizer"},
-    "decode": {"error", "special", "tokenizer"},
+    "decode": {"error", "memory", "special", "model", "tokenizer"},
     "publish": {"error"},
     "shard": {"error", "publish"},
     "format": {

@@ -35,6 +35,8 @@ unsafe impl Plain for Bucket {}
 unsafe impl Plain for PairLine {}
 // SAFETY: as above.
 unsafe impl Plain for u32 {}
+// SAFETY: as above.
+unsafe impl Plain for [u64; 2] {}
 
 /// A slice of fixed length, zero at first, in huge pages where that pays.
 #[derive(Debug)]
