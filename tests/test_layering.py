@@ -198,6 +198,7 @@ ROOMS: dict[str, set[str]] = {
         "encode",
     },
     "encoding": {"error", "special", "model", "encode", "tokenizer"},
+    "dropout": {"error", "merge", "vocab", "special", "model", "encode", "tokenizer", "encoding"},
     "decode": {"error", "memory", "special", "model", "tokenizer"},
     "publish": {"error"},
     "shard": {"error", "publish"},

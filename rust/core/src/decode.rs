@@ -244,10 +244,11 @@ mod tests {
             let (first, second) = bytes.split_at(cuts[1]);
             let mut decoder = StreamDecoder::new(bytes_only());
             let mut text = decoder.push_all(first).unwrap();
-            let refused = decoder.push_all(&[65_u16, 256]);
-            prop_assert!(
-                matches!(refused, Err(Error::UnknownToken { index, .. }) if index == cuts[1] + 1)
-            );
+            let refused = match decoder.push_all(&[65_u16, 256]) {
+                Err(Error::UnknownToken { index, .. }) => Some(index),
+                _ => None,
+            };
+            prop_assert_eq!(refused, Some(cuts[1] + 1));
             text += &decoder.push_all(second).unwrap();
             prop_assert_eq!(text + &decoder.finish(), String::from_utf8_lossy(&bytes));
         }

@@ -8,6 +8,7 @@
 
 pub mod characters;
 pub mod decode;
+pub mod dropout;
 pub mod encode;
 mod encoding;
 pub mod error;
