@@ -263,13 +263,9 @@ impl<S: Source> Job for Fill<'_, '_, S> {
         let mut last = (progress.piece, 1);
         // Nearly all blocks are interior ones, which have less to ask.
         let interior = length.saturating_sub(2 * BLOCK);
-        while at < length && starts.count <= PIECES {
-            if at - base > LONGEST_PIECE {
-                return Err(Error::PreTokenTooLong {
-                    bytes: at - base,
-                    limit: LONGEST_PIECE,
-                });
-            }
+        // Places count from the base in 32 bits.
+        let stop = length.min(base.saturating_add(LONGEST_PIECE));
+        while at < stop && starts.count <= PIECES {
             let begins = if at < interior {
                 boundaries::block::<K, true>(kernel, rules, scene, at, &mut carry)
             } else {
@@ -289,6 +285,12 @@ impl<S: Source> Job for Fill<'_, '_, S> {
                 last = (at, 1);
                 carry = Carry::default();
             }
+        }
+        if at < length && starts.count <= 1 {
+            return Err(Error::PreTokenTooLong {
+                bytes: at - base,
+                limit: LONGEST_PIECE,
+            });
         }
         progress.carry = carry;
         progress.at = at;

@@ -15,6 +15,7 @@ use crate::unicode::{
 
 /// The parameters of the mask scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // independent choices of a pattern
 pub(super) struct Rules {
     /// `'s|'t|…` before everything else.
     pub(super) contraction: Contraction,
