@@ -355,10 +355,18 @@ pub(super) fn block<K: Simd>(
         white: white,
         space: space,
         free_white: if takes_white { free_white } else { 0 },
-        inline: if rules.word_prefix == WordPrefix::Any { inline } else { 0 },
+        inline: if rules.word_prefix == WordPrefix::Any {
+            inline
+        } else {
+            0
+        },
         newline: if rules.newlines { newline } else { 0 },
         other,
-        other_start: if rules.word_prefix == WordPrefix::Any { other_starts } else { 0 },
+        other_start: if rules.word_prefix == WordPrefix::Any {
+            other_starts
+        } else {
+            0
+        },
         tail: tails,
         upper: upper,
         uncased: uncased,
