@@ -240,7 +240,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         let worker = &mut *self.worker;
         let places = worker.starts.places();
         let room = self.count..self.count + pieces;
-        self.kernel.run(Keys {
+        self.kernel.run(MakeKeys {
             text,
             base: worker.starts.base(),
             starts: places.get(first..=first + pieces).unwrap_or_default(),
@@ -488,7 +488,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         let worker = &mut *self.worker;
         match value.place() {
             Place::Quad(index) if <S::Token as Token>::NARROW => {
-                kernel.fetch(worker.table.quad(index));
+                kernel.fetch((&raw const *worker.table.quad(index)).cast());
                 worker.quads.push((at, index));
             }
             _ => worker.apart.push(at),
@@ -553,7 +553,7 @@ impl<S: Sink> Job for Flush<'_, '_, '_, S> {
 }
 
 /// [`Simd::keys`] of pieces of a text, with the numbers of those that are too long.
-struct Keys<'r, 't> {
+struct MakeKeys<'r, 't> {
     text: &'r Text<'t>,
     base: usize,
     starts: &'r [u32],
@@ -563,7 +563,7 @@ struct Keys<'r, 't> {
     long: &'r mut Vec<u32>,
 }
 
-impl Job for Keys<'_, '_> {
+impl Job for MakeKeys<'_, '_> {
     /// The length of the longest piece.
     type Output = u32;
 

@@ -23,6 +23,9 @@ use super::word_cuts::WordCuts;
 use crate::pattern::grammar::Contraction;
 use crate::simd::{BLOCK, Kind, Kinds, Simd};
 
+/// How far ahead text is fetched.
+const PAGE: usize = 4096;
+
 /// What a block has to know of the bytes before it: mostly the masks of the block
 /// before, of which the highest bit counts.
 #[derive(Debug, Clone, Copy, Default)]
@@ -116,6 +119,8 @@ pub(super) fn block<K: Simd, const INTERIOR: bool>(
         (1 << left) - 1
     };
     let bytes: &[u8; BLOCK] = text.window(at);
+    // The next page: the processor itself does not fetch across the ends of pages.
+    kernel.fetch(bytes.as_ptr().wrapping_add(PAGE));
     let block = kernel.load(bytes);
     let c = *carry;
 
@@ -354,10 +359,10 @@ pub(super) fn block<K: Simd, const INTERIOR: bool>(
     }
 
     *carry = Carry {
-        word: word,
-        number: number,
-        white: white,
-        space: space,
+        word,
+        number,
+        white,
+        space,
         free_white: if takes_white { free_white } else { 0 },
         inline: if rules.word_prefix == WordPrefix::Any {
             inline
@@ -372,11 +377,11 @@ pub(super) fn block<K: Simd, const INTERIOR: bool>(
             0
         },
         tail: tails,
-        upper: upper,
-        uncased: uncased,
-        mark: mark,
-        lower_part: lower_part,
-        upper_part_uncased: upper_part_uncased,
+        upper,
+        uncased,
+        mark,
+        lower_part,
+        upper_part_uncased,
         digits,
         ended,
         clear: next_clear,
@@ -437,11 +442,9 @@ fn last_of_wide_white(scene: Scene<'_, '_>, at: usize, mut white: u64) -> u64 {
 #[inline(always)]
 fn is_white(scene: Scene<'_, '_>, at: usize) -> bool {
     match scene.text.bytes().get(at) {
-        None => true,
-        Some(b' ' | b'\t'..=b'\r') => true,
+        // In 0x80..0xC0 the white space before goes on.
+        None | Some(b' ' | b'\t'..=b'\r' | 0x80..0xC0) => true,
         Some(0..0x80) => false,
-        // The white space before it goes on.
-        Some(0x80..0xC0) => true,
         Some(0xC0..) => kind_at(scene, at).0 == Kind::White,
     }
 }

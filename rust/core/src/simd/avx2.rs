@@ -51,8 +51,8 @@ macro_rules! avx2 {
 
 #[inline(always)]
 fn mask(low: __m256i, high: __m256i) -> u64 {
-    let low = avx2!(_mm256_movemask_epi8(low)) as u32;
-    let high = avx2!(_mm256_movemask_epi8(high)) as u32;
+    let low = avx2!(_mm256_movemask_epi8(low)).cast_unsigned();
+    let high = avx2!(_mm256_movemask_epi8(high)).cast_unsigned();
     u64::from(high) << 32 | u64::from(low)
 }
 
@@ -157,7 +157,7 @@ impl Simd for Avx2 {
                 let last = _mm256_cmpeq_epi64(key, _mm256_loadu_si256(line.add(1)));
                 let first = _mm256_movemask_pd(_mm256_castsi256_pd(first));
                 let last = _mm256_movemask_pd(_mm256_castsi256_pd(last));
-                (last << 4 | first) as usize
+                (last << 4 | first).cast_unsigned() as usize
             });
             *value = bucket.value_of_match(found);
         }
@@ -191,8 +191,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn fetch<T>(self, value: &T) {
-        avx2!(_mm_prefetch::<_MM_HINT_T0>((&raw const *value).cast()));
+    fn fetch(self, address: *const u8) {
+        avx2!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
     }
 
     #[inline(always)]

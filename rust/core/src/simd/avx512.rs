@@ -2,6 +2,7 @@
 //! compare gives a mask of bits at once, and bytes, tokens and places are compressed
 //! by such masks.
 
+#[allow(clippy::wildcard_imports)] // a hundred intrinsics
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
@@ -250,8 +251,8 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn fetch<T>(self, value: &T) {
-        avx512!(_mm_prefetch::<_MM_HINT_T0>((&raw const *value).cast()));
+    fn fetch(self, address: *const u8) {
+        avx512!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
     }
 
     #[inline(always)]
@@ -376,7 +377,8 @@ fn four_keys<'t>(window: &impl Fn(usize) -> &'t [u8; BLOCK], bounds: &[u32; 5]) 
         let ends = _mm_loadu_si128(bounds.as_ptr().add(1).cast());
         // Too long: no byte belongs to the key.
         let lengths = _mm_sub_epi32(ends, starts);
-        let short = _mm_cmple_epu32_mask(lengths, _mm_set1_epi32(LONGEST_KEY as i32));
+        let short =
+            _mm_cmple_epu32_mask(lengths, _mm_set1_epi32((LONGEST_KEY as u32).cast_signed()));
         let lengths = _mm_maskz_mov_epi32(short, lengths);
         // Lane i of 16 bytes holds number i in each of its bytes.
         let spread = _mm512_set_epi64(
@@ -576,11 +578,46 @@ struct Lockstep {
     begins: u64,
 }
 
+/// The bits of a place below the number of a merge.
+const PLACE_BITS: u32 = 4;
+
+/// Merges one pair of one word and returns its number; [`NO_MERGE`] when there is none.
+#[inline(always)]
+fn step(pairs: Pairs<'_>, symbols: &mut [u32; BLOCK], state: &mut Lockstep, none: __m512i) -> u32 {
+    let least = avx512!(_mm512_reduce_min_epu32(state.merges));
+    let (merge, at) = (least >> PLACE_BITS, least & 15);
+    let begins = state.begins;
+    let after = begins >> at >> 1;
+    let after_next = after & after.wrapping_sub(1);
+    // Where the right symbol begins, and the one after it.
+    let right = (at + 1 + after.trailing_zeros()) & 63;
+    let next = (at + 1 + after_next.trailing_zeros()) & 63;
+    // One more than where the symbol before begins; 0 if there is none.
+    let before = 64 - (begins & ((1 << at) - 1)).leading_zeros();
+    let made = (FIRST_MADE + merge).min(NO_MERGE);
+    let with_before = pair(pairs, symbols[before as usize & 63], made);
+    let with_next = pair(pairs, made, symbols[(next as usize + 1) & 63]);
+    // A word that is done goes on writing to a place that stands for nothing.
+    let live = u32::from(merge != NO_MERGE);
+    let place = ((at + 1) * live) as usize & 63;
+    symbols[place] = if live == 1 { made } else { NO_MERGE };
+    let gone = u64::from(live) << right;
+    state.begins = begins & !gone;
+    avx512!({
+        let merges = _mm512_mask_mov_epi32(state.merges, gone as u16, none);
+        let here = (with_next << PLACE_BITS | at).cast_signed();
+        let merges = _mm512_mask_set1_epi32(merges, 1 << at, here);
+        let there = with_before << PLACE_BITS | (before.wrapping_sub(1) & 15);
+        let place = ((1_u32 << before) >> 1) as u16;
+        state.merges = _mm512_mask_set1_epi32(merges, place, there.cast_signed());
+    });
+    merge
+}
+
 /// Merges up to three words in lockstep; see [`super::words`].
 #[inline(always)]
 fn merge_three(rules: WordRules<'_>, words: &[Key], out: &mut Words) {
     const GROUP: usize = 3;
-    const PLACE_BITS: u32 = 4;
     let none = avx512!(_mm512_set1_epi32(
         (NO_MERGE << PLACE_BITS | 15).cast_signed()
     ));
@@ -616,44 +653,18 @@ fn merge_three(rules: WordRules<'_>, words: &[Key], out: &mut Words) {
         });
         state.begins = (2 << length) - 1;
     }
+    let [one, two, three] = &mut states;
+    let [symbols_one, symbols_two, symbols_three] = &mut symbols;
     loop {
-        let mut all_done = NO_MERGE;
-        for (symbols, state) in symbols.iter_mut().zip(&mut states) {
-            let least = avx512!(_mm512_reduce_min_epu32(state.merges));
-            let (merge, at) = (least >> PLACE_BITS, least & 15);
-            all_done &= merge;
-            let begins = state.begins;
-            let after = begins >> at >> 1;
-            let after_next = after & after.wrapping_sub(1);
-            // Where the right symbol begins, and the one after it.
-            let right = (at + 1 + after.trailing_zeros()) & 63;
-            let next = (at + 1 + after_next.trailing_zeros()) & 63;
-            // One more than where the symbol before begins; 0 if there is none.
-            let before = 64 - (begins & ((1 << at) - 1)).leading_zeros();
-            let made = (FIRST_MADE + merge).min(NO_MERGE);
-            let with_before = pair(rules.pairs, symbols[before as usize & 63], made);
-            let with_next = pair(rules.pairs, made, symbols[(next as usize + 1) & 63]);
-            // A word that is done goes on writing to a place that stands for nothing.
-            let live = u32::from(merge != NO_MERGE);
-            let place = ((at + 1) * live) as usize & 63;
-            symbols[place] = if live == 1 { made } else { NO_MERGE };
-            let gone = u64::from(live) << right;
-            state.begins = begins & !gone;
-            avx512!({
-                let merges = _mm512_mask_mov_epi32(state.merges, gone as u16, none);
-                let here = (with_next << PLACE_BITS | at).cast_signed();
-                let merges = _mm512_mask_set1_epi32(merges, 1 << at, here);
-                let there = with_before << PLACE_BITS | (before.wrapping_sub(1) & 15);
-                let place = ((1_u32 << before) >> 1) as u16;
-                state.merges = _mm512_mask_set1_epi32(merges, place, there.cast_signed());
-            });
-        }
+        let mut all_done = step(rules.pairs, symbols_one, one, none);
+        all_done &= step(rules.pairs, symbols_two, two, none);
+        all_done &= step(rules.pairs, symbols_three, three, none);
         if all_done == NO_MERGE {
             break;
         }
     }
     for (index, (symbols, state)) in symbols.iter().zip(states).enumerate().take(words.len()) {
-        let end = 63 - state.begins.leading_zeros();
+        let end = state.begins.ilog2();
         let begins = state.begins as u32 & ((1 << end) - 1);
         out.lengths[index] = begins.count_ones() as usize;
         avx512!({

@@ -200,9 +200,9 @@ pub(crate) trait Simd: Copy {
     /// There is room for eight more than there are values.
     fn sort_out<const NARROW: bool>(self, values: &mut [u64], others: &mut [u32]) -> usize;
 
-    /// Fetches the cache line of a value that is read soon.
+    /// Fetches the cache line of an address that is read soon. Any address will do.
     #[inline(always)]
-    fn fetch<T>(self, _value: &T) {}
+    fn fetch(self, _address: *const u8) {}
 
     /// Writes the tokens in `lanes`, four of 16 bits each, one after another, and
     /// returns how many there are. `out` has room for four for each, and
