@@ -7,6 +7,7 @@
 
 mod error;
 mod input;
+mod output;
 mod sampler;
 mod shard;
 mod signals;
