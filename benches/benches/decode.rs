@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gptbpe_core::{Scratch, StreamDecoder, Tokenizer};
+use gptbpe_core::{StreamDecoder, Tokenizer};
 
 fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
     let mut decoder = StreamDecoder::new(tokenizer.clone());
@@ -18,9 +18,8 @@ fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
 fn decoding(criterion: &mut Criterion) {
     let tokenizer = gptbpe_benches::tokenizer();
     for case in gptbpe_benches::cases() {
-        let mut ids = Vec::new();
-        let encoded = tokenizer.encode_ordinary(&case.text, &mut Scratch::new(), &mut ids);
-        encoded.expect("bytes are always encodable");
+        let ids = tokenizer.encode_ordinary(case.text.as_slice());
+        let ids = ids.expect("bytes are always encodable");
         let mut bytes = Vec::new();
         tokenizer
             .decode_bytes(&ids, &mut bytes)

@@ -649,7 +649,7 @@ mod tests {
             None
         });
         let mut buffer = DocumentBuffer::new(Separators::line(MARK), nowhere, 100);
-        let batches = in_blocks(&mut buffer, &[b'x'; 1_000_000], &[10]);
+        let batches = in_blocks(&mut buffer, &b"x".repeat(1_000_000), &[10]);
         assert_eq!(batches.len(), 1);
         let searched = searched.load(std::sync::atomic::Ordering::Relaxed);
         assert!(searched < 2_000_000, "{searched} bytes");

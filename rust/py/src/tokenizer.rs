@@ -458,7 +458,7 @@ impl CoreTokenizer {
                 &SpecialPolicy::none(),
                 |tokenizer, text, _, _| {
                     tokenizer.split(text.as_bytes(), |piece| {
-                        pieces.push(Cow::Owned(piece.to_vec()))
+                        pieces.push(Cow::Owned(piece.to_vec()));
                     });
                     Ok(())
                 },

@@ -18,6 +18,7 @@ mod set;
 mod tests;
 #[allow(clippy::inline_always)]
 mod text;
+#[allow(clippy::inline_always)]
 mod word_cuts;
 
 use std::fmt;
@@ -165,6 +166,20 @@ impl Pretokenizer {
     pub(crate) fn each_while(&self, text: &[u8], f: &mut impl FnMut(&[u8]) -> bool) {
         let mut going = true;
         self.for_each_valid(text, &mut |piece| going = going && f(piece));
+    }
+
+    /// Calls `f` with every pre-token in order, found by the mask scanner with `kernel`, however
+    /// short the text, or without a kernel by the scanner for one piece at a time: for tests and benchmarks.
+    ///
+    /// A pattern that has no mask scanner ignores `kernel`.
+    #[doc(hidden)]
+    pub fn split_with(&self, kernel: Option<Kernel>, text: &str, mut f: impl FnMut(&[u8])) {
+        match (self.blocks(), kernel) {
+            (Some(blocks), Some(kernel)) if !text.is_empty() => {
+                each_by_blocks(blocks, kernel, text.as_bytes(), &mut f);
+            }
+            _ => split(&self.stages, text.as_bytes(), &mut f),
+        }
     }
 
     /// Calls `f` with every pre-token in order.

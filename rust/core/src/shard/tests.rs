@@ -625,6 +625,7 @@ fn write_in_parts(
 /// Wherever its parts end, and wherever it crosses blocks and shards.
 #[test]
 fn a_document_in_parts_gives_the_files_of_the_whole() {
+    type Row<'a> = (&'a [Vec<u32>], u64, &'a [usize]);
     let small = some_documents(60, 300);
     let block = BLOCK_BYTES / 2;
     let large: Vec<Vec<u32>> = [10, block, 0, 3 * block + 7, 5, block - 9, 2 * block, 1]
@@ -635,7 +636,7 @@ fn a_document_in_parts_gives_the_files_of_the_whole() {
                 .collect()
         })
         .collect();
-    let rows: [(&[Vec<u32>], u64, &[usize]); 9] = [
+    let rows: [Row<'_>; 9] = [
         (&small, 500, &[1]),
         (&small, 500, &[7, 2, 100]),
         (&small, 90, &[50, 3]),
