@@ -9,6 +9,7 @@
 
 pub mod characters;
 pub mod decode;
+pub mod documents;
 pub mod encode;
 mod encoding;
 pub mod error;
