@@ -106,7 +106,7 @@ def _load_gptbpe(job: Job) -> Any:
         tokenizer = gptbpe.Tokenizer.from_tiktoken(vocabulary.ranks, pattern=vocabulary.pattern)
     if job.kernel is None:
         return tokenizer
-    return gptbpe.Tokenizer(tokenizer._core.with_options(job.kernel, None))
+    return gptbpe.Tokenizer._of(tokenizer._core.with_options(job.kernel, None))
 
 
 def _load_gigatoken(job: Job) -> Any:
