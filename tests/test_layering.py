@@ -232,7 +232,7 @@ def without_tests(path: Path) -> str:
     return code
 
 
-def test_files(folder: Path) -> set[Path]:
+def files_of_tests(folder: Path) -> set[Path]:
     """Return the files of the modules that are only there for tests."""
     found = set()
     for path in folder.rglob("*.rs"):
@@ -245,7 +245,7 @@ def test_files(folder: Path) -> set[Path]:
 
 def core_modules() -> dict[tuple[str, ...], str]:
     """Return the code of every module of the core by its path: ``("pattern", "parser")``."""
-    tests = test_files(CORE)
+    tests = files_of_tests(CORE)
     modules = {}
     for path in sorted(CORE.rglob("*.rs")):
         parts = path.relative_to(CORE).with_suffix("").parts

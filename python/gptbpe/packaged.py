@@ -18,19 +18,19 @@ class Encoding(NamedTuple):
     sha256: str
 
 
-_R50K = Encoding("r50k_base.gptbpe", "0511b322c8af7c1f33e7513769bf7818d9c9050628c74e581f1ce4ae1a91f3d2")
+_R50K = Encoding("r50k_base.gptbpe", "8e5c4826291e3b54d8d71141eb63ce179350f194d085536897257ec5f152239f")
 
 ENCODINGS: dict[str, Encoding] = {
     "gpt2": _R50K,
     "r50k_base": _R50K,
     "p50k_base": Encoding(
-        "p50k_base.gptbpe", "6b355e7f636e979a358fd8080f5963cdb9d910bf7da45bebf263cf66d5752546"
+        "p50k_base.gptbpe", "22d0180b82e5c62bf58b0a920963f6d44af0cd39507ca7d87b698fe3519a7bcf"
     ),
     "cl100k_base": Encoding(
-        "cl100k_base.gptbpe", "4e46e071d3a620e2451b021aaa186c996edf39507628ab4b75840be138bded8d"
+        "cl100k_base.gptbpe", "651e68c23a9306e2623b1a5a5166f78cc93619b198315d7a53389f130b00eaf1"
     ),
     "o200k_base": Encoding(
-        "o200k_base.gptbpe", "7985d2cc1c9bee31bffe850f58a60f6fd9acfb5d4983fe41066bbdc4be1574c7"
+        "o200k_base.gptbpe", "e6452d400bc175cd52db102f5964f5135d5b43372964e3293fffaa91efa090e2"
     ),
 }
 """Name -> data. ``gpt2`` is ``r50k_base``: the same ranks, pattern and special token."""

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::encode::{Control, Ids, Ragged, Text, to_the_end};
+use crate::encode::{Control, Ids, Ragged, Scheme, Text, to_the_end};
 use crate::model::Model;
 use crate::special::SpecialSet;
 use crate::{Error, Result, Tokenizer};
@@ -35,17 +35,14 @@ impl Tokenizer {
             cancelled = !go_on();
             flow(!cancelled)
         };
-        let ids = match self.scheme().filter(|scheme| scheme.is_narrow()) {
-            Some(scheme) => {
-                let mut ids = Vec::new();
-                scheme.encode(text, allowed, &mut ids, &mut control)?;
-                Ids::Narrow(ids)
-            }
-            None => {
-                let mut ids = Vec::new();
-                self.encode_under(text, allowed, &mut ids, &mut control)?;
-                Ids::Wide(ids)
-            }
+        let ids = if let Some(scheme) = self.scheme().filter(Scheme::is_narrow) {
+            let mut ids = Vec::new();
+            scheme.encode(text, allowed, &mut ids, &mut control)?;
+            Ids::Narrow(ids)
+        } else {
+            let mut ids = Vec::new();
+            self.encode_under(text, allowed, &mut ids, &mut control)?;
+            Ids::Wide(ids)
         };
         if cancelled {
             return Err(Error::Cancelled);

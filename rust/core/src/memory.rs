@@ -22,19 +22,28 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Smaller tables are ordinary memory.
 const WORTH_MAPPING: usize = HUGE_PAGE / 4;
 
-/// Types of which a value of all zero bits is valid and which need no drop.
+/// Types of which a value of all zero bits is valid.
 ///
 /// # Safety
 ///
 /// An implementor promises just that.
-pub(crate) unsafe trait Plain: Copy {}
+pub(crate) unsafe trait Plain: Copy {
+    /// All bits zero.
+    const ZERO: Self;
+}
 
-// SAFETY: numbers, and arrays and structs of numbers, may be zero.
-unsafe impl Plain for Bucket {}
-// SAFETY: as above.
-unsafe impl Plain for PairLine {}
-// SAFETY: as above.
-unsafe impl Plain for u32 {}
+// SAFETY: a struct of numbers.
+unsafe impl Plain for Bucket {
+    const ZERO: Self = Self::EMPTY;
+}
+// SAFETY: an array of numbers.
+unsafe impl Plain for PairLine {
+    const ZERO: Self = Self([0; 8]);
+}
+// SAFETY: a number.
+unsafe impl Plain for u32 {
+    const ZERO: Self = 0;
+}
 
 /// A slice of fixed length, zero at first, in huge pages where that pays.
 #[derive(Debug)]
@@ -61,10 +70,9 @@ impl<T: Plain> Table<T> {
         } else {
             None
         };
-        // SAFETY: `T: Plain`, so zero bits are a value.
-        let owned = || unsafe { Box::<[T]>::new_zeroed_slice(length).assume_init() };
+        let owned = || Store::Owned(vec![T::ZERO; length].into());
         Self {
-            store: store.unwrap_or_else(|| Store::Owned(owned())),
+            store: store.unwrap_or_else(owned),
         }
     }
 }
@@ -197,7 +205,9 @@ pub(crate) fn join<T: Copy + Send + Sync>(parts: &[Vec<T>], threads: usize) -> R
 
 fn copy<T: Copy>(copies: &mut [(&Vec<T>, &mut [MaybeUninit<T>])]) {
     for (part, room) in copies {
-        room.write_copy_of_slice(part);
+        for (place, value) in room.iter_mut().zip(*part) {
+            place.write(*value);
+        }
     }
 }
 

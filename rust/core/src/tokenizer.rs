@@ -236,8 +236,9 @@ impl Tokenizer {
         match &self.inner.model {
             Model::Bytes(vocab) => {
                 merge_piece(vocab.rules(), piece, &mut Buffers::default(), &mut ids)?;
-                ids.iter_mut()
-                    .for_each(|symbol| *symbol = vocab.rules().id(*symbol));
+                for symbol in &mut ids {
+                    *symbol = vocab.rules().id(*symbol);
+                }
             }
             Model::Characters(characters) => characters.encode(piece, &mut ids)?,
         }

@@ -182,6 +182,12 @@ impl Vocab {
         })
     }
 
+    /// Notes that merging the bytes of every token gives that token, for a vocabulary of which
+    /// that was found out before.
+    pub(crate) fn all_tokens_are_reached(&self) {
+        self.whole_first_matters.get_or_init(|| false);
+    }
+
     /// Whether a whole pre-token must be looked up before it is merged, as far as is known
     /// without merging every token.
     pub(crate) fn whole_first_may_matter(&self) -> bool {

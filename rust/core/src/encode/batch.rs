@@ -217,14 +217,12 @@ impl Scheme<'_> {
                     start,
                     end,
                 });
-                match end {
-                    Some(end) => (first, start, from) = (index, end, end),
-                    None => (first, start, from) = (index + 1, 0, text.bytes.len()),
-                }
-                bytes = text.bytes.len() - from;
-                if end.is_none() {
+                let Some(end) = end else {
+                    (first, start, bytes) = (index + 1, 0, 0);
                     break;
-                }
+                };
+                (first, start, from) = (index, end, end);
+                bytes = text.bytes.len() - from;
             }
         }
         if first < texts.len() {

@@ -72,7 +72,7 @@ pub(crate) struct Encoder {
     /// Whether all ids have 16 bits.
     narrow: bool,
     cuts: OnceLock<Option<WordCuts>>,
-    workers: Mutex<Vec<Box<Worker>>>,
+    workers: Mutex<Vec<Worker>>,
 }
 
 /// A vocabulary and a pattern with what encoding has to know of them.
@@ -193,7 +193,7 @@ impl Encoder {
     fn with_worker<R>(&self, work: impl FnOnce(&mut Worker) -> R) -> R {
         let kept = self.workers.try_lock().ok();
         let kept = kept.and_then(|mut workers| workers.pop());
-        let mut worker = kept.unwrap_or_else(|| Box::new(self.new_worker()));
+        let mut worker = kept.unwrap_or_else(|| self.new_worker());
         let result = work(&mut worker);
         if let Ok(mut workers) = self.workers.try_lock()
             && workers.len() < KEPT_WORKERS
@@ -212,7 +212,7 @@ impl Encoder {
     }
 }
 
-impl<'a> Scheme<'a> {
+impl Scheme<'_> {
     /// Whether ids are given in 16 bits.
     pub(crate) fn is_narrow(&self) -> bool {
         self.encoder.narrow
@@ -243,9 +243,9 @@ impl<'a> Scheme<'a> {
 
     /// Appends the ids of several texts of about so many bytes, and where each text ends
     /// among them.
-    fn encode_all<'t, T: Token>(
+    fn encode_all<T: Token>(
         &self,
-        texts: &mut dyn Iterator<Item = Text<'t>>,
+        texts: &mut dyn Iterator<Item = Text<'_>>,
         bytes: usize,
         allowed: &SpecialSet,
         ids: &mut Vec<T>,
@@ -276,9 +276,9 @@ impl<'a> Scheme<'a> {
         }
     }
 
-    fn run<'t, S: Sink>(
+    fn run<S: Sink>(
         &self,
-        texts: &mut dyn Iterator<Item = Text<'t>>,
+        texts: &mut dyn Iterator<Item = Text<'_>>,
         bytes: usize,
         allowed: &SpecialSet,
         sink: &mut S,

@@ -16,7 +16,7 @@ use crate::merge::{Buffers, merge_piece};
 use crate::scan::Pretokenizer;
 use crate::scan::{PIECES, Starts, Text};
 use crate::simd::{
-    BLOCK, Job, Kernel, Key, LONGEST_KEY, NOT_A_KEY, Simd, Token, Value, Words, key_length,
+    BLOCK, Job, Kernel, Key, LONGEST_KEY, NOT_A_KEY, Place, Simd, Token, Value, Words, key_length,
 };
 use crate::{Error, Result};
 
@@ -37,8 +37,13 @@ pub(super) struct Worker {
     keys: Box<[Key]>,
     slots: Box<[u32]>,
     values: Box<[u64]>,
+    /// Places of values that are not inline.
+    others: Box<[u32]>,
     absent: Vec<u32>,
+    /// Places of values whose tokens lie in lists.
     apart: Vec<u32>,
+    /// Places of four short tokens, with their numbers.
+    quads: Vec<(u32, u32)>,
     long: Vec<u32>,
     /// Tokens of pieces that are not remembered: a number of them, and these.
     loose: Vec<u32>,
@@ -55,8 +60,10 @@ impl Worker {
             keys: vec![0; ROOM].into(),
             slots: vec![0; ROOM].into(),
             values: vec![0; ROOM].into(),
+            others: vec![0; ROOM + 8].into(),
             absent: Vec::new(),
             apart: Vec::new(),
+            quads: Vec::new(),
             long: Vec::new(),
             loose: Vec::new(),
             buffers: Buffers::default(),
@@ -104,6 +111,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         worker.starts.clear(0);
         worker.absent.clear();
         worker.apart.clear();
+        worker.quads.clear();
         worker.long.clear();
         Self {
             kernel: scheme.kernel,
@@ -232,7 +240,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         let worker = &mut *self.worker;
         let places = worker.starts.places();
         let room = self.count..self.count + pieces;
-        self.kernel.run(Keys {
+        self.kernel.run(MakeKeys {
             text,
             base: worker.starts.base(),
             starts: places.get(first..=first + pieces).unwrap_or_default(),
@@ -311,22 +319,31 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             keys,
             slots,
             values,
-            absent,
-            apart,
+            others,
             loose,
             ..
         } = &mut *self.worker;
         let (keys, slots) = (&keys[..self.count], &slots[..self.count]);
         let values = &mut values[..self.count];
         kernel.probe(table.buckets(), keys, slots, values);
-        if <S::Token as Token>::NARROW {
-            kernel.sort_out::<true>(values, absent, apart);
+        let count = if <S::Token as Token>::NARROW {
+            kernel.sort_out::<true>(values, others)
         } else {
-            kernel.sort_out::<false>(values, absent, apart);
-        }
+            kernel.sort_out::<false>(values, others)
+        };
         loose.clear();
-        if !absent.is_empty() {
+        for index in 0..count {
+            let at = self.worker.others[index];
+            let value = Value(self.worker.values[at as usize]);
+            if value == Value::ABSENT {
+                self.worker.absent.push(at);
+            } else {
+                self.note_apart(kernel, at, value);
+            }
+        }
+        if !self.worker.absent.is_empty() {
             self.find_absent(kernel)?;
+            self.worker.apart.sort_unstable();
         }
         self.emit(kernel)?;
         self.count = 0;
@@ -349,13 +366,13 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
                 // They come in the order of the block.
                 if let Some(&(_, keyless)) = keyless.find(|(place, _)| *place == at) {
                     let value = self.keyless_value(keyless)?;
-                    self.set(at, value);
+                    self.set(kernel, at, value);
                 }
                 continue;
             }
             let value = self.worker.table.find(key, self.worker.slots[at as usize]);
             if value != Value::ABSENT {
-                self.set(at, value);
+                self.set(kernel, at, value);
                 continue;
             }
             group[grouped] = at;
@@ -446,22 +463,35 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
                 value = worker.table.value_of(&worker.tokens);
                 worker.table.insert(key, slot, value);
             }
-            self.set(at, value);
+            self.set(kernel, at, value);
         }
         Ok(())
     }
 
     /// Puts the value of a piece where it belongs.
     #[inline(always)]
-    fn set(&mut self, at: u32, value: Value) {
+    fn set<K: Simd>(&mut self, kernel: K, at: u32, value: Value) {
         let place = &mut self.worker.values[at as usize];
-        *place = value.0;
         if !value.is_inline() {
-            self.worker.apart.push(at);
+            *place = value.0;
+            self.note_apart(kernel, at, value);
         } else if <S::Token as Token>::NARROW {
             *place = value.narrow_lanes();
         } else {
             *place = value.wide_lanes();
+        }
+    }
+
+    /// Notes a value that is not inline.
+    #[inline(always)]
+    fn note_apart<K: Simd>(&mut self, kernel: K, at: u32, value: Value) {
+        let worker = &mut *self.worker;
+        match value.place() {
+            Place::Quad(index) if <S::Token as Token>::NARROW => {
+                kernel.fetch((&raw const *worker.table.quad(index)).cast());
+                worker.quads.push((at, index));
+            }
+            _ => worker.apart.push(at),
         }
     }
 
@@ -472,23 +502,15 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             table,
             values,
             apart,
+            quads,
             loose,
             ..
         } = &mut *self.worker;
-        // Lists interrupt the lanes; four short tokens are lanes themselves.
-        apart.retain(|&at| {
-            let place = &mut values[at as usize];
-            match table.tokens_at(Value(*place), loose) {
-                Tokens::Lanes(lanes) if <S::Token as Token>::NARROW => {
-                    *place = lanes;
-                    false
-                }
-                _ => true,
-            }
-        });
-        if apart.len() > 1 {
-            apart.sort_unstable();
+        // Four short tokens are lanes themselves; lists interrupt the lanes.
+        for &(at, index) in quads.iter() {
+            values[at as usize] = *table.quad(index);
         }
+        quads.clear();
         let mut from = 0;
         let mut ends = self.ends.iter().map(|&end| end as usize).peekable();
         let stops = apart.iter().map(|&at| (at as usize, true));
@@ -531,7 +553,7 @@ impl<S: Sink> Job for Flush<'_, '_, '_, S> {
 }
 
 /// [`Simd::keys`] of pieces of a text, with the numbers of those that are too long.
-struct Keys<'r, 't> {
+struct MakeKeys<'r, 't> {
     text: &'r Text<'t>,
     base: usize,
     starts: &'r [u32],
@@ -541,7 +563,7 @@ struct Keys<'r, 't> {
     long: &'r mut Vec<u32>,
 }
 
-impl Job for Keys<'_, '_> {
+impl Job for MakeKeys<'_, '_> {
     /// The length of the longest piece.
     type Output = u32;
 

@@ -2,8 +2,8 @@
 //!
 //! In a vocabulary that merges make whole, a token is the pair it was made of: two
 //! ids, about four bytes, whatever its length. Layout: magic; sha256 of all that follows;
-//! then, as LEB128 numbers and length-prefixed strings, the flag `whole_first`, the
-//! split pattern, the special tokens, the ids of the 256 bytes, the ids that the
+//! then, as LEB128 numbers and length-prefixed strings, whether whole pre-tokens are looked
+//! up first (0: no; 1: yes; 2: yes, and it makes no difference), the split pattern, the special tokens, the ids of the 256 bytes, the ids that the
 //! merges make as runs (first, length), and the merges. Loading is one pass that joins
 //! bytes; nothing is recovered or sorted. The checksum means a damaged package is an error, not
 //! another tokenizer.
@@ -17,6 +17,8 @@ use crate::special::SpecialToken;
 use crate::vocab::Vocab;
 use crate::{Error, Result, Tokenizer};
 
+const LOOK_UP: u32 = 1;
+const LOOK_UP_FOR_NOTHING: u32 = 2;
 const FORMAT: &str = "compact encoding";
 const MAGIC: &[u8; 8] = b"gptbpe\0\x01";
 const BODY: usize = MAGIC.len() + 32;
@@ -47,8 +49,12 @@ pub fn read(bytes: &[u8], origin: &str) -> Result<Tokenizer> {
         .runs
         .iter()
         .flat_map(|&(first, length)| first..first.saturating_add(length));
-    Vocab::from_numbered_merges(&parts.byte_ids, &parts.merges, made, parts.whole_first)
+    let whole_first = parts.look_up != 0;
+    Vocab::from_numbered_merges(&parts.byte_ids, &parts.merges, made, whole_first)
         .and_then(|vocab| {
+            if parts.look_up == LOOK_UP_FOR_NOTHING {
+                vocab.all_tokens_are_reached();
+            }
             Tokenizer::from_vocab(vocab, Pattern::sequence(parts.regexes), parts.special)
         })
         .map_err(of_file(origin))
@@ -71,7 +77,12 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
         });
     }
     let mut body = Vec::new();
-    number(&mut body, u32::from(vocab.whole_first()));
+    let look_up = match (vocab.whole_first(), vocab.whole_first_matters()) {
+        (false, _) => 0,
+        (true, true) => LOOK_UP,
+        (true, false) => LOOK_UP_FOR_NOTHING,
+    };
+    number(&mut body, look_up);
     number(&mut body, tokenizer.pattern().regexes().len() as u32);
     for regex in tokenizer.pattern().regexes() {
         string(&mut body, regex);
@@ -104,7 +115,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
 
 /// What the body says, before it means anything.
 struct Parts {
-    whole_first: bool,
+    look_up: u32,
     regexes: Vec<String>,
     special: Vec<SpecialToken>,
     byte_ids: [u32; 256],
@@ -120,7 +131,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn parts(&mut self) -> Option<Parts> {
-        let whole_first = self.number()? != 0;
+        let look_up = self.number()?;
         let regexes = (0..self.count()?)
             .map(|_| self.string())
             .collect::<Option<_>>()?;
@@ -139,7 +150,7 @@ impl Reader<'_> {
             .collect::<Option<_>>()?;
         let named: u64 = runs.iter().map(|&(_, length)| u64::from(length)).sum();
         (named == merges.len() as u64).then_some(Parts {
-            whole_first,
+            look_up,
             regexes,
             special,
             byte_ids,

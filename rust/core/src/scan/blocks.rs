@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use super::boundaries::{self, Carry, Scene};
+use super::boundaries::{self, Begins, Carry, Scene};
 use super::rules::Rules;
+use super::scalar;
 use super::text::Text;
 use super::word_cuts::WordCuts;
-use super::{SCANNED, scalar};
 use crate::pattern::grammar::Shape;
 use crate::simd::{BLOCK, Job, Kernel, Kinds, Simd};
 use crate::unicode::{WHITESPACE, class_at};
@@ -100,88 +100,80 @@ pub(crate) trait Blocks: Send + Sync + fmt::Debug {
     ) -> Result<bool>;
 }
 
-/// Rules and shape that are known when compiled, or not.
+/// Rules that are known when compiled, all or nearly all of them, or not.
 trait Source: Send + Sync + fmt::Debug + Copy {
+    /// Whether it pays to compile the scanner twice, with less to ask in the text's interior.
+    const KNOWN: bool;
+
     fn rules(self) -> Rules;
-    fn shape(self) -> Shape;
 }
 
-/// `WHICH` indexes [`SCANNED`].
-#[derive(Debug, Clone, Copy)]
-struct Fixed<const WHICH: usize>;
+/// The patterns that differ in the length of numbers and in the white space at the end:
+/// GPT-2's, those of cl100k, Llama 3, Qwen 2 and nanochat, and o200k's.
+const FAMILIES: [Rules; 3] = [Rules::PLAIN, Rules::PREFIXED, Rules::CASED];
 
-impl<const WHICH: usize> Source for Fixed<WHICH> {
+/// A pattern of a family; `WHICH` indexes [`FAMILIES`].
+#[derive(Debug, Clone, Copy)]
+struct Member<const WHICH: usize> {
+    number_max: u32,
+    end_first: bool,
+}
+
+impl<const WHICH: usize> Member<WHICH> {
+    /// The member that has these rules, if one has.
+    fn with(rules: Rules) -> Option<Self> {
+        let member = Self {
+            number_max: rules.number_max,
+            end_first: rules.end_first,
+        };
+        (member.rules() == rules).then_some(member)
+    }
+}
+
+impl<const WHICH: usize> Source for Member<WHICH> {
+    const KNOWN: bool = true;
+
     #[inline(always)]
     fn rules(self) -> Rules {
-        const {
-            match Rules::of(&SCANNED[WHICH]) {
-                Some(rules) => rules,
-                None => panic!("no rules for this shape"),
-            }
+        Rules {
+            number_max: self.number_max,
+            end_first: self.end_first,
+            ..const { FAMILIES[WHICH] }
         }
     }
-
-    #[inline(always)]
-    fn shape(self) -> Shape {
-        const { SCANNED[WHICH] }
-    }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Given(Rules, Shape);
+impl Source for Rules {
+    const KNOWN: bool = false;
 
-impl Source for Given {
     #[inline(always)]
     fn rules(self) -> Rules {
-        self.0
-    }
-
-    #[inline(always)]
-    fn shape(self) -> Shape {
-        self.1
+        self
     }
 }
 
 #[derive(Debug)]
 struct Scanner<S> {
     source: S,
+    shape: Shape,
     kinds: &'static Kinds,
 }
 
 /// The mask scanner for `shape`, if there is one.
 pub(super) fn scanner(shape: Shape) -> Option<Box<dyn Blocks>> {
+    fn boxed<S: Source + 'static>(source: S, shape: Shape) -> Box<dyn Blocks> {
+        let kinds = kinds(source.rules());
+        Box::new(Scanner {
+            source,
+            shape,
+            kinds,
+        })
+    }
     let rules = Rules::of(&shape)?;
-    let kinds = kinds(rules);
-    Some(match SCANNED.iter().position(|known| *known == shape) {
-        Some(0) => Box::new(Scanner {
-            source: Fixed::<0>,
-            kinds,
-        }),
-        Some(1) => Box::new(Scanner {
-            source: Fixed::<1>,
-            kinds,
-        }),
-        Some(2) => Box::new(Scanner {
-            source: Fixed::<2>,
-            kinds,
-        }),
-        Some(3) => Box::new(Scanner {
-            source: Fixed::<3>,
-            kinds,
-        }),
-        Some(4) => Box::new(Scanner {
-            source: Fixed::<4>,
-            kinds,
-        }),
-        Some(5) => Box::new(Scanner {
-            source: Fixed::<5>,
-            kinds,
-        }),
-        _ => Box::new(Scanner {
-            source: Given(rules, shape),
-            kinds,
-        }),
-    })
+    let member = Member::<0>::with(rules).map(|member| boxed(member, shape));
+    let member = member.or_else(|| Some(boxed(Member::<1>::with(rules)?, shape)));
+    let member = member.or_else(|| Some(boxed(Member::<2>::with(rules)?, shape)));
+    Some(member.unwrap_or_else(|| boxed(rules, shape)))
 }
 
 /// The tables of each of the three ways to take characters.
@@ -229,6 +221,7 @@ impl<S: Source> Blocks for Scanner<S> {
         };
         kernel.run(Fill {
             source: self.source,
+            shape: self.shape,
             scene,
             progress,
             starts,
@@ -238,6 +231,7 @@ impl<S: Source> Blocks for Scanner<S> {
 
 struct Fill<'a, 't, S> {
     source: S,
+    shape: Shape,
     scene: Scene<'a, 't>,
     progress: &'a mut Progress,
     starts: &'a mut Starts,
@@ -250,49 +244,67 @@ impl<S: Source> Job for Fill<'_, '_, S> {
     fn run<K: Simd>(self, kernel: K) -> Result<bool> {
         let Self {
             source,
+            shape,
             scene,
             progress,
             starts,
         } = self;
         let length = scene.text.len();
         let base = starts.base;
+        let rules = source.rules();
         let mut carry = progress.carry;
         let mut at = progress.at;
-        while at < length && starts.count <= PIECES {
-            if at - base > LONGEST_PIECE {
-                return Err(Error::PreTokenTooLong {
-                    bytes: at - base,
-                    limit: LONGEST_PIECE,
-                });
+        // The last block in which a whole piece began, and where pieces began in it.
+        let mut last = (progress.piece, 1);
+        // Nearly all blocks are interior ones, which have less to ask.
+        let interior = length.saturating_sub(2 * BLOCK);
+        // Places count from the base in 32 bits.
+        let stop = length.min(base.saturating_add(LONGEST_PIECE));
+        while at < stop && starts.count <= PIECES {
+            let begins = if S::KNOWN && at < interior {
+                boundaries::block::<K, true>(kernel, rules, scene, at, &mut carry)
+            } else {
+                boundaries::block::<K, false>(kernel, rules, scene, at, &mut carry)
+            };
+            if let Some(begins) = begins {
+                starts.take(kernel, begins, at, &mut last);
+                at += BLOCK;
+            } else {
+                at = one_by_one(shape, scene.text.bytes(), at, last_of(last), starts);
+                last = (at, 1);
+                carry = Carry::default();
             }
-            match boundaries::block(kernel, source.rules(), scene, at, &mut carry) {
-                Some(begins) => {
-                    if begins.pieces != 0 {
-                        progress.piece = at + 63 - begins.pieces.leading_zeros() as usize;
-                    }
-                    let Some(room) = starts.places[starts.count..].first_chunk_mut() else {
-                        break;
-                    };
-                    let all = begins.pieces | begins.cuts;
-                    starts.count += kernel.positions(all, (at - base) as u32, room);
-                    at += BLOCK;
-                }
-                None => {
-                    at = one_by_one(
-                        source.shape(),
-                        scene.text.bytes(),
-                        at,
-                        progress.piece,
-                        starts,
-                    );
-                    progress.piece = at;
-                    carry = Carry::default();
-                }
-            }
+        }
+        if at < length && starts.count <= 1 {
+            return Err(Error::PreTokenTooLong {
+                bytes: at - base,
+                limit: LONGEST_PIECE,
+            });
         }
         progress.carry = carry;
         progress.at = at;
+        progress.piece = last_of(last);
         Ok(at < length)
+    }
+}
+
+/// The last beginning of a piece, of those in a block.
+#[inline(always)]
+fn last_of((at, pieces): (usize, u64)) -> usize {
+    at + 63 - pieces.leading_zeros() as usize
+}
+
+impl Starts {
+    /// Takes the beginnings of the block at `at`.
+    #[inline(always)]
+    fn take<K: Simd>(&mut self, kernel: K, begins: Begins, at: usize, last: &mut (usize, u64)) {
+        if begins.pieces != 0 {
+            *last = (at, begins.pieces);
+        }
+        if let Some(room) = self.places[self.count..].first_chunk_mut() {
+            let all = begins.pieces | begins.cuts;
+            self.count += kernel.positions(all, (at - self.base) as u32, room);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod set;
 mod tests;
 #[allow(clippy::inline_always)]
 mod text;
+#[allow(clippy::inline_always)]
 mod word_cuts;
 
 use std::fmt;

@@ -5,7 +5,7 @@
 //! patterns do that have a name of their own, but for `DeepSeek`'s.
 
 use crate::pattern::grammar::{
-    BEFORE_WORD, Contraction, GPT2, NO_RUN, O200K, Run, Shape, Whitespace,
+    BEFORE_WORD, Contraction, GPT2, LLAMA3, NO_RUN, O200K, Run, Shape, Whitespace,
 };
 use crate::simd::{Kind, Kinds};
 use crate::unicode::{
@@ -15,6 +15,7 @@ use crate::unicode::{
 
 /// The parameters of the mask scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // independent choices of a pattern
 pub(super) struct Rules {
     /// `'s|'t|…` before everything else.
     pub(super) contraction: Contraction,
@@ -62,6 +63,10 @@ impl Rules {
     pub(super) const PLAIN: Self = match Self::of(&GPT2) {
         Some(rules) => rules,
         None => panic!("the scanner follows GPT-2's pattern"),
+    };
+    pub(super) const PREFIXED: Self = match Self::of(&LLAMA3) {
+        Some(rules) => rules,
+        None => panic!("the scanner follows Llama 3's pattern"),
     };
     pub(super) const CASED: Self = match Self::of(&O200K) {
         Some(rules) => rules,

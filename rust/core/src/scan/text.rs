@@ -48,7 +48,8 @@ impl<'t> Text<'t> {
         }
     }
 
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn padded<const N: usize>(&self, at: usize) -> &[u8; N] {
         let window = self.end[at - self.end_start..].first_chunk();
         window.expect("windows begin at most a block behind the end")

@@ -610,7 +610,9 @@ impl ShardReader {
                 // SAFETY: the map is read-only and of a file that our writer never changes once it has its name.
                 // Another program could still write into it; the bytes are only ever read as integers, for which every value
                 // is valid, and a change is found by checksum or vocabulary check. Truncation: see the module's text.
-                Some(unsafe { Mmap::map(&*file) }.map_err(|error| io_error("map", path, error))?)
+                #[allow(unsafe_code)]
+                let map = unsafe { Mmap::map(&*file) };
+                Some(map.map_err(|error| io_error("map", path, error))?)
             }
         };
         if map.is_some() {

@@ -51,8 +51,8 @@ macro_rules! avx2 {
 
 #[inline(always)]
 fn mask(low: __m256i, high: __m256i) -> u64 {
-    let low = avx2!(_mm256_movemask_epi8(low)) as u32;
-    let high = avx2!(_mm256_movemask_epi8(high)) as u32;
+    let low = avx2!(_mm256_movemask_epi8(low)).cast_unsigned();
+    let high = avx2!(_mm256_movemask_epi8(high)).cast_unsigned();
     u64::from(high) << 32 | u64::from(low)
 }
 
@@ -157,29 +157,25 @@ impl Simd for Avx2 {
                 let last = _mm256_cmpeq_epi64(key, _mm256_loadu_si256(line.add(1)));
                 let first = _mm256_movemask_pd(_mm256_castsi256_pd(first));
                 let last = _mm256_movemask_pd(_mm256_castsi256_pd(last));
-                (last << 4 | first) as usize
+                (last << 4 | first).cast_unsigned() as usize
             });
             *value = bucket.value_of_match(found);
         }
     }
 
     #[inline(always)]
-    fn sort_out<const NARROW: bool>(
-        self,
-        values: &mut [u64],
-        absent: &mut Vec<u32>,
-        apart: &mut Vec<u32>,
-    ) {
+    fn sort_out<const NARROW: bool>(self, values: &mut [u64], others: &mut [u32]) -> usize {
+        let mut count = 0;
         let mut first = 0;
         let (eights, rest) = values.as_chunks_mut::<8>();
         for eight in eights {
             // Nearly always all are inline: one branch for the eight.
-            let mut others = false;
+            let mut other = false;
             for &value in eight.iter() {
-                others |= value.wrapping_sub(1) >= Value::APART - 1;
+                other |= value.wrapping_sub(1) >= Value::APART - 1;
             }
-            if others {
-                portable::sort_out::<NARROW>(eight, first, absent, apart);
+            if other {
+                count += portable::sort_out::<NARROW>(eight, first, &mut others[count..]);
             } else {
                 for value in eight {
                     *value = if NARROW {
@@ -191,7 +187,12 @@ impl Simd for Avx2 {
             }
             first += 8;
         }
-        portable::sort_out::<NARROW>(rest, first, absent, apart);
+        count + portable::sort_out::<NARROW>(rest, first, &mut others[count..])
+    }
+
+    #[inline(always)]
+    fn fetch(self, address: *const u8) {
+        avx2!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
     }
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 //! compare gives a mask of bits at once, and bytes, tokens and places are compressed
 //! by such masks.
 
+#[allow(clippy::wildcard_imports)] // a hundred intrinsics
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
@@ -171,7 +172,7 @@ impl Simd for Avx512 {
         let (key_groups, _) = keys.as_chunks_mut::<8>();
         let (slot_groups, _) = slots.as_chunks_mut::<8>();
         let mut at = 0;
-        let mut before: &[u32] = &[];
+        let mut before = &[0; 8];
         for (keys, slots) in key_groups.iter_mut().zip(slot_groups) {
             // Those of the group before, so that the reads do not wait for this group.
             fetch(buckets, before);
@@ -197,61 +198,61 @@ impl Simd for Avx512 {
             &mut keys[at..],
             &mut slots[at..],
         );
-        fetch(buckets, &slots[at..]);
-    }
-
-    #[inline(always)]
-    fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]) {
-        let mask = buckets.len() - 1;
-        for ((key, &slot), value) in keys.iter().zip(slots).zip(values) {
-            // SAFETY: there are buckets, in a power of two, so the place is one of them.
-            let bucket = unsafe { buckets.get_unchecked(slot as usize & mask) };
-            let found = avx512!({
-                let key = _mm_loadu_si128((&raw const *key).cast());
-                let line = _mm512_loadu_si512((&raw const *bucket).cast());
-                _mm512_cmpeq_epi64_mask(_mm512_broadcast_i32x4(key), line)
-            });
-            *value = bucket.value_of_match(found as usize);
+        for &slot in &slots[at..] {
+            fetch(buckets, &[slot]);
         }
     }
 
     #[inline(always)]
-    fn sort_out<const NARROW: bool>(
-        self,
-        values: &mut [u64],
-        absent: &mut Vec<u32>,
-        apart: &mut Vec<u32>,
-    ) {
+    fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]) {
+        let (keys, last_keys) = keys.as_chunks::<8>();
+        let (slots, last_slots) = slots.as_chunks::<8>();
+        let (values, last_values) = values.as_chunks_mut::<8>();
+        for ((keys, slots), values) in keys.iter().zip(slots).zip(values) {
+            for at in 0..8 {
+                values[at] = look_up(buckets, &keys[at], slots[at]);
+            }
+        }
+        for ((key, &slot), value) in last_keys.iter().zip(last_slots).zip(last_values) {
+            *value = look_up(buckets, key, slot);
+        }
+    }
+
+    #[inline(always)]
+    fn sort_out<const NARROW: bool>(self, values: &mut [u64], others: &mut [u32]) -> usize {
+        let mut count = 0;
         let mut first = 0;
         let (eights, rest) = values.as_chunks_mut::<8>();
         for eight in eights {
-            let others = avx512!({
+            let Some(room) = others[count..].first_chunk_mut::<8>() else {
+                break;
+            };
+            avx512!({
                 let value = load8(eight);
                 let one = _mm512_set1_epi64(1);
                 let limit = _mm512_set1_epi64((Value::APART - 1).cast_signed());
-                let others = _mm512_cmpge_epu64_mask(_mm512_sub_epi64(value, one), limit);
+                let other = _mm512_cmpge_epu64_mask(_mm512_sub_epi64(value, one), limit);
                 let lanes = if NARROW {
                     narrow_lanes(value)
                 } else {
                     wide_lanes(value)
                 };
-                let kept = _mm512_mask_mov_epi64(lanes, others, value);
+                let kept = _mm512_mask_mov_epi64(lanes, other, value);
                 _mm512_storeu_si512(eight.as_mut_ptr().cast(), kept);
-                others
+                let places = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+                let places = _mm256_add_epi32(places, _mm256_set1_epi32(first));
+                let places = _mm256_maskz_compress_epi32(other, places);
+                _mm256_storeu_si256(room.as_mut_ptr().cast(), places);
+                count += other.count_ones() as usize;
             });
-            let mut others = u32::from(others);
-            while others != 0 {
-                let at = others.trailing_zeros();
-                others &= others - 1;
-                if eight[at as usize % 8] == Value::ABSENT.0 {
-                    absent.push(first + at);
-                } else {
-                    apart.push(first + at);
-                }
-            }
             first += 8;
         }
-        portable::sort_out::<NARROW>(rest, first, absent, apart);
+        count + portable::sort_out::<NARROW>(rest, first.cast_unsigned(), &mut others[count..])
+    }
+
+    #[inline(always)]
+    fn fetch(self, address: *const u8) {
+        avx512!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
     }
 
     #[inline(always)]
@@ -344,9 +345,23 @@ fn wide_lanes(values: __m512i) -> __m512i {
     })
 }
 
+/// The value of `key`, or zero, from its bucket.
+#[inline(always)]
+fn look_up(buckets: &[Bucket], key: &Key, slot: u32) -> u64 {
+    let place = slot as usize & (buckets.len() - 1);
+    // SAFETY: there are buckets, in a power of two, so the place is one of them.
+    let bucket = unsafe { buckets.get_unchecked(place) };
+    let found = avx512!({
+        let key = _mm_loadu_si128((&raw const *key).cast());
+        let line = _mm512_loadu_si512((&raw const *bucket).cast());
+        _mm512_cmpeq_epi64_mask(_mm512_broadcast_i32x4(key), line)
+    });
+    bucket.value_of_match(found as usize)
+}
+
 /// Fetches the buckets of `slots`.
 #[inline(always)]
-fn fetch(buckets: &[Bucket], slots: &[u32]) {
+fn fetch<const N: usize>(buckets: &[Bucket], slots: &[u32; N]) {
     for &slot in slots {
         let bucket = buckets.as_ptr().wrapping_add(slot as usize);
         avx512!(_mm_prefetch::<_MM_HINT_T0>(bucket.cast()));
@@ -362,7 +377,8 @@ fn four_keys<'t>(window: &impl Fn(usize) -> &'t [u8; BLOCK], bounds: &[u32; 5]) 
         let ends = _mm_loadu_si128(bounds.as_ptr().add(1).cast());
         // Too long: no byte belongs to the key.
         let lengths = _mm_sub_epi32(ends, starts);
-        let short = _mm_cmple_epu32_mask(lengths, _mm_set1_epi32(LONGEST_KEY as i32));
+        let short =
+            _mm_cmple_epu32_mask(lengths, _mm_set1_epi32((LONGEST_KEY as u32).cast_signed()));
         let lengths = _mm_maskz_mov_epi32(short, lengths);
         // Lane i of 16 bytes holds number i in each of its bytes.
         let spread = _mm512_set_epi64(
@@ -562,11 +578,46 @@ struct Lockstep {
     begins: u64,
 }
 
+/// The bits of a place below the number of a merge.
+const PLACE_BITS: u32 = 4;
+
+/// Merges one pair of one word and returns its number; [`NO_MERGE`] when there is none.
+#[inline(always)]
+fn step(pairs: Pairs<'_>, symbols: &mut [u32; BLOCK], state: &mut Lockstep, none: __m512i) -> u32 {
+    let least = avx512!(_mm512_reduce_min_epu32(state.merges));
+    let (merge, at) = (least >> PLACE_BITS, least & 15);
+    let begins = state.begins;
+    let after = begins >> at >> 1;
+    let after_next = after & after.wrapping_sub(1);
+    // Where the right symbol begins, and the one after it.
+    let right = (at + 1 + after.trailing_zeros()) & 63;
+    let next = (at + 1 + after_next.trailing_zeros()) & 63;
+    // One more than where the symbol before begins; 0 if there is none.
+    let before = 64 - (begins & ((1 << at) - 1)).leading_zeros();
+    let made = (FIRST_MADE + merge).min(NO_MERGE);
+    let with_before = pair(pairs, symbols[before as usize & 63], made);
+    let with_next = pair(pairs, made, symbols[(next as usize + 1) & 63]);
+    // A word that is done goes on writing to a place that stands for nothing.
+    let live = u32::from(merge != NO_MERGE);
+    let place = ((at + 1) * live) as usize & 63;
+    symbols[place] = if live == 1 { made } else { NO_MERGE };
+    let gone = u64::from(live) << right;
+    state.begins = begins & !gone;
+    avx512!({
+        let merges = _mm512_mask_mov_epi32(state.merges, gone as u16, none);
+        let here = (with_next << PLACE_BITS | at).cast_signed();
+        let merges = _mm512_mask_set1_epi32(merges, 1 << at, here);
+        let there = with_before << PLACE_BITS | (before.wrapping_sub(1) & 15);
+        let place = ((1_u32 << before) >> 1) as u16;
+        state.merges = _mm512_mask_set1_epi32(merges, place, there.cast_signed());
+    });
+    merge
+}
+
 /// Merges up to three words in lockstep; see [`super::words`].
 #[inline(always)]
 fn merge_three(rules: WordRules<'_>, words: &[Key], out: &mut Words) {
     const GROUP: usize = 3;
-    const PLACE_BITS: u32 = 4;
     let none = avx512!(_mm512_set1_epi32(
         (NO_MERGE << PLACE_BITS | 15).cast_signed()
     ));
@@ -602,44 +653,18 @@ fn merge_three(rules: WordRules<'_>, words: &[Key], out: &mut Words) {
         });
         state.begins = (2 << length) - 1;
     }
+    let [one, two, three] = &mut states;
+    let [symbols_one, symbols_two, symbols_three] = &mut symbols;
     loop {
-        let mut all_done = NO_MERGE;
-        for (symbols, state) in symbols.iter_mut().zip(&mut states) {
-            let least = avx512!(_mm512_reduce_min_epu32(state.merges));
-            let (merge, at) = (least >> PLACE_BITS, least & 15);
-            all_done &= merge;
-            let begins = state.begins;
-            let after = begins >> at >> 1;
-            let after_next = after & after.wrapping_sub(1);
-            // Where the right symbol begins, and the one after it.
-            let right = (at + 1 + after.trailing_zeros()) & 63;
-            let next = (at + 1 + after_next.trailing_zeros()) & 63;
-            // One more than where the symbol before begins; 0 if there is none.
-            let before = 64 - (begins & ((1 << at) - 1)).leading_zeros();
-            let made = (FIRST_MADE + merge).min(NO_MERGE);
-            let with_before = pair(rules.pairs, symbols[before as usize & 63], made);
-            let with_next = pair(rules.pairs, made, symbols[(next as usize + 1) & 63]);
-            // A word that is done goes on writing to a place that stands for nothing.
-            let live = u32::from(merge != NO_MERGE);
-            let place = ((at + 1) * live) as usize & 63;
-            symbols[place] = if live == 1 { made } else { NO_MERGE };
-            let gone = u64::from(live) << right;
-            state.begins = begins & !gone;
-            avx512!({
-                let merges = _mm512_mask_mov_epi32(state.merges, gone as u16, none);
-                let here = (with_next << PLACE_BITS | at).cast_signed();
-                let merges = _mm512_mask_set1_epi32(merges, 1 << at, here);
-                let there = with_before << PLACE_BITS | (before.wrapping_sub(1) & 15);
-                let place = ((1_u32 << before) >> 1) as u16;
-                state.merges = _mm512_mask_set1_epi32(merges, place, there.cast_signed());
-            });
-        }
+        let mut all_done = step(rules.pairs, symbols_one, one, none);
+        all_done &= step(rules.pairs, symbols_two, two, none);
+        all_done &= step(rules.pairs, symbols_three, three, none);
         if all_done == NO_MERGE {
             break;
         }
     }
     for (index, (symbols, state)) in symbols.iter().zip(states).enumerate().take(words.len()) {
-        let end = 63 - state.begins.leading_zeros();
+        let end = state.begins.ilog2();
         let begins = state.begins as u32 & ((1 << end) - 1);
         out.lengths[index] = begins.count_ones() as usize;
         avx512!({

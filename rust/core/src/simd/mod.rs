@@ -195,14 +195,14 @@ pub(crate) trait Simd: Copy {
     /// buckets, in a power of two.
     fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]);
 
-    /// Turns inline values into lanes, four of 16 bits or two of 32, and adds the
-    /// places of the others to `absent` (zero) and `apart`.
-    fn sort_out<const NARROW: bool>(
-        self,
-        values: &mut [u64],
-        absent: &mut Vec<u32>,
-        apart: &mut Vec<u32>,
-    );
+    /// Turns inline values into lanes, four of 16 bits or two of 32, and writes the
+    /// places of the others to `others`, in order; returns how many there are.
+    /// There is room for eight more than there are values.
+    fn sort_out<const NARROW: bool>(self, values: &mut [u64], others: &mut [u32]) -> usize;
+
+    /// Fetches the cache line of an address that is read soon. Any address will do.
+    #[inline(always)]
+    fn fetch(self, _address: *const u8) {}
 
     /// Writes the tokens in `lanes`, four of 16 bits each, one after another, and
     /// returns how many there are. `out` has room for four for each, and

@@ -105,13 +105,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn sort_out<const NARROW: bool>(
-        self,
-        values: &mut [u64],
-        absent: &mut Vec<u32>,
-        apart: &mut Vec<u32>,
-    ) {
-        sort_out::<NARROW>(values, 0, absent, apart);
+    fn sort_out<const NARROW: bool>(self, values: &mut [u64], others: &mut [u32]) -> usize {
+        sort_out::<NARROW>(values, 0, others)
     }
 
     #[inline(always)]
@@ -174,20 +169,20 @@ pub(super) fn keys_one_by_one<'t>(
 pub(super) fn sort_out<const NARROW: bool>(
     values: &mut [u64],
     first: u32,
-    absent: &mut Vec<u32>,
-    apart: &mut Vec<u32>,
-) {
-    for (index, value) in (first..).zip(values) {
-        if *value == Value::ABSENT.0 {
-            absent.push(index);
-        } else if *value >= Value::APART {
-            apart.push(index);
+    others: &mut [u32],
+) -> usize {
+    let mut count = 0;
+    for (place, value) in (first..).zip(values) {
+        if *value == Value::ABSENT.0 || *value >= Value::APART {
+            others[count] = place;
+            count += 1;
         } else if NARROW {
             *value = Value(*value).narrow_lanes();
         } else {
             *value = Value(*value).wide_lanes();
         }
     }
+    count
 }
 
 /// [`Simd::emit_narrow`]: writes all four lanes and goes on behind those in use.
