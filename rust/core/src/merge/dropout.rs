@@ -12,7 +12,7 @@
 //! is at most the `k`-th power of the probability. The powers are products of squares, not results of a
 //! library's logarithm, which could differ in the last bit between systems.
 //!
-//! The numbers come from SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number
+//! The numbers come from `SplitMix64` (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number
 //! Generators*, 2014), whose state is the seed at first.
 //!
 //! Cost for `n` bytes: O(n (log n + s)), where `s` pairs are skipped in a step: 1 / (1 - probability) on
@@ -212,7 +212,7 @@ mod tests {
             let skipped: Vec<usize> = (0..DRAWS).map(|_| dropout.skipped()).collect();
             for least in [1, 2, 3, 4, 7, 30, 1000] {
                 let count = skipped.iter().filter(|&&skipped| skipped >= least).count();
-                assert_share(count, DRAWS, probability.powi(least as i32));
+                assert_share(count, DRAWS, probability.powf(least as f64));
             }
         }
     }
