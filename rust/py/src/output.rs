@@ -1,7 +1,7 @@
 //! Plain Rust values in, Python values out: ids as lists and arrays, bytes as text.
 
 use std::ffi::CString;
-use std::sync::Mutex;
+use std::sync::OnceLock;
 
 use gptbpe_core::{CheckedIds, Error, Ids};
 use numpy::{IntoPyArray, PyArray1};
@@ -16,10 +16,9 @@ const WORTH_OWNING: usize = 1 << 10;
 
 /// The Python integers of ids, made when they are first asked for.
 ///
-/// A list of ids takes most of its time and memory to make integers, and texts repeat their tokens. The lock is
-/// only tried: who does not get it makes new integers.
+/// A list of ids takes most of its time and memory to make integers, and texts repeat their tokens.
 #[derive(Default)]
-pub(crate) struct Integers(Mutex<Vec<Option<Py<PyInt>>>>);
+pub(crate) struct Integers(OnceLock<Box<[OnceLock<Py<PyInt>>]>>);
 
 impl Integers {
     /// Ids smaller than `vocab_size` as a list.
@@ -29,22 +28,15 @@ impl Integers {
         ids: &[I],
         vocab_size: usize,
     ) -> PyResult<Bound<'py, PyList>> {
-        let Ok(mut known) = self.0.try_lock() else {
-            return PyList::new(py, ids.iter().map(|&id| id.into()));
-        };
-        if known.len() < vocab_size {
-            known.resize_with(vocab_size, || None);
-        }
-        let known = &mut known[..];
-        let integer = |id: u32| match known.get_mut(id as usize) {
-            Some(Some(integer)) => integer.clone_ref(py).into_bound(py),
+        let none = || (0..vocab_size).map(|_| OnceLock::new()).collect();
+        let known = self.0.get_or_init(none);
+        let integer = |id: u32| match known.get(id as usize) {
             Some(place) => place
-                .insert(new_integer(py, id).unbind())
-                .clone_ref(py)
-                .into_bound(py),
-            None => new_integer(py, id),
+                .get_or_init(|| PyInt::new(py, id).unbind())
+                .bind(py)
+                .clone(),
+            None => PyInt::new(py, id),
         };
-        let mut integer = integer;
         PyList::new(py, ids.iter().map(|&id| integer(id.into())))
     }
 
@@ -61,10 +53,6 @@ impl Integers {
             Ids::Wide(ids) => self.list(py, &ids[range], vocab_size),
         }
     }
-}
-
-fn new_integer(py: Python<'_>, id: u32) -> Bound<'_, PyInt> {
-    PyInt::new(py, id)
 }
 
 /// Ids as a numpy array, which owns the vector if it is long: uint16 where every id fits.
@@ -104,10 +92,9 @@ pub(crate) fn bytes<'py, I: Copy + Into<u32> + Sync>(
         }
         Ok(())
     };
-    PyBytes::new_with(py, length, write).map_err(|error| {
-        let _ = error;
-        to_python(Error::OutOfMemory { bytes: length })
-    })
+    // Nothing else can go wrong there.
+    PyBytes::new_with(py, length, write)
+        .map_err(|_| to_python(Error::OutOfMemory { bytes: length }))
 }
 
 /// Shorter work is done with the GIL: to give it away and get it back takes as long as to encode a word.

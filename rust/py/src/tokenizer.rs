@@ -55,6 +55,10 @@ impl CoreTokenizer {
         self.tokenizer.check_ids(ids).map_err(to_python)
     }
 
+    pub(crate) fn core(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     fn vocab_size(&self) -> usize {
         self.tokenizer.vocab_size() as usize
     }
@@ -486,7 +490,7 @@ impl CoreTokenizer {
                 &SpecialPolicy::none(),
                 |tokenizer, text, _, _| {
                     tokenizer.split(text.as_bytes(), |piece| {
-                        pieces.push(Cow::Owned(piece.to_vec()))
+                        pieces.push(Cow::Owned(piece.to_vec()));
                     });
                     Ok(())
                 },

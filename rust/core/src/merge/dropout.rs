@@ -212,7 +212,7 @@ mod tests {
             let skipped: Vec<usize> = (0..DRAWS).map(|_| dropout.skipped()).collect();
             for least in [1, 2, 3, 4, 7, 30, 1000] {
                 let count = skipped.iter().filter(|&&skipped| skipped >= least).count();
-                assert_share(count, DRAWS, probability.powi(least as i32));
+                assert_share(count, DRAWS, probability.powf(least as f64));
             }
         }
     }
