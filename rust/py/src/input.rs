@@ -292,6 +292,10 @@ pub(crate) enum Names {
 
 impl Names {
     pub(crate) fn new(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        // The defaults, without comparing and without an iterator.
+        if value.is(intern!(value.py(), "all")) {
+            return Ok(Self::All);
+        }
         if let Ok(text) = value.cast::<PyString>() {
             if text == "all" {
                 return Ok(Self::All);
@@ -299,7 +303,6 @@ impl Names {
             let found = text.repr()?.to_string();
             return Err(ArgumentError::NoNames { argument, found }.into());
         }
-        // The default, without an iterator.
         if value.cast::<PyTuple>().is_ok_and(PyTupleMethods::is_empty) {
             return Ok(Self::These(Vec::new()));
         }
