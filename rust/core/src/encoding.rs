@@ -102,8 +102,26 @@ impl Tokenizer {
         most: usize,
         allowed: &SpecialSet,
     ) -> Result<Option<usize>> {
-        let mut control = |count| flow(count <= most);
-        let count = self.count_under(text.into(), allowed, &mut control)?;
+        self.count_until_while(text.into(), most, allowed, &|| true)
+    }
+
+    /// The same, unless `go_on` says no: then it ends soon, with [`Error::Cancelled`].
+    pub fn count_until_while(
+        &self,
+        text: Text<'_>,
+        most: usize,
+        allowed: &SpecialSet,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<usize>> {
+        let mut cancelled = false;
+        let mut control = |count| {
+            cancelled = !go_on();
+            flow(!cancelled && count <= most)
+        };
+        let count = self.count_under(text, allowed, &mut control)?;
+        if cancelled {
+            return Err(Error::Cancelled);
+        }
         Ok((count <= most).then_some(count))
     }
 
@@ -115,7 +133,17 @@ impl Tokenizer {
         text: impl Into<Text<'t>>,
         allowed: &SpecialSet,
     ) -> Result<(Vec<u32>, Vec<usize>)> {
-        let ids = self.encode(text, allowed)?;
+        self.encode_with_offsets_while(text.into(), allowed, &|| true)
+    }
+
+    /// The same, unless `go_on` says no: then it ends soon, with [`Error::Cancelled`].
+    pub fn encode_with_offsets_while(
+        &self,
+        text: Text<'_>,
+        allowed: &SpecialSet,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(Vec<u32>, Vec<usize>)> {
+        let ids = self.encode_while(text, allowed, go_on)?.into_wide();
         let mut at = 0;
         let starts = ids.iter().map(|&id| {
             let start = at;
@@ -138,10 +166,27 @@ impl Tokenizer {
         most: usize,
         allowed: &SpecialSet,
     ) -> Result<(Vec<u32>, usize)> {
-        let text = text.into();
+        self.truncate_while(text.into(), most, allowed, &|| true)
+    }
+
+    /// The same, unless `go_on` says no: then it ends soon, with [`Error::Cancelled`].
+    pub fn truncate_while(
+        &self,
+        text: Text<'_>,
+        most: usize,
+        allowed: &SpecialSet,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(Vec<u32>, usize)> {
         let mut ids = Vec::new();
-        let mut control = |count| flow(count < most);
+        let mut cancelled = false;
+        let mut control = |count| {
+            cancelled = !go_on();
+            flow(!cancelled && count < most)
+        };
         self.encode_under(text, allowed, &mut ids, &mut control)?;
+        if cancelled {
+            return Err(Error::Cancelled);
+        }
         ids.truncate(most);
         let mut end = ids.iter().map(|&id| self.token_length(id)).sum();
         while is_inside_character(text.as_bytes(), end) {

@@ -375,14 +375,19 @@ impl CoreTokenizer {
             let policy = self.policy(allowed_special, disallowed_special)?;
             let (py, text) = (text.py(), Text::new(text)?);
             let by_character = text.is_str();
-            let (ids, starts) =
-                self.run(py, &text, &policy, move |tokenizer, text, allowed, _| {
-                    let (ids, mut starts) = tokenizer.encode_with_offsets(text, allowed)?;
+            let (ids, starts) = self.run(
+                py,
+                &text,
+                &policy,
+                move |tokenizer, text, allowed, go_on| {
+                    let (ids, mut starts) =
+                        tokenizer.encode_with_offsets_while(text, allowed, go_on)?;
                     if by_character {
                         count_characters(text.as_bytes(), &mut starts);
                     }
                     Ok((ids, starts))
-                })?;
+                },
+            )?;
             let ids = self.integers.list(py, &ids, self.vocab_size())?;
             Ok((ids, PyList::new(py, starts)?))
         })
@@ -439,8 +444,8 @@ impl CoreTokenizer {
             let limit = self::limit("limit", limit)?;
             let policy = self.policy(allowed_special, disallowed_special)?;
             let (py, text) = (text.py(), Text::new(text)?);
-            self.run(py, &text, &policy, |tokenizer, text, allowed, _| {
-                tokenizer.count_until(text, limit, allowed)
+            self.run(py, &text, &policy, |tokenizer, text, allowed, go_on| {
+                tokenizer.count_until_while(text, limit, allowed, go_on)
             })
         })
     }
@@ -455,8 +460,8 @@ impl CoreTokenizer {
             // Read once: a buffer may be another one by the next time.
             let (py, text) = (text.py(), Text::new(text)?);
             let policy = SpecialPolicy::none();
-            let end = self.run(py, &text, &policy, |tokenizer, text, allowed, _| {
-                let (_, end) = tokenizer.truncate(text, max_tokens, allowed)?;
+            let end = self.run(py, &text, &policy, |tokenizer, text, allowed, go_on| {
+                let (_, end) = tokenizer.truncate_while(text, max_tokens, allowed, go_on)?;
                 Ok(end)
             })?;
             let kept = &text.bytes()?[..end];

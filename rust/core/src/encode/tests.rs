@@ -209,6 +209,60 @@ fn the_first_bad_document_is_named_whatever_the_threads() {
 }
 
 /// A tokenizer with merges of real letters, and texts of every kind of character.
+#[test]
+fn every_call_ends_when_it_is_told_to() {
+    let tokenizer = Tokenizer::from_merges(&[], Pattern::named("gpt2").unwrap(), &[]).unwrap();
+    let none = SpecialSet::none();
+    let text = "a ".repeat(10_000);
+    let text = || Text::from(&*text);
+    for answers in [0, 1, 3] {
+        let asked = std::cell::Cell::new(0);
+        let go_on = || {
+            asked.set(asked.get() + 1);
+            asked.get() <= answers
+        };
+        let calls: [&dyn Fn() -> Option<Error>; 5] = [
+            &|| tokenizer.encode_while(text(), &none, &go_on).err(),
+            &|| tokenizer.count_while(text(), &none, &go_on).err(),
+            &|| {
+                tokenizer
+                    .count_until_while(text(), 1 << 20, &none, &go_on)
+                    .err()
+            },
+            &|| {
+                tokenizer
+                    .encode_with_offsets_while(text(), &none, &go_on)
+                    .err()
+            },
+            &|| {
+                tokenizer
+                    .truncate_while(text(), 1 << 20, &none, &go_on)
+                    .err()
+            },
+        ];
+        for call in calls {
+            asked.set(0);
+            assert!(matches!(call(), Some(Error::Cancelled)));
+            assert_eq!(asked.get(), answers + 1, "nothing is done after a no");
+        }
+    }
+}
+
+/// A worker is in use as long as a call lasts; a call within a call takes another one.
+#[test]
+fn calls_overlap() {
+    let tokenizer = Tokenizer::from_merges(&[(97, 98)], Pattern::default(), &[]).unwrap();
+    let none = SpecialSet::none();
+    let inner = || tokenizer.encode_ordinary("abab").unwrap() == [256, 256];
+    for _ in 0..2 {
+        let deepest = || tokenizer.encode_while("ab".into(), &none, &inner).is_ok();
+        let ids = tokenizer
+            .encode_while("ab".into(), &none, &deepest)
+            .unwrap();
+        assert_eq!(ids.to_vec(), [256]);
+    }
+}
+
 mod every_way {
     use super::*;
 
