@@ -1,19 +1,17 @@
-"""Files: reading whole, reading documents in batches, and writing so that nothing is ever half written."""
+"""Files: reading whole, and writing so that nothing is ever half written."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from gptbpe._core import atomic_write
+from gptbpe._core import AtomicFile, atomic_write
 
 Name = str | os.PathLike[str]
-
-BLOCK_BYTES = 4 << 20
-"""How much is read at once."""
 
 
 def read(path: Name) -> bytes:
@@ -43,46 +41,20 @@ def write_atomically(path: Name, data: bytes) -> None:
     atomic_write(target, data)
 
 
-def blocks(path: Name, size: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """Yield a file's bytes in pieces of at most ``size``."""
-    with Path(path).open("rb", buffering=0) as file:
-        while block := file.read(size):
-            yield block
+@contextmanager
+def opened_atomically(path: Name) -> Iterator[Callable[[bytes], object]]:
+    """Open a file for writing bit by bit; it appears with the end of the block, unless there is an error.
 
-
-def documents(path: Name, separator: str | None) -> Iterator[bytes]:
-    """Yield the documents of a file: what lies between separators, and what follows the last one, if any."""
-    if separator is None:
-        yield read(path)
+    What is said of :func:`write_atomically` holds here, too. Yields the function that writes.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        with target.open("wb") as device:
+            yield device.write
         return
-    mark = separator.encode()
-    if not mark:
-        raise ValueError("the separator is empty; pass None for one document per file")
-    rest = bytearray()
-    for block in blocks(path):
-        searched = max(0, len(rest) - len(mark) + 1)
-        rest += block
-        begin = 0
-        while (end := rest.find(mark, max(begin, searched))) >= 0:
-            yield bytes(rest[begin:end])
-            begin = end + len(mark)
-        del rest[:begin]
-    if rest:
-        yield bytes(rest)
-
-
-def document_batches(
-    paths: Iterable[Name], separator: str | None, batch_bytes: int = 16 << 20
-) -> Iterator[list[bytes]]:
-    """Yield lists of whole documents of about ``batch_bytes`` bytes together."""
-    batch: list[bytes] = []
-    size = 0
-    for path in paths:
-        for document in documents(path, separator):
-            batch.append(document)
-            size += len(document) + 64  # an empty document costs something too
-            if size >= batch_bytes:
-                yield batch
-                batch, size = [], 0
-    if batch:
-        yield batch
+    file = AtomicFile(target)
+    try:
+        yield file.write
+        file.commit()
+    finally:
+        file.close()

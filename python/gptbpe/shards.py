@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,8 +24,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from gptbpe import sources
-from gptbpe._core import CoreSampler, CoreShardReader, CoreShardWriter, atomic_write
+from gptbpe import pipeline, sources
+from gptbpe._core import (
+    CoreSampler,
+    CoreShardReader,
+    CoreShardWriter,
+    DocumentBatch,
+    EncodedBatch,
+    atomic_write,
+)
 from gptbpe.errors import ShardError, ShardMismatchError, TokenizerError
 from gptbpe.types import END_OF_TEXT, Progress
 
@@ -336,6 +343,9 @@ class ShardWriter:
             text_bytes = np.zeros(max(0, len(offsets) - 1), np.int64)
         self._core.write_ragged(ids, offsets, np.ascontiguousarray(text_bytes, np.int64))
 
+    def _write_batch(self, batch: EncodedBatch) -> None:
+        self._core.write_batch(batch)
+
     def finish(self) -> dict[str, Any]:
         """Write the rest and the manifest, and return the manifest."""
         manifest: dict[str, Any] = json.loads(self._core.finish())
@@ -529,10 +539,10 @@ def shard_files(
 ) -> ShardReader:
     """Tokenize text files into a folder of shards, and open it.
 
-    Memory does not grow with the input, except that a document is encoded in one piece. Running the same call
-    again after an interruption keeps the shards that were complete, and does nothing when all were.
-    Whether the input is the same is judged by names, sizes and times of the files, as ``make`` does; their
-    order matters.
+    Memory grows neither with the input nor with its documents, unless the split pattern is none of the usual
+    ones: then a document is encoded in one piece. Running the same call again after an interruption keeps the
+    shards that were complete, and does nothing when all were. Whether the input is the same is judged by
+    names, sizes and times of the files, as ``make`` does; their order matters.
 
     Args:
         inputs: a file, folder or pattern, or several: text, JSON lines, Parquet, also as ``.gz`` and ``.zst``
@@ -599,8 +609,7 @@ def shard_files(
 JOURNAL_NAME = ".inputs.json"
 """Which inputs the shards in a folder were made of; only a run of the same ones takes over what is there."""
 
-BATCH_BYTES = 16 << 20
-BATCH_DOCUMENTS = 1 << 16
+BATCH_BYTES = sources.BATCH_BYTES
 
 
 def _encode_all(
@@ -623,37 +632,36 @@ def _encode_all(
         if progress:
             progress("sharding", read, total)
 
-    every = (
-        document
-        for file in files
-        for document in sources.documents(file, separator=separator, text_field=text_field, report=report)
-    )
-    skipped = writer.resumed_documents
-    seen = 0
-    for batch in _batches(every):
-        seen += len(batch)
-        if separator and mark is None and seen > 1:
+    def check(batch: DocumentBatch) -> None:
+        if separator and mark is None and batch.begun > 1:
             raise TokenizerError(
                 f"there are several documents, but the tokenizer has no special token {separator!r} to put "
                 "between them; train it with this token, name another, or pass None to put nothing there"
             )
-        fresh = batch[max(0, len(batch) - max(0, seen - skipped)) :]
-        if fresh:
-            ids, offsets = tokenizer.encode_ragged(fresh, disallowed_special=(), threads=threads)
-            writer.write_ragged(ids, offsets, np.array([len(document) for document in fresh], np.int64))
 
-
-def _batches(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for document in documents:
-        batch.append(document)
-        size += len(document)
-        if size >= BATCH_BYTES or len(batch) >= BATCH_DOCUMENTS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+    batches = pipeline.encoded(
+        tokenizer._core,
+        files,
+        separator=separator,
+        text_field=text_field,
+        batch_bytes=BATCH_BYTES,
+        threads=threads,
+        skip=writer.resumed_documents,
+        report=report,
+        check=check,
+    )
+    writing = None
+    try:
+        for batch in batches:
+            if writing is not None:
+                writing.result()
+            writing = pipeline.Task(writer._write_batch, batch)
+        if writing is not None:
+            writing.result()
+    except BaseException:
+        if writing is not None:
+            writing.wait()
+        raise
 
 
 def _input_names(files: list[Name]) -> str:

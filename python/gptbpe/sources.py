@@ -20,12 +20,17 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.errors import MissingExtraError, TextError
 
-__all__ = ["STANDARD_INPUT", "documents", "expand", "pieces"]
+__all__ = ["STANDARD_INPUT", "are_regular", "batches", "documents", "expand", "pieces"]
 
 STANDARD_INPUT = "-"
 """The name of standard input."""
@@ -34,6 +39,7 @@ Name = str | os.PathLike[str]
 Report = Callable[[int], None]
 
 BLOCK_BYTES = 1 << 20
+BATCH_BYTES = 8 << 20
 LINES = {".jsonl", ".ndjson", ".json"}
 PLAIN = {".txt", ".text", ".md"}
 COMPRESSED = {".gz", ".zst"}
@@ -130,6 +136,59 @@ def documents(
             yield whole
     else:
         yield from _split(blocks, separator.encode())
+
+
+def batches(
+    files: Iterable[Name],
+    buffer: DocumentBuffer,
+    *,
+    text_field: str = "text",
+    as_text: bool = False,
+    report: Report = lambda _: None,
+) -> Iterator[DocumentBatch]:
+    """Yield the documents of files in batches, without a Python object for each document.
+
+    They are the documents of :func:`documents`; ``buffer`` has the separator and the size of a batch. A
+    document that is longer than a batch comes in parts, where the tokenizer of the buffer allows it. With
+    ``as_text`` the names of the files do not matter: all are plain text.
+    """
+    for file in files:
+        for _ in _filled(file, buffer, text_field, as_text, report):
+            while buffer.full:
+                if (batch := buffer.take()) is not None:
+                    yield batch
+        buffer.end_file()
+    while (batch := buffer.take()) is not None:
+        yield batch
+
+
+def are_regular(files: Iterable[Name]) -> bool:
+    """Whether no file is a pipe, a terminal or another thing that one may have to wait for."""
+    return all(file != STANDARD_INPUT and Path(file).is_file() for file in files)
+
+
+def _filled(
+    file: Name, buffer: DocumentBuffer, text_field: str, as_text: bool, report: Report
+) -> Iterator[None]:
+    """Put a file into a buffer bit by bit."""
+    kind, compression = (None, None) if as_text or file == STANDARD_INPUT else _kind(Path(file))
+    if kind == ".parquet":
+        for text, offsets in _columns(Path(file), text_field, report):
+            buffer.push_documents(text, offsets)
+            yield
+    elif kind in LINES:
+        for document in _json_lines(_decompressed(file, compression, report), str(file), text_field):
+            buffer.push_document(document)
+            yield
+    elif compression is None and are_regular([file]):
+        buffer.open(Path(file))
+        while count := buffer.read(BLOCK_BYTES):
+            report(count)
+            yield
+    else:
+        for block in _decompressed(file, compression, report):
+            buffer.push(block)
+            yield
 
 
 def pieces(
@@ -258,6 +317,15 @@ def _field_of_line(line: bytes, place: str, field: str) -> bytes:
 
 
 def _rows(path: Path, field: str, report: Report) -> Iterator[bytes]:
+    for text, offsets in _columns(path, field, report):
+        for start, end in pairwise(offsets.tolist()):
+            yield text[start:end].tobytes()
+
+
+def _columns(
+    path: Path, field: str, report: Report
+) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
+    """Yield the text of some rows after one another, and where each begins and ends in it."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -285,12 +353,13 @@ def _rows(path: Path, field: str, report: Report) -> Iterator[bytes]:
             for batch in file.iter_batches(batch_size=1024, columns=[field]):
                 # As binary: what is not UTF-8 is not to be decoded.
                 column = batch.column(0).cast(pyarrow.large_binary())
-                for value in column.to_pylist():
-                    number += 1
-                    if value is None:
-                        raise TextError(f"{path}, row {number}: {field!r} is null, expected a string")
-                    yield value
-                done = number - batch.num_rows
+                if column.null_count:
+                    row = number + 1 + column.is_null().to_pylist().index(True)
+                    raise TextError(f"{path}, row {row}: {field!r} is null, expected a string")
+                _, ends, text = column.buffers()
+                offsets = np.frombuffer(ends, np.int64, len(column) + 1, 8 * column.offset)
+                yield np.frombuffer(text or b"", np.uint8), offsets
+                done, number = number, number + batch.num_rows
                 report(size * number // rows - size * done // rows)
     except pyarrow.ArrowException as error:
         raise TextError(f"{path} is damaged or no Parquet file: {error}") from error
@@ -303,29 +372,11 @@ def _listed(names: Iterable[str]) -> str:
 
 def _split(blocks: Iterable[bytes], mark: bytes) -> Iterator[bytes]:
     """Cut text at a mark; see :func:`documents`."""
-    if not mark:
-        raise ValueError("the separator is empty; pass None for one document per file")
-    rest, searched, line_start = bytearray(), 0, True
-    ended = False
-    source = iter(blocks)
-    while not ended:
-        block = next(source, b"")
-        ended = not block
-        rest += block
-        begin = 0
-        while (end := rest.find(mark, searched)) >= 0:
-            after = end + len(mark)
-            if after + 2 > len(rest) and not ended:
-                break  # a line break may follow
-            at_line_start = line_start if end == begin else rest[end - 1] == 0x0A
-            next_two = rest[after : after + 2]
-            line_break = 1 if next_two[:1] == b"\n" else 2 if next_two == b"\r\n" else 0
-            line_start = at_line_start and (line_break > 0 or not next_two)  # the mark is a line of its own
-            yield bytes(rest[begin:end])
-            begin = searched = after + (line_break if line_start else 0)
-        else:
-            searched = max(begin, len(rest) - len(mark) + 1)
-        del rest[:begin]
-        searched -= begin
-    if rest:
-        yield bytes(rest)
+    buffer = DocumentBuffer(mark, BATCH_BYTES, None, (), 0)
+    for block in blocks:
+        buffer.push(block)
+        if (batch := buffer.take()) is not None:
+            yield from batch.documents()
+    buffer.end_file()
+    if (batch := buffer.take()) is not None:
+        yield from batch.documents()

@@ -22,8 +22,8 @@ from typing import Any, SupportsIndex, TypeVar, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from gptbpe import files, packaged, training
-from gptbpe._core import CoreTokenizer, StreamDecoder
+from gptbpe import files, packaged, pipeline, sources, training
+from gptbpe._core import CoreTokenizer, EncodedBatch, StreamDecoder
 from gptbpe.errors import TokenizerFileError
 from gptbpe.types import END_OF_TEXT, Ids, Names, Pattern, Progress, Source, Text, TieBreak
 
@@ -479,18 +479,21 @@ class Tokenizer:
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
         separator: str | None = END_OF_TEXT,
+        text_field: str = "text",
         threads: int | None = None,
-        batch_bytes: int = 16 << 20,
+        batch_bytes: int = sources.BATCH_BYTES,
     ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
         """Encode the documents of files, a batch at a time, in memory that does not grow with the files.
 
-        Documents end at ``separator``, which is not encoded, and at the end of each file; with None each file
-        is one document. Nothing in them is special. Yields what :meth:`encode_ragged` returns, for whole
+        Files are read as :mod:`gptbpe.sources` says: text, JSON lines, Parquet, ``.gz`` and ``.zst``, and
+        ``"-"`` for standard input. Plain text is cut at ``separator``, which is not encoded; with None a text
+        is one document. Nothing in documents is special. Yields what :meth:`encode_ragged` returns, for whole
         documents of about ``batch_bytes`` bytes in all (a longer document is a batch of its own). Empty
         documents count.
 
         Raises:
             FileNotFoundError: a file does not exist (before anything is read).
+            TextError: a file cannot be read; the message names file and line.
 
         >>> import tempfile, pathlib
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "text.txt"
@@ -499,13 +502,16 @@ class Tokenizer:
         [[15496, 995]]
         """
         names = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-        files.must_exist(names)
-
-        def batches() -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
-            for batch in files.document_batches(names, separator, batch_bytes):
-                yield self._core.encode_ragged(batch, (), (), threads)
-
-        return batches()
+        files.must_exist(name for name in names if name != sources.STANDARD_INPUT)
+        batches = pipeline.encoded(
+            self._core,
+            names,
+            separator=separator,
+            text_field=text_field,
+            batch_bytes=batch_bytes,
+            threads=threads,
+        )
+        return _whole_documents(batches)
 
     def encode_with_offsets(
         self,
@@ -708,6 +714,28 @@ class Tokenizer:
     def __deepcopy__(self, memo: dict[int, Any]) -> Tokenizer:
         """Return itself: nothing can change it."""
         return self
+
+
+def _whole_documents(
+    batches: Iterable[EncodedBatch],
+) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
+    """Join the documents that come in parts; each of them is a batch of its own."""
+    parts: list[npt.NDArray[Any]] = []
+    for batch in batches:
+        ids, offsets = batch.take_arrays()
+        first, last = 0, len(offsets) - 1
+        if batch.continues:
+            parts.append(ids[: offsets[1]])
+            first = 1
+            if last > 1 or not batch.open:
+                whole = np.concatenate(parts)
+                parts = []
+                yield whole, np.array([0, len(whole)])
+        if batch.open and first < last:
+            last -= 1
+            parts = [ids[offsets[last] :].copy()]
+        if first < last:
+            yield ids[offsets[first] : offsets[last]], offsets[first : last + 1] - offsets[first]
 
 
 def _restore(state: bytes) -> Tokenizer:

@@ -373,11 +373,11 @@ def test_a_killed_writer_leaves_nothing_wrong(tok: Tokenizer, tmp_path: Path) ->
 import sys
 from gptbpe import Tokenizer, shard_files, shards
 shards.BATCH_BYTES = 2000
-write = shards.ShardWriter.write_ragged
+write = shards.ShardWriter._write_batch
 def write_and_say_so(*arguments):
     write(*arguments)
     print("batch", flush=True)
-shards.ShardWriter.write_ragged = write_and_say_so
+shards.ShardWriter._write_batch = write_and_say_so
 shard_files(sys.argv[1], Tokenizer.load(sys.argv[2]), sys.argv[3], shard_tokens=1500)
 """
 

@@ -81,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0  # whoever read the output has seen enough
     except (GptBpeError, OSError, ValueError, ImportError) as error:
         return _fail(console.one_line(error), 2)
-    except MemoryError:
-        return _fail("out of memory; give less text at a time, or fewer threads", 2)
+    except MemoryError as error:
+        return _fail(str(error) or "out of memory; give less text at a time, or fewer threads", 2)
     except Exception as error:
         if os.environ.get("GPTBPE_TRACEBACK"):
             raise

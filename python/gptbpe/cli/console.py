@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -63,14 +63,21 @@ def shown(path: Path) -> str:
 def read_input(path: Path) -> bytes:
     """Read a file, or standard input for ``-``."""
     if path == STANDARD:
-        if sys.stdin is None or sys.stdin.isatty():
-            say("reading standard input; end it with Ctrl-D")
+        explain_standard_input()
         return sys.stdin.buffer.read()
     return files.read(path)
 
 
-def texts(inputs: Iterable[Path], text: str | None, option: str = "--text") -> Iterator[tuple[str, bytes]]:
-    """Yield (name, bytes) of ``--text`` and of each input; of standard input where there is neither."""
+def explain_standard_input() -> None:
+    """Say what is waited for, where somebody might wonder."""
+    if sys.stdin is None or sys.stdin.isatty():
+        say("reading standard input; end it with Ctrl-D")
+
+
+def inputs_given(
+    inputs: Iterable[Path], text: str | None, option: str = "--text"
+) -> Iterator[tuple[str, Path | bytes]]:
+    """Yield (name, text or path) of ``--text`` and of each input; ``-`` where there is neither."""
     given = list(inputs)
     if text is not None:
         yield option, text.encode("utf-8", "surrogateescape")
@@ -79,7 +86,13 @@ def texts(inputs: Iterable[Path], text: str | None, option: str = "--text") -> I
             raise Failure(f'nothing to read; name a file, pipe something in, or pass {option} "…"')
         given = [STANDARD]
     for path in given:
-        yield shown(path), read_input(path)
+        yield shown(path), path
+
+
+def texts(inputs: Iterable[Path], text: str | None, option: str = "--text") -> Iterator[tuple[str, bytes]]:
+    """Yield (name, bytes) of ``--text`` and of each input; of standard input where there is neither."""
+    for name, given in inputs_given(inputs, text, option):
+        yield name, given if isinstance(given, bytes) else read_input(given)
 
 
 def check_output(path: Path) -> None:
@@ -122,6 +135,16 @@ def tokenizer(name: str | None) -> Tokenizer:
         hint = f"; did you mean {near[0]}?" if near else f"; packaged names: {', '.join(packaged.names())}"
         raise Failure(f"there is no tokenizer file {name}{hint}")
     return Tokenizer.load(name)
+
+
+@contextmanager
+def output(path: Path) -> Iterator[Callable[[bytes], object]]:
+    """Yield what writes bit by bit to a file that appears whole, or for ``-`` to standard output."""
+    if path == STANDARD:
+        yield write
+        return
+    with files.opened_atomically(path) as write_to_file:
+        yield write_to_file
 
 
 class Progress:

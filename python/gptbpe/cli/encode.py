@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json as jsonlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from gptbpe import sources
+from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.cli import console
+from gptbpe.tokenizer import Tokenizer
+from gptbpe.types import Names
 
 TextOption = Annotated[str | None, Parameter(name=["--text"], allow_leading_hyphen=True)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
@@ -42,14 +47,36 @@ def encode(
         Write one JSON object per input instead: its name and ids.
     """
     tok = console.tokenizer(tokenizer)
-    lines = []
-    for name, data in console.texts(inputs, text):
-        ids = tok.encode(data, allowed_special="all" if allow_special else (), disallowed_special=())
-        if json:
-            lines.append(jsonlib.dumps({"input": name, "tokens": len(ids), "ids": ids}, ensure_ascii=False))
-        else:
-            lines.append(" ".join(map(str, ids)))
-    console.save(output, "".join(line + "\n" for line in lines).encode())
+    with console.output(output) as write:
+        for name, given in console.inputs_given(inputs, text):
+            between = b", " if json else b" "
+            if json:
+                write(f'{{"input": {jsonlib.dumps(name, ensure_ascii=False)}, "ids": ['.encode())
+            tokens = 0
+            for batch in _batches(given, tok, allow_special):
+                ids = batch.encode(tok._core, _allowed(allow_special), None)
+                if ids.tokens:
+                    write((between if tokens else b"") + ids.decimal().replace(b" ", between))
+                tokens += ids.tokens
+            write(f'], "tokens": {tokens}}}\n'.encode() if json else b"\n")
+
+
+def _allowed(allow_special: bool) -> Names:
+    return "all" if allow_special else ()
+
+
+def _batches(given: Path | bytes, tok: Tokenizer, allow_special: bool) -> Iterator[DocumentBatch]:
+    """Read a file or text as one document, in parts where it is long."""
+    buffer = DocumentBuffer(None, sources.BATCH_BYTES, tok._core, _allowed(allow_special), 0)
+    if isinstance(given, bytes):
+        buffer.push_document(given)
+        if (batch := buffer.take()) is not None:
+            yield batch
+        return
+    if given == console.STANDARD:
+        console.explain_standard_input()
+    name = sources.STANDARD_INPUT if given == console.STANDARD else given
+    yield from sources.batches([name], buffer, as_text=True)
 
 
 def decode(
@@ -115,15 +142,16 @@ def count(
     """
     tok = console.tokenizer(tokenizer)
     tokens_in_all = inputs_in_all = 0
-    for name, data in console.texts(inputs, text):
-        tokens = tok.count(data, allowed_special="all" if allow_special else (), disallowed_special=())
+    for name, given in console.inputs_given(inputs, text):
+        tokens = size = 0
+        for batch in _batches(given, tok, allow_special):
+            tokens += batch.count(tok._core, _allowed(allow_special))
+            size += batch.text_bytes
         tokens_in_all += tokens
         inputs_in_all += 1
         if json:
-            ratio = round(len(data) / tokens, 4) if tokens else None
-            console.write_json(
-                {"input": name, "tokens": tokens, "bytes": len(data), "bytes_per_token": ratio}
-            )
+            ratio = round(size / tokens, 4) if tokens else None
+            console.write_json({"input": name, "tokens": tokens, "bytes": size, "bytes_per_token": ratio})
         else:
             console.write(f"{tokens}\t{name}\n")
     if inputs_in_all > 1 and not json:

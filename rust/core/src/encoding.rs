@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use crate::documents::DocumentBatch;
 use crate::encode::{Control, Ids, Ragged, Scheme, Text, to_the_end};
 use crate::model::Model;
 use crate::special::SpecialSet;
@@ -183,6 +184,65 @@ impl Tokenizer {
         })
     }
 
+    /// The last place at which `text` can be cut so that its two parts have the ids of the whole,
+    /// whatever follows `text`. There is none where nothing is known of the split pattern.
+    ///
+    /// ```
+    /// use gptbpe_core::{SpecialSet, Tokenizer, pattern::Pattern};
+    ///
+    /// let tokenizer = Tokenizer::from_merges(&[], Pattern::default(), &[])?;
+    /// assert_eq!(tokenizer.last_cut(b"low lower lo", &SpecialSet::none()), Some(9));
+    /// # Ok::<(), gptbpe_core::Error>(())
+    /// ```
+    pub fn last_cut(&self, text: &[u8], allowed: &SpecialSet) -> Option<usize> {
+        match self.model() {
+            Model::Bytes(_) if allowed.may_hold_white_space() => None,
+            Model::Bytes(_) => self.pretokenizer().cuts().last(text),
+            Model::Characters(_) if allowed.is_empty() => {
+                (1..text.len()).rev().find(|&at| text[at] & 0xC0 != 0x80)
+            }
+            Model::Characters(_) => None,
+        }
+    }
+
+    /// The ids of every part in a batch of documents, on `threads` threads, unless `go_on` says no.
+    ///
+    /// An error names the document by its number among all, and the byte in all of it.
+    pub fn encode_documents(
+        &self,
+        batch: &DocumentBatch,
+        allowed: &SpecialSet,
+        threads: usize,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Ragged> {
+        let parts: Vec<&[u8]> = batch.parts().collect();
+        let encoded = self.encode_batch_while(&parts, allowed, threads, go_on);
+        encoded.map_err(|error| in_batch(error, batch))
+    }
+
+    /// How many ids all documents of a batch have, unless `go_on` says no.
+    pub fn count_documents(
+        &self,
+        batch: &DocumentBatch,
+        allowed: &SpecialSet,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<usize> {
+        let counts = batch.parts().enumerate().map(|(index, part)| {
+            let count = self.count_while(part.into(), allowed, go_on);
+            count.map_err(|error| match error {
+                Error::Cancelled => error,
+                error => in_batch(
+                    Error::Document {
+                        index,
+                        source: Box::new(error),
+                    },
+                    batch,
+                ),
+            })
+        });
+        counts.sum()
+    }
+
     fn encode_under(
         &self,
         text: Text<'_>,
@@ -229,6 +289,21 @@ impl Tokenizer {
     }
 }
 
+/// The error about a part of a batch as one about its document.
+fn in_batch(error: Error, batch: &DocumentBatch) -> Error {
+    match error {
+        Error::Document { index: 0, source } => Error::Document {
+            index: batch.first_document() as usize,
+            source: Box::new(source.shifted(batch.continues().unwrap_or(0))),
+        },
+        Error::Document { index, source } => Error::Document {
+            index: batch.first_document() as usize + index,
+            source,
+        },
+        error => error,
+    }
+}
+
 fn flow(go_on: bool) -> ControlFlow<()> {
     if go_on {
         ControlFlow::Continue(())
@@ -248,4 +323,117 @@ fn is_inside_character(text: &[u8], end: usize) -> bool {
             .and_then(|chunk| chunk.valid().chars().next())
             .is_some_and(|character| character.len_utf8() > back)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::{DocumentBuffer, Separators};
+    use crate::pattern::Pattern;
+
+    fn tokenizer(pattern: Pattern, special: &[(String, u32)]) -> Tokenizer {
+        let letters = [(101, 114), (108, 111), (257, 119), (32, 258), (32, 116)];
+        Tokenizer::from_merges(&letters, pattern, special).unwrap()
+    }
+
+    /// The ids of `text`, which is given out in parts of at least `part_bytes` bytes.
+    fn in_parts(
+        tokenizer: &Tokenizer,
+        text: &[u8],
+        part_bytes: usize,
+        allowed: &SpecialSet,
+    ) -> Result<(Vec<u32>, usize)> {
+        let (inner, set) = (tokenizer.clone(), allowed.clone());
+        let cut = Box::new(move |text: &[u8]| inner.last_cut(text, &set));
+        let mut buffer = DocumentBuffer::new(Separators::none(), cut, part_bytes);
+        let (mut ids, mut parts, mut counted) = (Vec::new(), 0, 0);
+        for block in text.chunks(7).map(Some).chain([None]) {
+            match block {
+                Some(block) => buffer.push(block)?,
+                None => buffer.end_file()?,
+            }
+            while block.is_none() || buffer.is_full() {
+                let Some(batch) = buffer.take()? else { break };
+                let encoded = tokenizer.encode_documents(&batch, allowed, 2, &|| true)?;
+                counted += tokenizer.count_documents(&batch, allowed, &|| true)?;
+                ids.extend(encoded.ids.to_vec());
+                parts += batch.parts().len();
+            }
+        }
+        assert_eq!(counted, ids.len());
+        Ok((ids, parts))
+    }
+
+    const TEXT: &str =
+        "lower  lower\n\n the lowest, 好。\n你 low er  er\nthe 12 lower \u{1F642}\nx ";
+
+    #[test]
+    fn the_ids_of_a_document_do_not_depend_on_its_parts() {
+        let names = [
+            "gpt2", "cl100k", "o200k", "llama3", "qwen2", "nanochat", "deepseek",
+        ];
+        let text = TEXT.repeat(9);
+        let mut broken = text.clone().into_bytes();
+        broken.extend(b"\xFF\xE5\xA5 low lower");
+        for name in names {
+            let tokenizer = tokenizer(Pattern::named(name).unwrap(), &[]);
+            for text in [text.as_bytes(), &broken] {
+                let whole = tokenizer.encode_ordinary(text).unwrap();
+                for part_bytes in (1..40).chain([10_000]) {
+                    let none = SpecialSet::none();
+                    let (ids, parts) = in_parts(&tokenizer, text, part_bytes, &none).unwrap();
+                    assert_eq!(ids, whole, "{name} {part_bytes}");
+                    assert!(parts > 5 || part_bytes > 39, "{name}: {parts} parts");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn special_tokens_stay_whole() {
+        for (special, is_cut) in [("<|x|>", true), ("<low lower>", false)] {
+            let tokenizer = tokenizer(Pattern::default(), &[(special.to_owned(), 300)]);
+            let text = format!("{TEXT}{special}low {special}{TEXT}").repeat(4);
+            let all = tokenizer.all_special();
+            let whole = tokenizer.encode(&*text, all).unwrap();
+            for part_bytes in 1..60 {
+                let (ids, parts) = in_parts(&tokenizer, text.as_bytes(), part_bytes, all).unwrap();
+                assert_eq!(ids, whole);
+                assert_eq!(parts > 1, is_cut);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_cut_is_one_part() {
+        for pattern in [Pattern::none(), Pattern::regex(".{3}|.")] {
+            let tokenizer = tokenizer(pattern, &[]);
+            let whole = tokenizer.encode_ordinary(TEXT).unwrap();
+            let none = SpecialSet::none();
+            let (ids, parts) = in_parts(&tokenizer, TEXT.as_bytes(), 5, &none).unwrap();
+            assert_eq!((ids, parts), (whole, 1));
+        }
+    }
+
+    #[test]
+    fn characters_are_cut_between_any_two() {
+        let tokenizer = Tokenizer::characters(TEXT.chars(), &[]).unwrap();
+        let none = SpecialSet::none();
+        let whole = tokenizer.encode_ordinary(TEXT).unwrap();
+        for part_bytes in 1..9 {
+            let (ids, parts) = in_parts(&tokenizer, TEXT.as_bytes(), part_bytes, &none).unwrap();
+            assert_eq!(ids, whole);
+            assert!(parts > 5);
+            let wrong = format!("{TEXT}?{TEXT}");
+            let error = in_parts(&tokenizer, wrong.as_bytes(), part_bytes, &none).unwrap_err();
+            let Error::Document { index: 0, source } = error else {
+                panic!("{error}");
+            };
+            let expected = TEXT.len();
+            let Error::UnknownCharacter { position, .. } = *source else {
+                panic!("{source}");
+            };
+            assert_eq!(position, expected);
+        }
+    }
 }

@@ -9,6 +9,8 @@
 
 pub mod characters;
 pub mod decode;
+pub mod documents;
+pub mod dropout;
 pub mod encode;
 mod encoding;
 pub mod error;

@@ -21,22 +21,66 @@ use crate::{Error, Result};
 /// Replaces the file at `path` by `data`, atomically and durably. A symbolic link is followed, and an existing
 /// file's permissions are kept.
 pub fn atomic_write(path: &Path, data: &[u8]) -> Result<()> {
-    // A link that leads nowhere is written through its own name.
-    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let temporary = temporary_name(path)?;
-    let permissions = std::fs::metadata(path).ok().map(|old| old.permissions());
-    let written = create_new(&temporary).and_then(|mut file| {
-        file.write_all(data)?;
-        if let Some(permissions) = permissions {
-            file.set_permissions(permissions)?;
-        }
-        file.sync_all()
-    });
-    if let Err(source) = written {
-        remove_quietly(&temporary);
-        return Err(io_error("write", path, source));
+    let mut file = AtomicFile::create(path)?;
+    file.write(data)?;
+    file.commit()
+}
+
+/// A file that is written bit by bit, and that appears whole or not at all: see [`atomic_write`].
+///
+/// Nothing is left of it if it is dropped before [`AtomicFile::commit`].
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    /// None once it is committed.
+    file: Option<File>,
+}
+
+impl AtomicFile {
+    /// Begins a file that is to be at `path`.
+    pub fn create(path: &Path) -> Result<Self> {
+        // A link that leads nowhere is written through its own name.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let temporary = temporary_name(&path)?;
+        let file = create_new(&temporary).map_err(|source| io_error("write", &path, source))?;
+        Ok(Self {
+            path,
+            temporary,
+            file: Some(file),
+        })
     }
-    rename(&temporary, path)
+
+    /// Appends `data`.
+    pub fn write(&mut self, data: &[u8]) -> Result<()> {
+        let written = self
+            .file
+            .as_mut()
+            .map_or(Ok(()), |file| file.write_all(data));
+        written.map_err(|source| io_error("write", &self.path, source))
+    }
+
+    /// Puts the file in its place.
+    pub fn commit(mut self) -> Result<()> {
+        let permissions = std::fs::metadata(&self.path).ok();
+        let permissions = permissions.map(|old| old.permissions());
+        if let Some(file) = &self.file {
+            permissions
+                .map_or(Ok(()), |permissions| file.set_permissions(permissions))
+                .and_then(|()| file.sync_all())
+                .map_err(|source| io_error("write", &self.path, source))?;
+        }
+        self.file = None;
+        rename(&self.temporary, &self.path)
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            remove_quietly(&self.temporary);
+        }
+    }
 }
 
 /// Gives a finished and flushed temporary file its final name, and flushes the folder.
@@ -53,7 +97,8 @@ pub(crate) fn rename(temporary: &Path, path: &Path) -> Result<()> {
 
 /// Creates a file that was not there.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).open(path)
 }
 
 /// Makes what was renamed, created or removed in a folder survive a power cut.

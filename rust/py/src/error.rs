@@ -53,6 +53,14 @@ pub(crate) fn to_python(error: Error) -> PyErr {
     placed(error, "")
 }
 
+/// The exception for an error about a document of a batch, which is named by its number among all.
+pub(crate) fn of_document(error: Error) -> PyErr {
+    match error {
+        Error::Document { index, source } => placed(*source, &format!("document {index}: ")),
+        _ => to_python(error),
+    }
+}
+
 /// The exception for an error met while reading a tokenizer file: it names the file and is a `TokenizerFileError`.
 pub(crate) fn of_file(error: Error, origin: &str) -> PyErr {
     match error {
@@ -113,6 +121,7 @@ fn placed(error: Error, place: &str) -> PyErr {
         | Error::DuplicateMerge { .. }
         | Error::SpecialToken { .. }
         | Error::Shrink { .. }
+        | Error::Probability { .. }
         | Error::NotExpressible { .. } => TokenizerError::new_err(message),
         Error::ShardTruncated {
             path,
@@ -192,6 +201,8 @@ pub(crate) enum ArgumentError {
         argument: &'static str,
         found: String,
     },
+    #[error("the separator is empty; pass None for one document per file")]
+    EmptySeparator,
     #[error("threads must be at least 1, found 0; leave it out for one per core")]
     NoThreads,
     #[error("pattern must be a name, a regex, a list of regexes, or None")]
@@ -247,7 +258,9 @@ impl From<ArgumentError> for PyErr {
             }
             E::NoNames { .. } | E::Size { .. } => TokenizerError::new_err(message),
             E::NoPattern => PatternError::new_err(message),
-            E::NoThreads | E::Unaligned | E::Kernel { .. } => PyValueError::new_err(message),
+            E::NoThreads | E::EmptySeparator | E::Unaligned | E::Kernel { .. } => {
+                PyValueError::new_err(message)
+            }
             E::Choice { .. }
             | E::Offsets
             | E::OffsetCount { .. }

@@ -5,6 +5,7 @@
 // PyO3 hands arguments over by value.
 #![allow(clippy::needless_pass_by_value)]
 
+mod documents;
 mod error;
 mod input;
 mod sampler;
@@ -21,9 +22,11 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::documents::{DocumentBatch, DocumentBuffer, EncodedBatch};
+    #[pymodule_export]
     use crate::sampler::CoreSampler;
     #[pymodule_export]
-    use crate::shard::{CoreShardReader, CoreShardWriter, atomic_write};
+    use crate::shard::{AtomicFile, CoreShardReader, CoreShardWriter, atomic_write};
     #[pymodule_export]
     use crate::tokenizer::{CoreTokenizer, PyStreamDecoder};
     #[pymodule_export]

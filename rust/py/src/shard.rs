@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use gptbpe_core::Ids;
 use gptbpe_core::publish;
 use gptbpe_core::shard::format::{TokenType, hex};
 use gptbpe_core::shard::reader::{MappedTokens, Tokens};
@@ -15,6 +16,7 @@ use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::documents::EncodedBatch;
 use crate::error::{ArgumentError, guard, to_python};
 use crate::input::{Text, ids};
 
@@ -27,6 +29,44 @@ pub(crate) fn atomic_write(py: Python<'_>, path: PathBuf, data: &Bound<'_, PyAny
         py.detach(|| publish::atomic_write(&path, data))
             .map_err(to_python)
     })
+}
+
+/// A file that is written bit by bit and appears whole, with `commit`, or not at all.
+#[pyclass(module = "gptbpe._core")]
+pub(crate) struct AtomicFile {
+    file: Option<publish::AtomicFile>,
+}
+
+#[pymethods]
+impl AtomicFile {
+    #[new]
+    fn new(path: PathBuf) -> PyResult<Self> {
+        guard(|| {
+            let file = publish::AtomicFile::create(&path).map_err(to_python)?;
+            Ok(Self { file: Some(file) })
+        })
+    }
+
+    fn write(&mut self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        guard(|| {
+            let data = Text::new(data)?;
+            let data = data.bytes()?;
+            let file = self.file.as_mut().ok_or(ArgumentError::Closed)?;
+            py.detach(|| file.write(data)).map_err(to_python)
+        })
+    }
+
+    fn commit(&mut self, py: Python<'_>) -> PyResult<()> {
+        guard(|| {
+            let file = self.file.take().ok_or(ArgumentError::Closed)?;
+            py.detach(|| file.commit()).map_err(to_python)
+        })
+    }
+
+    /// Leaves nothing of the file, unless it was committed.
+    fn close(&mut self) {
+        self.file = None;
+    }
 }
 
 /// Reads a dataset; see `gptbpe.shards.ShardReader`.
@@ -326,6 +366,18 @@ impl CoreShardWriter {
         })
     }
 
+    /// Appends the documents of a batch, of which the first and the last may be parts.
+    fn write_batch(&self, py: Python<'_>, batch: &EncodedBatch) -> PyResult<()> {
+        guard(|| {
+            py.detach(|| {
+                self.with(|writer| match &batch.ragged.ids {
+                    Ids::Narrow(ids) => write_parts(writer, ids, batch),
+                    Ids::Wide(ids) => write_parts(writer, ids, batch),
+                })
+            })
+        })
+    }
+
     /// Publishes the rest and the manifest, which is returned as JSON.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         guard(|| {
@@ -343,6 +395,20 @@ impl CoreShardWriter {
             Ok(())
         })
     }
+}
+
+fn write_parts<I: Copy + Into<u32>>(
+    writer: &mut ShardWriter,
+    ids: &[I],
+    batch: &EncodedBatch,
+) -> gptbpe_core::Result<()> {
+    let parts = batch.ragged.offsets.windows(2).zip(&batch.text_bytes);
+    let last = batch.text_bytes.len().saturating_sub(1);
+    for (number, (range, &text_bytes)) in parts.enumerate() {
+        let ends = number < last || !batch.open;
+        writer.write_part(&ids[range[0]..range[1]], text_bytes, ends)?;
+    }
+    Ok(())
 }
 
 impl CoreShardWriter {

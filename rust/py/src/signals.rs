@@ -1,6 +1,7 @@
 //! Ctrl-C while the core works: the thread that called looks for signals now and then.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// Asks Python for pending signals from a computation that runs on several threads without the GIL.
 pub(crate) struct Signals {
     caller: ThreadId,
+    /// What the caller found, for the other threads.
+    stopped: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -25,6 +28,7 @@ impl Signals {
     pub(crate) fn new() -> Self {
         Self {
             caller: thread::current().id(),
+            stopped: AtomicBool::new(false),
             state: Mutex::new(State {
                 last: Instant::now(),
                 error: None,
@@ -36,7 +40,7 @@ impl Signals {
     /// other ever takes the lock.
     pub(crate) fn go_on(&self) -> bool {
         if thread::current().id() != self.caller {
-            return true;
+            return !self.stopped.load(Ordering::Relaxed);
         }
         let Ok(mut state) = self.state.lock() else {
             return false;
@@ -45,6 +49,7 @@ impl Signals {
         if now - state.last >= BETWEEN_LOOKS {
             state.last = now;
             state.error = Python::attach(look).err();
+            self.stopped.store(state.error.is_some(), Ordering::Relaxed);
         }
         state.error.is_none()
     }

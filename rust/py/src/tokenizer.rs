@@ -45,6 +45,10 @@ impl CoreTokenizer {
             .map_err(to_python)
     }
 
+    pub(crate) fn core(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     fn vocab_size(&self) -> usize {
         self.tokenizer.vocab_size() as usize
     }
@@ -115,7 +119,7 @@ impl CoreTokenizer {
 }
 
 /// Ids as a numpy array that owns the vector: uint16 where every id fits.
-fn array(py: Python<'_>, ids: Ids, vocab_size: usize) -> Bound<'_, PyAny> {
+pub(crate) fn array(py: Python<'_>, ids: Ids, vocab_size: usize) -> Bound<'_, PyAny> {
     match ids {
         Ids::Narrow(ids) => ids.into_pyarray(py).into_any(),
         Ids::Wide(ids) if vocab_size > 1 << 16 => ids.into_pyarray(py).into_any(),
@@ -454,7 +458,7 @@ impl CoreTokenizer {
                 &SpecialPolicy::none(),
                 |tokenizer, text, _, _| {
                     tokenizer.split(text.as_bytes(), |piece| {
-                        pieces.push(Cow::Owned(piece.to_vec()))
+                        pieces.push(Cow::Owned(piece.to_vec()));
                     });
                     Ok(())
                 },

@@ -2,16 +2,15 @@
 //!
 //! Text arrives in pieces of any size. It is gathered until there is enough to share among threads, cut into
 //! documents (where the caller said that one ends, and at the strings of special tokens), and counted without the
-//! GIL. A document that is still coming in is counted up to a place where every split pattern of its kind must end a
-//! pre-token, so memory does not grow with its length; a pattern without such places is counted document by document.
-//! The counts are the same wherever the pieces end.
+//! GIL. Of a document that is still coming in a part is counted, where the split pattern knows places to cut, so memory
+//! does not grow with its length. The counts are the same wherever the pieces end.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::time::Instant;
 
-use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind};
 use gptbpe_core::Error;
-use gptbpe_core::pattern::{Cuts, Pattern};
+use gptbpe_core::documents::{DocumentBuffer, Separators};
+use gptbpe_core::pattern::Pattern;
 use gptbpe_core::scan::Pretokenizer;
 use gptbpe_core::train::{TieBreak, TrainOptions, WordCounts, count_documents, train};
 use pyo3::prelude::*;
@@ -24,24 +23,16 @@ use crate::tokenizer::CoreTokenizer;
 /// How much text is gathered before it is counted: enough for several threads, little enough that Ctrl-C is heard.
 const GATHERED_BYTES: usize = 8 << 20;
 
-/// Documents are shared among threads in parts of about this size.
-const PART_BYTES: usize = 256 << 10;
-
 /// Counts pre-tokens; `gptbpe.training` feeds it.
 #[pyclass(module = "gptbpe._core")]
 pub(crate) struct WordCounter {
     pattern: Pattern,
     pretokenizer: Pretokenizer,
-    cuts: Cuts,
     special_tokens: Vec<String>,
-    separators: Separators,
     threads: usize,
     words: WordCounts,
-    /// Text that is not counted yet, and where documents in it end.
-    gathered: Vec<u8>,
-    ends: Vec<usize>,
-    /// How much must be gathered before counting is tried again.
-    enough: usize,
+    /// Text that is not counted yet.
+    gathered: DocumentBuffer,
 }
 
 #[pymethods]
@@ -55,17 +46,17 @@ impl WordCounter {
     ) -> PyResult<Self> {
         guard(|| {
             let pattern = self::pattern(pattern)?;
+            let pretokenizer = Pretokenizer::new(&pattern).map_err(to_python)?;
+            let separators = Separators::any_of(&special_tokens).map_err(to_python)?;
+            let cuts = pretokenizer.cuts();
+            let cut = Box::new(move |text: &[u8]| cuts.last(text));
             Ok(Self {
-                pretokenizer: Pretokenizer::new(&pattern).map_err(to_python)?,
-                cuts: Cuts::of(&pattern),
+                gathered: DocumentBuffer::new(separators, cut, GATHERED_BYTES),
+                pretokenizer,
                 pattern,
-                separators: Separators::new(&special_tokens)?,
                 special_tokens,
                 threads: self::threads(threads)?,
                 words: WordCounts::new(),
-                gathered: Vec::new(),
-                ends: Vec::new(),
-                enough: GATHERED_BYTES,
             })
         })
     }
@@ -77,9 +68,9 @@ impl WordCounter {
             let text = text.bytes()?;
             py.detach(|| {
                 for part in text.chunks(GATHERED_BYTES) {
-                    self.gathered.extend_from_slice(part);
-                    if self.gathered.len() >= self.enough {
-                        self.count(false)?;
+                    self.gathered.push(part)?;
+                    while self.gathered.is_full() {
+                        self.count()?;
                     }
                 }
                 Ok(())
@@ -89,15 +80,13 @@ impl WordCounter {
     }
 
     /// The present document ends here.
-    fn end_document(&mut self) {
-        if self.ends.last() != Some(&self.gathered.len()) {
-            self.ends.push(self.gathered.len());
-        }
+    fn end_document(&mut self) -> PyResult<()> {
+        guard(|| self.gathered.end_file().map_err(to_python))
     }
 
     /// Counts all that was fed.
     fn flush(&mut self, py: Python<'_>) -> PyResult<()> {
-        guard(|| py.detach(|| self.count(true)).map_err(to_python))
+        guard(|| py.detach(|| self.count_all()).map_err(to_python))
     }
 
     /// Adds a pre-token that was counted elsewhere.
@@ -148,7 +137,7 @@ impl WordCounter {
             };
             let mut report = Report::new(merges, progress);
             let trained = py.detach(|| {
-                self.count(true)?;
+                self.count_all()?;
                 train(&self.words, &options, &mut |done| report.hear(done))
             });
             let done = trained
@@ -162,104 +151,23 @@ impl WordCounter {
 }
 
 impl WordCounter {
-    /// Counts what is gathered: all of it, or whole documents and the certain part of the one that is coming in.
-    fn count(&mut self, all: bool) -> Result<(), Error> {
-        let mut parts: Vec<Range<usize>> = Vec::new();
-        let mut start = 0;
-        for &end in &self.ends {
-            self.separators
-                .split(&self.gathered, start..end, true, &mut parts);
-            start = end;
-        }
-        let mut kept =
-            self.separators
-                .split(&self.gathered, start..self.gathered.len(), all, &mut parts);
-        if !all {
-            // A special token may have begun at the end and not be whole yet.
-            let certain = self.gathered.len().saturating_sub(self.separators.longest);
-            if let Some(cut) = self.cuts.last(&self.gathered[kept..certain.max(kept)]) {
-                parts.push(kept..kept + cut);
-                kept += cut;
-            }
-        }
-        let mut shared = Vec::with_capacity(parts.len());
-        for part in parts {
-            share(self.cuts, &self.gathered[part], &mut shared);
-        }
-        let counted = count_documents(&self.pretokenizer, &shared, self.threads)?;
+    fn count_all(&mut self) -> Result<(), Error> {
+        self.gathered.end_file()?;
+        self.count()
+    }
+
+    /// Counts what is gathered and complete.
+    fn count(&mut self) -> Result<(), Error> {
+        let Some(batch) = self.gathered.take()? else {
+            return Ok(());
+        };
+        let parts: Vec<&[u8]> = batch.parts().collect();
+        let counted = count_documents(&self.pretokenizer, &parts, self.threads)?;
         if self.words.is_empty() {
             self.words = counted;
-        } else {
-            self.words.merge(&counted)?;
+            return Ok(());
         }
-        self.gathered.drain(..kept);
-        self.ends.clear();
-        self.enough = GATHERED_BYTES + 2 * self.gathered.len();
-        Ok(())
-    }
-}
-
-/// Cuts a document into parts for several threads.
-fn share<'a>(cuts: Cuts, mut document: &'a [u8], parts: &mut Vec<&'a [u8]>) {
-    while document.len() > PART_BYTES {
-        let Some(cut) = cuts.last(&document[..PART_BYTES]) else {
-            break;
-        };
-        let (part, rest) = document.split_at(cut);
-        parts.push(part);
-        document = rest;
-    }
-    parts.push(document);
-}
-
-/// The strings that end documents.
-struct Separators {
-    finder: Option<AhoCorasick>,
-    longest: usize,
-}
-
-impl Separators {
-    fn new(names: &[String]) -> PyResult<Self> {
-        let finder = if names.is_empty() {
-            None
-        } else {
-            let finder = AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(names)
-                .map_err(|error| TrainingError::new_err(format!("special tokens: {error}")))?;
-            Some(finder)
-        };
-        Ok(Self {
-            finder,
-            longest: names.iter().map(String::len).max().unwrap_or(0),
-        })
-    }
-
-    /// Adds the documents in `text[range]` to `parts`, and returns where the last of them ends. If more text is to
-    /// come (`whole` is false) a match near the end may yet become a longer one, so what follows is left.
-    fn split(
-        &self,
-        text: &[u8],
-        range: Range<usize>,
-        whole: bool,
-        parts: &mut Vec<Range<usize>>,
-    ) -> usize {
-        let mut start = range.start;
-        if let Some(finder) = &self.finder {
-            let input = Input::new(text).range(range.clone()).anchored(Anchored::No);
-            for found in finder.find_iter(input) {
-                if !whole && found.start() + self.longest > range.end {
-                    break;
-                }
-                parts.push(start..found.start());
-                start = found.end();
-            }
-        }
-        if whole {
-            parts.push(start..range.end);
-            start = range.end;
-        }
-        start
+        self.words.merge(&counted)
     }
 }
 

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -114,6 +114,8 @@ pub struct ShardWriter {
     work: [u8; 16],
     done: Vec<ShardEntry>,
     open: Option<OpenShard>,
+    /// The document of which parts were written, but not the last.
+    document: Option<OpenDocument>,
     resumed_documents: u64,
     /// The dataset was there already, whole.
     finished: Option<Manifest>,
@@ -137,6 +139,7 @@ impl ShardWriter {
             options,
             done: Vec::new(),
             open: None,
+            document: None,
             resumed_documents: 0,
             finished: None,
             broken: false,
@@ -157,21 +160,28 @@ impl ShardWriter {
     }
 
     /// Appends a document that stands for `source_bytes` bytes of text. When this fails nothing more can be written.
-    pub fn write(&mut self, ids: &[u32], source_bytes: u64) -> Result<()> {
+    pub fn write<I: Copy + Into<u32>>(&mut self, ids: &[I], source_bytes: u64) -> Result<()> {
+        self.write_part(ids, source_bytes, true)
+    }
+
+    /// Appends a part of a document; the document ends with the part that says so.
+    ///
+    /// The files are those that [`ShardWriter::write`] makes of the whole document, which is never in memory: where
+    /// it turns out that the document does not fit in its shard any more, what is there of it moves to the next one.
+    pub fn write_part<I: Copy + Into<u32>>(
+        &mut self,
+        ids: &[I],
+        source_bytes: u64,
+        ends: bool,
+    ) -> Result<()> {
         self.writable()?;
-        let vocab_size = self.options.vocab_size;
-        // One branch-free pass finds that there is nothing to find.
-        if ids.iter().fold(0, |max, &id| max.max(id)) >= vocab_size
-            && let Some(index) = ids.iter().position(|&id| id >= vocab_size)
-        {
-            return Err(Error::TokenOutOfRange {
-                index: index as u64,
-                id: ids[index].into(),
-                vocab_size,
-            });
-        }
+        let before = self.document.as_ref().map(|document| document.tokens);
+        self.check_range(ids, before.unwrap_or(0))?;
         let (bos, eos) = (self.options.bos, self.options.eos);
-        let tokens = ids.len() as u64 + u64::from(bos.is_some()) + u64::from(eos.is_some());
+        let bos = bos.filter(|_| before.is_none());
+        let eos = eos.filter(|_| ends);
+        let more = ids.len() as u64 + u64::from(bos.is_some()) + u64::from(eos.is_some());
+        let tokens = before.unwrap_or(0) + more;
         if tokens > MAX_SHARD_TOKENS {
             return Err(Error::DocumentTooLong {
                 tokens,
@@ -179,28 +189,54 @@ impl ShardWriter {
             });
         }
         let full = self.open.as_ref().is_some_and(|shard| {
-            let filled = shard.tokens + tokens > self.options.shard_tokens;
+            let filled = shard.tokens + more > self.options.shard_tokens;
             // Document ends are 32-bit and so is their number; only empty documents could exceed it.
             (filled && shard.documents() > 0) || shard.documents() == u64::from(u32::MAX)
         });
-        self.broken = true; // until all of the document is written
+        self.broken = true; // until all of the part is written
         if full {
-            self.close_shard()?;
+            match self.document.take() {
+                None => self.close_shard()?,
+                Some(document) => self.move_document(document)?,
+            }
         }
         let shard = match &mut self.open {
             Some(shard) => shard,
             None => self.open.insert(OpenShard::create(
                 &self.folder,
                 self.done.len() as u32,
-                TokenType::for_vocabulary(vocab_size),
+                TokenType::for_vocabulary(self.options.vocab_size),
             )?),
         };
+        if !ends && before.is_none() {
+            self.document = Some(OpenDocument::begin(shard));
+        }
         shard.push(bos.as_slice())?;
         shard.push(ids)?;
         shard.push(eos.as_slice())?;
-        shard.doc_ends.push(shard.tokens as u32);
         shard.source_bytes += source_bytes;
+        if ends {
+            shard.doc_ends.push(shard.tokens as u32);
+            self.document = None;
+        } else if let Some(document) = &mut self.document {
+            document.tokens = tokens;
+        }
         self.broken = false;
+        Ok(())
+    }
+
+    fn check_range<I: Copy + Into<u32>>(&self, ids: &[I], before: u64) -> Result<()> {
+        let vocab_size = self.options.vocab_size;
+        // One branch-free pass finds that there is nothing to find.
+        if ids.iter().fold(0, |max, &id| max.max(id.into())) >= vocab_size
+            && let Some(index) = ids.iter().position(|&id| id.into() >= vocab_size)
+        {
+            return Err(Error::TokenOutOfRange {
+                index: before + index as u64,
+                id: u64::from(ids[index].into()),
+                vocab_size,
+            });
+        }
         Ok(())
     }
 
@@ -210,6 +246,13 @@ impl ShardWriter {
             return Ok(manifest);
         }
         self.writable()?;
+        if self.document.is_some() {
+            return Err(Error::ShardArgument {
+                name: "writer",
+                found: "in the middle of a document".into(),
+                expected: "its last part before the end".into(),
+            });
+        }
         self.close_shard()?;
         let json = self.options.tokenizer_json.take();
         if let Some(json) = &json {
@@ -245,6 +288,25 @@ impl ShardWriter {
                 expected: "open; make a new one".into(),
             });
         }
+        Ok(())
+    }
+
+    /// Closes the shard before the document that is being written, and goes on with it in the next one.
+    fn move_document(&mut self, document: OpenDocument) -> Result<()> {
+        let Some(mut shard) = self.open.take() else {
+            return Ok(());
+        };
+        let index = self.done.len() as u32 + 1;
+        let mut next = OpenShard::create(&self.folder, index, shard.token_type)?;
+        let tokens = document.tokens;
+        shard.move_tail(document, &mut next)?;
+        self.open = Some(shard);
+        self.close_shard()?;
+        self.document = Some(OpenDocument {
+            tokens,
+            ..OpenDocument::begin(&next)
+        });
+        self.open = Some(next);
         Ok(())
     }
 
@@ -331,8 +393,7 @@ impl ShardWriter {
             if shard_number(&name).is_some() && !name.ends_with(SIDECAR_ENDING) {
                 let mut head = [0; HEADER_BYTES];
                 let path = self.folder.join(&name);
-                let read = File::open(&path)
-                    .and_then(|mut file| io::Read::read_exact(&mut file, &mut head));
+                let read = File::open(&path).and_then(|mut file| file.read_exact(&mut head));
                 if read.is_err() || head[12..16] != *b"GBT1" {
                     return Ok(true);
                 }
@@ -404,6 +465,34 @@ struct OpenShard {
     published: bool,
 }
 
+/// A document that is being written in parts: how much of it there is, and the shard as it was before.
+struct OpenDocument {
+    /// Of the document so far.
+    tokens: u64,
+    tokens_before: u64,
+    block: Vec<u8>,
+    sums: usize,
+    digest: Box<Xxh3>,
+    max_token: u32,
+    source_bytes: u64,
+}
+
+impl OpenDocument {
+    fn begin(shard: &OpenShard) -> Self {
+        let mut block = Vec::with_capacity(BLOCK_BYTES);
+        block.extend_from_slice(&shard.block);
+        Self {
+            tokens: 0,
+            tokens_before: shard.tokens,
+            block,
+            sums: shard.sums.len(),
+            digest: shard.digest.clone(),
+            max_token: shard.max_token,
+            source_bytes: shard.source_bytes,
+        }
+    }
+}
+
 impl Drop for OpenShard {
     fn drop(&mut self) {
         if !self.published {
@@ -445,19 +534,28 @@ impl OpenShard {
         self.doc_ends.len() as u64
     }
 
-    fn push(&mut self, mut ids: &[u32]) -> Result<()> {
+    fn push<I: Copy + Into<u32>>(&mut self, mut ids: &[I]) -> Result<()> {
         while !ids.is_empty() {
-            let room = (BLOCK_BYTES - self.block.len()) / self.token_type.bytes();
-            let (now, later) = ids.split_at(room.min(ids.len()));
+            let width = self.token_type.bytes();
+            let filled = self.block.len();
+            let (now, later) = ids.split_at(ids.len().min((BLOCK_BYTES - filled) / width));
+            self.block.resize(filled + now.len() * width, 0);
+            let room = &mut self.block[filled..];
             match self.token_type {
-                TokenType::U16 => self
-                    .block
-                    .extend(now.iter().flat_map(|&id| (id as u16).to_le_bytes())),
-                TokenType::U32 => self
-                    .block
-                    .extend(now.iter().flat_map(|id| id.to_le_bytes())),
+                TokenType::U16 => {
+                    for (bytes, &id) in room.as_chunks_mut().0.iter_mut().zip(now) {
+                        *bytes = (id.into() as u16).to_le_bytes();
+                    }
+                }
+                TokenType::U32 => {
+                    for (bytes, &id) in room.as_chunks_mut().0.iter_mut().zip(now) {
+                        *bytes = id.into().to_le_bytes();
+                    }
+                }
             }
-            self.max_token = now.iter().fold(self.max_token, |max, &id| max.max(id));
+            self.max_token = now
+                .iter()
+                .fold(self.max_token, |max, &id| max.max(id.into()));
             self.tokens += now.len() as u64;
             if self.block.len() == BLOCK_BYTES {
                 self.flush_block()?;
@@ -465,6 +563,50 @@ impl OpenShard {
             ids = later;
         }
         Ok(())
+    }
+
+    /// Moves the tokens from the beginning of `document` on to another shard, as if they had been pushed there.
+    fn move_tail(&mut self, document: OpenDocument, next: &mut Self) -> Result<()> {
+        let failed = |source| io_error("write", &self.path, source);
+        let written = self.sums.len() * BLOCK_BYTES;
+        let kept = document.sums * BLOCK_BYTES;
+        let mut at = kept + document.block.len();
+        let mut buffer = vec![0; BLOCK_BYTES.min(written.saturating_sub(at))];
+        let start = SeekFrom::Start((HEADER_BYTES + at) as u64);
+        self.file.seek(start).map_err(failed)?;
+        while at < written {
+            let count = buffer.len().min(written - at);
+            self.file.read_exact(&mut buffer[..count]).map_err(failed)?;
+            next.push_bytes(&buffer[..count])?;
+            at += count;
+        }
+        next.push_bytes(&self.block[at - written..])?;
+        next.source_bytes = self.source_bytes - document.source_bytes;
+
+        let end = (HEADER_BYTES + kept) as u64;
+        self.file.set_len(end).map_err(failed)?;
+        self.file.seek(SeekFrom::Start(end)).map_err(failed)?;
+        self.sums.truncate(document.sums);
+        self.tokens = document.tokens_before;
+        self.max_token = document.max_token;
+        self.source_bytes = document.source_bytes;
+        self.digest = document.digest;
+        self.block = document.block;
+        Ok(())
+    }
+
+    /// Appends tokens as another shard of the same type has them.
+    fn push_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        match self.token_type {
+            TokenType::U16 => {
+                let ids = bytes.as_chunks().0.iter().map(|&id| u16::from_le_bytes(id));
+                self.push(&ids.collect::<Vec<_>>())
+            }
+            TokenType::U32 => {
+                let ids = bytes.as_chunks().0.iter().map(|&id| u32::from_le_bytes(id));
+                self.push(&ids.collect::<Vec<_>>())
+            }
+        }
     }
 
     fn flush_block(&mut self) -> Result<()> {
