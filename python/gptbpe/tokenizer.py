@@ -520,13 +520,17 @@ class Tokenizer:
         allowed_special: Names = (),
         disallowed_special: Names = "all",
     ) -> tuple[list[int], list[int]]:
-        """Encode, and tell where each token begins: ids and offsets of equal length.
+        """Encode, and tell where each token begins: ids and offsets of equal length, in linear time.
 
-        Offsets count characters where ``text`` is ``str`` (a token that begins inside a character has that
-        character's offset) and bytes where it is bytes.
+        Offsets count characters where ``text`` is ``str`` and bytes where it is bytes. Token ``i`` covers the
+        text from ``offsets[i]`` to ``offsets[i + 1]``, the last one to the end. Among characters, a token
+        that begins inside a character has that character's offset, so several tokens may have the same.
 
-        >>> Tokenizer.get("gpt2").encode_with_offsets("Hello, world!")
+        >>> tok = Tokenizer.get("gpt2")
+        >>> tok.encode_with_offsets("Hello, world!")
         ([15496, 11, 995, 0], [0, 5, 6, 12])
+        >>> tok.encode_with_offsets("a 🦆!")[1], tok.encode_with_offsets("a 🦆!".encode())[1]
+        ([0, 1, 2, 2, 3], [0, 1, 4, 5, 6])
         """
         return self._core.encode_with_offsets(text, allowed_special, disallowed_special)
 
@@ -544,10 +548,71 @@ class Tokenizer:
         """
         return self._core.count(text, allowed_special, disallowed_special)
 
-    def truncate(self, text: AnyText, max_tokens: int) -> AnyText:
+    def count_until(
+        self,
+        text: Text,
+        limit: SupportsIndex,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+    ) -> int | None:
+        """Count the tokens of text if there are at most ``limit``; else return None, soon.
+
+        Whether a long text fits into a context is known without encoding all of it: what comes more than
+        about a thousand pre-tokens after the limit is only searched for disallowed special tokens, and with
+        ``disallowed_special=()`` it is not looked at.
+
+        >>> tok = Tokenizer.get("gpt2")
+        >>> tok.count_until("Hello, world!", 4)
+        4
+        >>> tok.count_until("Hello, world!", 3) is None
+        True
+        """
+        return self._core.count_until(text, limit, allowed_special, disallowed_special)
+
+    def encode_with_dropout(
+        self,
+        text: Text,
+        probability: float,
+        *,
+        seed: SupportsIndex,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+    ) -> list[int]:
+        """Encode with BPE-dropout: another segmentation of the text for each seed.
+
+        Training on them makes a model sturdier against rare words and misspellings (Provilkov, Emelianenko
+        and Voita, *BPE-Dropout: Simple and Effective Subword Regularization*, ACL 2020; the paper uses 0.1).
+        At each step of merging a pre-token every pair that could merge is skipped with ``probability``, as
+        ``dropout`` does in Hugging Face's ``tokenizers``; of the others the first merges. 0 gives the ids of
+        :meth:`encode`, 1 those of single bytes. Special tokens are never skipped.
+
+        The ids depend on the tokenizer, the text, the probability and the seed alone. Give each text and each
+        epoch a seed of its own.
+
+        Args:
+            text: what to encode.
+            probability: from 0 to 1.
+            seed: from 0 to 2**64 - 1.
+            allowed_special: as in :meth:`encode`.
+            disallowed_special: as in :meth:`encode`.
+
+        Raises:
+            TokenizerError: the probability or the seed is out of range.
+
+        >>> tok = Tokenizer.get("gpt2")
+        >>> ids = tok.encode_with_dropout("unbelievable", 0.3, seed=1)
+        >>> tok.decode(ids), len(ids) > len(tok.encode("unbelievable"))
+        ('unbelievable', True)
+        """
+        return self._core.encode_with_dropout(text, probability, seed, allowed_special, disallowed_special)
+
+    def truncate(self, text: AnyText, max_tokens: SupportsIndex) -> AnyText:
         """Return the part of the text that its first ``max_tokens`` tokens cover, cut between characters.
 
-        Tokens that end inside a character are left out. Nothing in the text is special.
+        Tokens that end inside a character are left out. Nothing in the text is special. The time is that of
+        encoding what is kept: what comes more than about a thousand pre-tokens after the cut is not looked
+        at.
 
         >>> Tokenizer.get("gpt2").truncate("Hello, world!", 3)
         'Hello, world'
@@ -573,7 +638,7 @@ class Tokenizer:
         >>> Tokenizer.get("gpt2").decode([15496, 11, 995, 0])
         'Hello, world!'
         """
-        return self._core.decode_bytes(_plain(ids)).decode("utf-8", errors)
+        return self._core.decode(ids, errors)
 
     def decode_bytes(self, ids: Ids) -> bytes:
         r"""Decode ids to the bytes that were encoded, without loss.
@@ -582,7 +647,7 @@ class Tokenizer:
         >>> tok.decode_bytes(tok.encode(b"\xff\x00"))
         b'\xff\x00'
         """
-        return self._core.decode_bytes(_plain(ids))
+        return self._core.decode_bytes(ids)
 
     def decode_batch(self, batch: Iterable[Ids], errors: str = "replace") -> list[str]:
         """Decode several sequences of ids; one text each, in order.
@@ -590,7 +655,8 @@ class Tokenizer:
         >>> Tokenizer.get("gpt2").decode_batch([[15496], [995]])
         ['Hello', ' world']
         """
-        return [self.decode(ids, errors) for ids in batch]
+        decode = self._core.decode
+        return [decode(ids, errors) for ids in batch]
 
     def decode_stream(self) -> StreamDecoder:
         """Start decoding ids one by one, as a model makes them; text never ends inside a character.
@@ -740,10 +806,3 @@ def _whole_documents(
 
 def _restore(state: bytes) -> Tokenizer:
     return Tokenizer.from_bytes(state, "a pickled tokenizer")
-
-
-def _plain(ids: Ids) -> Ids:
-    """Turn tensors and other array-likes into numpy arrays, once and without copying where they allow it."""
-    if hasattr(ids, "__array__") and not isinstance(ids, np.ndarray):
-        return np.asarray(ids)
-    return ids

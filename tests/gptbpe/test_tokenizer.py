@@ -8,6 +8,8 @@ import gc
 import itertools
 import mmap
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptbpe import Tokenizer
-from gptbpe.errors import TextError, UnknownCharacterError, UnknownTokenError
+from gptbpe.errors import (
+    SpecialTokenError,
+    TextError,
+    TokenizerError,
+    UnknownCharacterError,
+    UnknownTokenError,
+)
 
 PATTERNS = ["gpt2", "cl100k", "o200k", "llama3", "qwen2", "nanochat", "deepseek", r"\w+|\W", None]
 
@@ -86,6 +94,106 @@ def test_truncate_is_what_the_first_tokens_cover(text: str, limit: int, tok: Tok
     if covered.decode("utf-8", "replace").encode() == covered:
         assert kept.encode() == covered
     assert tok.truncate(text.encode(), limit) == kept.encode()
+
+
+@given(text=st.text(), limit=st.integers(0, 20))
+def test_count_until_is_count_or_none(text: str, limit: int, tok: Tokenizer) -> None:
+    count = tok.count(text, disallowed_special=())
+    expected = count if count <= limit else None
+    assert tok.count_until(text, limit, disallowed_special=()) == expected
+    assert tok.count_until(text.encode(), limit, disallowed_special=()) == expected
+
+
+def test_limits_of_any_size(tok: Tokenizer, text: str) -> None:
+    assert tok.count_until(text, 2**100) == tok.count(text)
+    assert tok.count_until(text, np.int64(3)) is None
+    assert tok.truncate(text, 2**100) == text
+    for call in (tok.count_until, tok.truncate):
+        with pytest.raises(TokenizerError, match="is -1, expected 0 or more"):
+            call(text, -1)
+        with pytest.raises(TypeError):
+            call(text, 1.5)
+    assert tok.count_until("", 0) == 0
+    assert tok.count_until("<|pad|>", 1, allowed_special="all") == 1
+    with pytest.raises(SpecialTokenError):
+        tok.count_until("a" * 10_000 + "<|pad|>", 1)
+
+
+@given(text=st.text(), probability=st.floats(0, 1), seed=st.integers(0, 2**64 - 1))
+def test_dropout_gives_the_text_back(text: str, probability: float, seed: int, tok: Tokenizer) -> None:
+    ids = tok.encode_with_dropout(text, probability, seed=seed, disallowed_special=())
+    assert tok.decode(ids) == text
+    assert ids == tok.encode_with_dropout(
+        text.encode(), probability, seed=np.uint64(seed), disallowed_special=()
+    )
+    plain = tok.encode_ordinary(text)
+    assert tok.encode_with_dropout(text, 0, seed=seed, disallowed_special=()) == plain
+    assert tok.encode_with_dropout(text, 1, seed=seed, disallowed_special=()) == list(text.encode())
+
+
+def test_dropout_is_a_function_of_its_arguments(tok: Tokenizer, text: str) -> None:
+    def ids(seed: int) -> list[int]:
+        return tok.encode_with_dropout(text, 0.1, seed=seed)
+
+    expected = [ids(seed) for seed in range(8)]
+    assert len({tuple(ids) for ids in expected}) == 8
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ids, range(8))) == expected
+    again = Tokenizer.from_bytes(tok.to_bytes())
+    assert again.encode_with_dropout(text, 0.1, seed=3) == expected[3]
+
+
+def test_dropout_by_hand() -> None:
+    """The sequence of the seed written out in Python: SplitMix64, and each candidate skipped with p."""
+    tok = Tokenizer.get("gpt2")
+    merges = {pair: (number, id) for number, (pair, id) in enumerate(_made(tok))}
+
+    def by_hand(text: str, probability: float, seed: int) -> list[int]:
+        ids, state = [], seed
+        for piece in tok.split(text):
+            symbols = [tok.token_id(bytes([byte])) for byte in piece]
+            while True:
+                pairs = enumerate(pairwise(symbols))
+                candidates = sorted((*merges[pair], place) for place, pair in pairs if pair in merges)
+                if not candidates:
+                    break
+                state = (state + 0x9E3779B97F4A7C15) % 2**64
+                bits = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+                bits = (bits ^ bits >> 27) * 0x94D049BB133111EB % 2**64
+                number = (((bits ^ bits >> 31) >> 11) + 1) / 2**53
+                kept = [one for k, one in enumerate(candidates, start=1) if number > probability**k]
+                if not kept:
+                    break
+                _, id, place = kept[0]
+                symbols[place : place + 2] = [id]
+            ids += symbols
+        return ids
+
+    text = "The unbelievable internationalisation of antidisestablishmentarianism; déjà vu 🙂"
+    for probability in (0.05, 0.5, 0.95):
+        for seed in range(20):
+            found = tok.encode_with_dropout(text, probability, seed=seed)
+            assert found == by_hand(text, probability, seed)
+
+
+def _made(tok: Tokenizer) -> Iterator[tuple[tuple[int, int], int]]:
+    for left, right in tok.merges:
+        id = tok.token_id(tok.token_bytes(left) + tok.token_bytes(right))
+        assert id is not None
+        yield (left, right), id
+
+
+def test_dropout_refuses_what_is_out_of_range(tok: Tokenizer) -> None:
+    for probability in (-0.1, 1.1, float("nan")):
+        with pytest.raises(TokenizerError, match="is no probability"):
+            tok.encode_with_dropout("a", probability, seed=0)
+    for seed in (-1, 2**64, 1.5):
+        with pytest.raises(TokenizerError, match="seed is "):
+            tok.encode_with_dropout("a", 0.1, seed=seed)
+    with pytest.raises(SpecialTokenError):
+        tok.encode_with_dropout("<|pad|>", 0.5, seed=0)
+    pad = tok.special_tokens["<|pad|>"]
+    assert tok.encode_with_dropout("<|pad|>", 1, seed=0, allowed_special="all") == [pad]
 
 
 def test_truncate_keeps_what_fits(tok: Tokenizer, text: str) -> None:
@@ -247,6 +355,56 @@ def test_ids_of_any_iterable(tok: Tokenizer) -> None:
     assert tok.decode(array.array("H", [104, 105])) == "hi"
 
 
+def test_huge_requests_are_errors(tok: Tokenizer) -> None:
+    with pytest.raises(UnknownTokenError, match=f"token {tok.vocab_size} at index {tok.vocab_size} "):
+        tok.decode(range(10**10))
+    for dtype in (np.uint16, np.uint32, np.int64):
+        ids = np.broadcast_to(dtype(104), 2**45)
+        for call in (tok.decode, tok.decode_bytes, tok.decode_stream().push_all):
+            with pytest.raises(MemoryError, match=r"\d{14,} bytes of memory could not be had"):
+                call(ids)
+    for call in (tok.encode_batch, tok.encode_ragged):
+        with pytest.raises(TextError, match=r"texts\[0\]: text must be str.*found int"):
+            call(range(2**50))
+
+
+@given(data=st.data())
+def test_decoding_is_joining_the_tokens(data: st.DataObject, tok: Tokenizer) -> None:
+    known = st.integers(0, tok.vocab_size - 1)
+    ids = data.draw(st.lists(known, max_size=200))
+    joined = b"".join(tok.token_bytes(id) for id in ids)
+    for form in (ids, tuple(ids), np.array(ids, dtype=np.uint16), np.array(ids, dtype=np.int64)):
+        assert tok.decode_bytes(form) == joined
+        assert tok.decode(form) == joined.decode("utf-8", "replace")
+        assert tok.decode_batch([form, form]) == [joined.decode("utf-8", "replace")] * 2
+
+
+def test_long_texts_are_decoded_whole() -> None:
+    tok = Tokenizer.get("o200k_base")
+    text = "It was the best of times; 你好，世界! 🙂 " + " " * 300 + "-" * 100 + "\n"
+    text *= 500
+    ids = tok.encode_to_numpy(text)
+    assert tok.decode(ids) == tok.decode(ids.tolist()) == text
+    assert tok.decode_bytes(ids[::-1][::-1]) == text.encode()
+
+
+class Tensor:
+    """Knows how to become an array, as tensors do."""
+
+    def __init__(self, *ids: int) -> None:
+        self.ids = ids
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.ids)
+
+
+def test_what_becomes_an_array_is_ids(tok: Tokenizer) -> None:
+    assert tok.decode(Tensor(104, 105)) == "hi"
+    assert tok.decode_bytes(Tensor(104, 105)) == b"hi"
+    with pytest.raises(UnknownTokenError, match="index 1"):
+        tok.decode(Tensor(104, -5))
+
+
 def test_decode_errors_are_bytes_decode_errors(tok: Tokenizer) -> None:
     ids = tok.encode(b"a\xffb")
     assert tok.decode(ids) == "a\ufffdb"
@@ -254,6 +412,13 @@ def test_decode_errors_are_bytes_decode_errors(tok: Tokenizer) -> None:
     with pytest.raises(UnicodeDecodeError):
         tok.decode(ids, errors="strict")
     assert tok.decode_batch([ids, []], errors="ignore") == ["ab", ""]
+    with pytest.raises(LookupError, match="nonsense"):
+        tok.decode(ids, errors="nonsense")
+    with pytest.raises(ValueError, match="nul"):
+        tok.decode(ids, errors="a\0b")
+    with pytest.raises(UnicodeDecodeError) as caught:
+        tok.decode(ids, errors="strict")
+    assert (caught.value.object, caught.value.start) == (b"a\xffb", 1)
 
 
 def test_token_by_bytes_and_by_id(tok: Tokenizer) -> None:

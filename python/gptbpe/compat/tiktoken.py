@@ -34,6 +34,8 @@ from gptbpe.types import END_OF_TEXT
 Allowed = Literal["all"] | AbstractSet[str]
 Disallowed = Literal["all"] | Collection[str]
 
+_NOTHING: AbstractSet[str] = frozenset()
+
 _HARMONY_NAMES = ("return", "constrain", "", "channel", "start", "end", "message", "", "", "", "call")
 
 
@@ -207,6 +209,7 @@ class Encoding:
     def _set(self, name: str, tokenizer: Tokenizer) -> None:
         self.name = name
         self._tokenizer = tokenizer
+        self._core = tokenizer._core
         self._special_tokens = tokenizer.special_tokens
         self._special_token_values = set(self._special_tokens.values())
         self.max_token_value = tokenizer.vocab_size - 1
@@ -243,13 +246,15 @@ class Encoding:
         >>> get_encoding("gpt2").encode_ordinary("hello world")
         [31373, 995]
         """
+        if not isinstance(text, str):
+            _text(text)
         try:
-            return self._tokenizer.encode_ordinary(_text(text))
+            return self._core.encode_ordinary(text)
         except TextError:
-            return self._tokenizer.encode_ordinary(_repaired(text))
+            return self._core.encode_ordinary(_repaired(text))
 
     def encode(
-        self, text: str, *, allowed_special: Allowed = frozenset(), disallowed_special: Disallowed = "all"
+        self, text: str, *, allowed_special: Allowed = _NOTHING, disallowed_special: Disallowed = "all"
     ) -> list[int]:
         """Encode text; a special token in it is an id if allowed, and an error if disallowed.
 
@@ -262,15 +267,19 @@ class Encoding:
         >>> get_encoding("gpt2").encode("<|endoftext|>", allowed_special={"<|endoftext|>"})
         [50256]
         """
-        allowed, disallowed = _names(allowed_special, disallowed_special)
+        allowed, disallowed = allowed_special, disallowed_special
+        if allowed is not _NOTHING or disallowed != "all":  # the defaults need no check
+            allowed, disallowed = _names(allowed, disallowed)
+        if not isinstance(text, str):
+            _text(text)
         try:
-            return self._tokenizer.encode(_text(text), allowed_special=allowed, disallowed_special=disallowed)
+            return self._core.encode(text, allowed, disallowed)
         except TextError:
             self._refuse(text, allowed, disallowed)
-            return self._tokenizer.encode(_repaired(text), allowed_special=allowed, disallowed_special=())
+            return self._core.encode(_repaired(text), allowed, ())
 
     def encode_to_numpy(
-        self, text: str, *, allowed_special: Allowed = frozenset(), disallowed_special: Disallowed = "all"
+        self, text: str, *, allowed_special: Allowed = _NOTHING, disallowed_special: Disallowed = "all"
     ) -> npt.NDArray[np.uint32]:
         """Encode into a uint32 array of shape (tokens,).
 
@@ -301,7 +310,7 @@ class Encoding:
         text: list[str],
         *,
         num_threads: int = 8,
-        allowed_special: Allowed = frozenset(),
+        allowed_special: Allowed = _NOTHING,
         disallowed_special: Disallowed = "all",
     ) -> list[list[int]]:
         """Encode several texts, each as :meth:`encode` does."""
@@ -343,7 +352,7 @@ class Encoding:
         31373
         """
         piece = _bytes(text_or_bytes)
-        core = self._tokenizer._core
+        core = self._core
         id = core.ordinary_id(piece)
         if id is None:
             id = core.token_id(piece)
@@ -352,7 +361,7 @@ class Encoding:
         return id
 
     def encode_with_unstable(
-        self, text: str, *, allowed_special: Allowed = frozenset(), disallowed_special: Disallowed = "all"
+        self, text: str, *, allowed_special: Allowed = _NOTHING, disallowed_special: Disallowed = "all"
     ) -> tuple[list[int], list[list[int]]]:
         """Encode the part of a text that stays the same however it goes on, and list what its end may become.
 
@@ -424,7 +433,7 @@ class Encoding:
         try:
             ids = self._tokenizer.encode_ordinary(possible.decode())
         except UnicodeDecodeError:
-            ids = self._tokenizer._core.merge_piece(possible)
+            ids = self._core.merge_piece(possible)
         covered = 0
         for count, id in enumerate(ids, start=1):
             covered += len(self._tokenizer.token_bytes(id))
@@ -440,7 +449,7 @@ class Encoding:
         width = len(last.encode())
         # Python counts four separators as white space that are none in Unicode.
         if len(rest) > width and last.isspace() and last not in "\x1c\x1d\x1e\x1f":
-            merge = self._tokenizer._core.merge_piece
+            merge = self._core.merge_piece
             yield tuple(merge(rest[:-width]) + merge(rest[-width:]))
 
     # Not public, but tiktoken's own tests and some programs call them.
@@ -448,7 +457,7 @@ class Encoding:
     def _encode_single_piece(self, text_or_bytes: str | bytes) -> list[int]:
         """Encode a piece of text as one pre-token."""
         piece = _bytes(text_or_bytes)
-        core = self._tokenizer._core
+        core = self._core
         id = core.ordinary_id(piece)
         return core.merge_piece(piece) if id is None else [id]
 
@@ -483,13 +492,11 @@ class Encoding:
         >>> get_encoding("gpt2").decode_bytes([31373, 995])
         b'hello world'
         """
-        ids = list(tokens) if isinstance(tokens, bytes | bytearray) else tokens
+        ids = list(tokens) if isinstance(tokens, (bytes, bytearray)) else tokens
         try:
-            return self._tokenizer.decode_bytes(ids)
+            return self._core.decode_bytes(ids)
         except UnknownTokenError as error:
-            if error.index is None:
-                raise TypeError(str(error)) from None
-            raise KeyError(f"Invalid token for decoding: {_id(error.id)}") from None
+            raise _no_token(error) from None
 
     def decode(self, tokens: Sequence[int] | npt.NDArray[Any], errors: str = "replace") -> str:
         """Decode ids to text.
@@ -497,7 +504,11 @@ class Encoding:
         >>> get_encoding("gpt2").decode([31373, 995])
         'hello world'
         """
-        return self.decode_bytes(tokens).decode("utf-8", errors)
+        ids = list(tokens) if isinstance(tokens, (bytes, bytearray)) else tokens
+        try:
+            return self._core.decode(ids, errors)
+        except UnknownTokenError as error:
+            raise _no_token(error) from None
 
     def decode_single_token_bytes(self, token: SupportsIndex) -> bytes:
         """Return the bytes of one token, special ones included.
@@ -629,6 +640,13 @@ def _id(value: object) -> int:
     if not 0 <= id < 1 << 32:
         raise OverflowError(f"{id} is no id: ids have 32 bits and no sign")
     return id
+
+
+def _no_token(error: UnknownTokenError) -> Exception:
+    """Return tiktoken's exception for an id that names no token."""
+    if error.index is None:
+        return TypeError(str(error))
+    return KeyError(f"Invalid token for decoding: {_id(error.id)}")
 
 
 def _threads(count: int) -> int:

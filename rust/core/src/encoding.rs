@@ -36,14 +36,23 @@ impl Tokenizer {
             cancelled = !go_on();
             flow(!cancelled)
         };
-        let ids = if let Some(scheme) = self.scheme().filter(Scheme::is_narrow) {
-            let mut ids = Vec::new();
-            scheme.encode(text, allowed, &mut ids, &mut control)?;
-            Ids::Narrow(ids)
-        } else {
-            let mut ids = Vec::new();
-            self.encode_under(text, allowed, &mut ids, &mut control)?;
-            Ids::Wide(ids)
+        let scheme = self.scheme();
+        let ids = match &scheme {
+            Some(scheme) if scheme.is_narrow() => {
+                let mut ids = Vec::new();
+                scheme.encode(text, allowed, &mut ids, &mut control)?;
+                Ids::Narrow(ids)
+            }
+            Some(scheme) => {
+                let mut ids = Vec::new();
+                scheme.encode(text, allowed, &mut ids, &mut control)?;
+                Ids::Wide(ids)
+            }
+            None => {
+                let mut ids = Vec::new();
+                self.encode_under(text, allowed, &mut ids, &mut control)?;
+                Ids::Wide(ids)
+            }
         };
         if cancelled {
             return Err(Error::Cancelled);

@@ -33,7 +33,8 @@ pub mod train;
 mod unicode;
 pub mod vocab;
 
-pub use decode::StreamDecoder;
+pub use decode::{CheckedIds, StreamDecoder};
+pub use dropout::Dropout;
 pub use encode::{EncodeOptions, Ids, Ragged, Text};
 pub use error::{Error, Result};
 pub use simd::Kernel;

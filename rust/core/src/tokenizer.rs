@@ -3,6 +3,7 @@
 //! Built whole or not at all, then immutable: a clone is a reference, and threads
 //! share one. What encoding remembers lives as long as the tokenizer and changes no result.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use crate::characters::Characters;
@@ -193,7 +194,7 @@ impl Tokenizer {
         &self,
         allowed: SpecialNames<'_>,
         disallowed: SpecialNames<'_>,
-    ) -> Result<SpecialPolicy> {
+    ) -> Result<Cow<'_, SpecialPolicy>> {
         self.inner.special.policy(allowed, disallowed)
     }
 

@@ -14,8 +14,9 @@ use pyo3::types::PyBytes;
 
 use crate::error::{ArgumentError, guard, of_document, to_python};
 use crate::input::{Names, Text, threads};
+use crate::output::array;
 use crate::signals::Signals;
-use crate::tokenizer::{CoreTokenizer, array};
+use crate::tokenizer::CoreTokenizer;
 
 /// Cuts text into documents; `gptbpe.sources` fills it.
 #[pyclass(module = "gptbpe._core")]

@@ -201,6 +201,10 @@ pub(crate) enum ArgumentError {
         argument: &'static str,
         found: String,
     },
+    #[error("{name} is {found}, expected 0 or more")]
+    Negative { name: &'static str, found: String },
+    #[error("seed is {found}, expected an integer from 0 to 2**64 - 1")]
+    Seed { found: String },
     #[error("the separator is empty; pass None for one document per file")]
     EmptySeparator,
     #[error("threads must be at least 1, found 0; leave it out for one per core")]
@@ -256,7 +260,9 @@ impl From<ArgumentError> for PyErr {
             E::TextForIds | E::NoIds | E::ManyDimensions { .. } => {
                 UnknownTokenError::new_err(message)
             }
-            E::NoNames { .. } | E::Size { .. } => TokenizerError::new_err(message),
+            E::NoNames { .. } | E::Size { .. } | E::Negative { .. } | E::Seed { .. } => {
+                TokenizerError::new_err(message)
+            }
             E::NoPattern => PatternError::new_err(message),
             E::NoThreads | E::EmptySeparator | E::Unaligned | E::Kernel { .. } => {
                 PyValueError::new_err(message)

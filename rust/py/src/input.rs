@@ -6,11 +6,11 @@
 
 use std::thread::available_parallelism;
 
-use gptbpe_core::SpecialNames;
-use gptbpe_core::Text as CoreText;
 use gptbpe_core::pattern::Pattern;
+use gptbpe_core::{Error, Ids, SpecialNames, Text as CoreText};
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::PyUnicodeEncodeError;
+use pyo3::exceptions::{PyOverflowError, PyUnicodeEncodeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple, PyTupleMethods};
@@ -108,9 +108,12 @@ pub(crate) fn texts<'py>(values: &Bound<'py, PyAny>) -> PyResult<Vec<Text<'py>>>
     if values.is_instance_of::<PyString>() || values.is_instance_of::<PyBytes>() {
         return Err(ArgumentError::OneText.into());
     }
-    let mut all = Vec::with_capacity(values.len().unwrap_or(0));
+    let mut all = Vec::new();
+    reserve(&mut all, values.len().unwrap_or(0).min(TRUSTED))?;
     for (index, value) in values.try_iter()?.enumerate() {
-        all.push(Text::new(&value?).map_err(|error| name_the_text(values.py(), &error, index))?);
+        let text = Text::new(&value?).map_err(|error| name_the_text(values.py(), &error, index))?;
+        reserve(&mut all, 1)?;
+        all.push(text);
     }
     Ok(all)
 }
@@ -134,39 +137,64 @@ fn name_the_text(py: Python<'_>, error: &PyErr, index: usize) -> PyErr {
     }
 }
 
-/// Token ids from any iterable of integers, or from a one-dimensional array of an integer type.
-pub(crate) fn ids(values: &Bound<'_, PyAny>, vocab_size: usize) -> PyResult<Vec<u32>> {
+/// What `len` says is believed up to here: a `range` says anything, and memory for it may not be there.
+const TRUSTED: usize = 1 << 16;
+
+fn reserve<T>(values: &mut Vec<T>, more: usize) -> PyResult<()> {
+    if values.capacity() - values.len() >= more {
+        return Ok(());
+    }
+    values.try_reserve(more).map_err(|_| {
+        let bytes = (values.len().saturating_add(more)).saturating_mul(size_of::<T>());
+        to_python(Error::OutOfMemory { bytes })
+    })
+}
+
+/// Token ids from any iterable of integers, or from what numpy takes for a one-dimensional array of an integer type.
+/// They have 16 or 32 bits here; whether tokens have them is for the core to find out.
+pub(crate) fn ids(values: &Bound<'_, PyAny>, vocab_size: usize) -> PyResult<Ids> {
+    if let Ok(list) = values.cast::<PyList>() {
+        let mut ids = Vec::new();
+        reserve(&mut ids, list.len())?;
+        return collect_ids(list.iter().map(Ok), ids, vocab_size);
+    }
     if let Ok(array) = values.cast::<PyUntypedArray>() {
         return array_ids(array, vocab_size);
     }
-    if let Ok(list) = values.cast::<PyList>() {
-        return collect_ids(list.iter().map(Ok), list.len(), vocab_size);
-    }
     if let Ok(tuple) = values.cast::<PyTuple>() {
-        return collect_ids(tuple.iter().map(Ok), tuple.len(), vocab_size);
+        return collect_ids(tuple.iter().map(Ok), Vec::new(), vocab_size);
     }
     if values.is_instance_of::<PyString>() || values.is_instance_of::<PyBytes>() {
         return Err(ArgumentError::TextForIds.into());
     }
-    let hint = values.len().unwrap_or(0);
+    let py = values.py();
+    // Tensors and the like, once and without a copy where they allow it.
+    if values.hasattr(intern!(py, "__array__"))? {
+        let numpy = py.import(intern!(py, "numpy"))?;
+        let array = numpy.call_method1(intern!(py, "asarray"), (values,))?;
+        return array_ids(array.cast::<PyUntypedArray>()?, vocab_size);
+    }
     let iterator = values.try_iter().map_err(|_| ArgumentError::NoIds)?;
-    collect_ids(iterator, hint, vocab_size)
+    collect_ids(iterator, Vec::new(), vocab_size)
 }
 
+/// An id that cannot be is an error at once: `range(10**10)` ends there instead of filling the memory.
 fn collect_ids<'py>(
     values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
-    hint: usize,
+    mut ids: Vec<u32>,
     vocab_size: usize,
-) -> PyResult<Vec<u32>> {
-    let mut ids = Vec::with_capacity(hint);
+) -> PyResult<Ids> {
     for (index, value) in values.enumerate() {
         let value = value?;
         match value.extract::<u32>() {
-            Ok(id) => ids.push(id),
-            Err(_) => return Err(bad_id(index, &value, vocab_size)),
+            Ok(id) if (id as usize) < vocab_size => {
+                reserve(&mut ids, 1)?;
+                ids.push(id);
+            }
+            _ => return Err(bad_id(index, &value, vocab_size)),
         }
     }
-    Ok(ids)
+    Ok(Ids::Wide(ids))
 }
 
 /// One id, as an argument of its own.
@@ -190,21 +218,39 @@ fn bad_id(index: usize, value: &Bound<'_, PyAny>, vocab_size: usize) -> PyErr {
     .into()
 }
 
-fn array_ids(array: &Bound<'_, PyUntypedArray>, vocab_size: usize) -> PyResult<Vec<u32>> {
+fn array_ids(array: &Bound<'_, PyUntypedArray>, vocab_size: usize) -> PyResult<Ids> {
     if array.ndim() != 1 {
         let dimensions = array.ndim();
         return Err(ArgumentError::ManyDimensions { dimensions }.into());
     }
+    // Another thread may write to the array once the GIL is released, so its ids are copied, as wide as they are.
+    if let Ok(typed) = array.cast::<PyArrayDyn<u16>>() {
+        return copied(typed).map(Ids::Narrow);
+    }
+    if let Ok(typed) = array.cast::<PyArrayDyn<u32>>() {
+        return copied(typed).map(Ids::Wide);
+    }
     macro_rules! try_types {
         ($($type:ty),*) => {
             $(if let Ok(typed) = array.cast::<PyArrayDyn<$type>>() {
-                return typed_ids::<$type>(typed, vocab_size);
+                return typed_ids::<$type>(typed, vocab_size).map(Ids::Wide);
             })*
         };
     }
-    try_types!(u16, u32, i64, i32, u64, u8, i16, i8);
+    try_types!(i64, i32, u64, u8, i16, i8);
     // Floats, objects, other byte orders: one by one, so that the error names the first bad element.
-    collect_ids(array.try_iter()?, array.len(), vocab_size)
+    collect_ids(array.try_iter()?, Vec::new(), vocab_size)
+}
+
+fn copied<T: Element + Copy>(array: &Bound<'_, PyArrayDyn<T>>) -> PyResult<Vec<T>> {
+    let view = array.try_readonly()?;
+    let mut ids = Vec::new();
+    reserve(&mut ids, view.len())?;
+    match view.as_slice() {
+        Ok(slice) => ids.extend_from_slice(slice),
+        Err(_) => ids.extend(view.as_array().iter().copied()),
+    }
+    Ok(ids)
 }
 
 fn typed_ids<T>(array: &Bound<'_, PyArrayDyn<T>>, vocab_size: usize) -> PyResult<Vec<u32>>
@@ -213,7 +259,8 @@ where
 {
     let view = array.try_readonly()?;
     let view = view.as_array();
-    let mut ids = Vec::with_capacity(view.len());
+    let mut ids = Vec::new();
+    reserve(&mut ids, view.len())?;
     for (index, &value) in view.iter().enumerate() {
         match value.try_into() {
             Ok(id) => ids.push(id),
@@ -221,6 +268,20 @@ where
         }
     }
     Ok(ids)
+}
+
+/// A number of tokens; more than there can be is as many as there are.
+pub(crate) fn limit(name: &'static str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    match value.extract::<usize>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
+            if value.lt(0)? {
+                let found = value.str()?.to_string();
+                return Err(ArgumentError::Negative { name, found }.into());
+            }
+            Ok(usize::MAX)
+        }
+        result => result,
+    }
 }
 
 /// Which special tokens a call means: `"all"`, or the names in an iterable.

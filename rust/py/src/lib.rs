@@ -8,6 +8,7 @@
 mod documents;
 mod error;
 mod input;
+mod output;
 mod sampler;
 mod shard;
 mod signals;

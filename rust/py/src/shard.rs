@@ -325,7 +325,7 @@ impl CoreShardWriter {
 
     fn write(&self, py: Python<'_>, ids: &Bound<'_, PyAny>, source_bytes: u64) -> PyResult<()> {
         guard(|| {
-            let ids = self::ids(ids, self.vocab_size as usize)?;
+            let ids = self::ids(ids, self.vocab_size as usize)?.into_wide();
             py.detach(|| self.with(|writer| writer.write(&ids, source_bytes)))
         })
     }
@@ -339,7 +339,7 @@ impl CoreShardWriter {
         source_bytes: PyReadonlyArray1<'_, i64>,
     ) -> PyResult<()> {
         guard(|| {
-            let ids = self::ids(ids, self.vocab_size as usize)?;
+            let ids = self::ids(ids, self.vocab_size as usize)?.into_wide();
             let (offsets, bytes) = (offsets.as_slice()?, source_bytes.as_slice()?);
             let mut documents = Vec::with_capacity(bytes.len());
             for (pair, &bytes) in offsets.windows(2).zip(bytes) {

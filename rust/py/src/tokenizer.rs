@@ -3,19 +3,21 @@
 //! The core's value never changes, so any number of threads may call it at once, with or without the GIL.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use gptbpe_core::Text as CoreText;
 use gptbpe_core::pattern::Pattern;
 use gptbpe_core::{
-    EncodeOptions, Error, Ids, Kernel, Ragged, SpecialPolicy, SpecialSet, StreamDecoder, Tokenizer,
-    format,
+    CheckedIds, Dropout, EncodeOptions, Error, Ids, Kernel, Ragged, SpecialPolicy, SpecialSet,
+    StreamDecoder, Tokenizer, format,
 };
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::error::{ArgumentError, guard, of_file, to_python};
-use crate::input::{Names, Text, all_core, ids, pattern, single_id, texts, threads};
+use crate::input::{Names, Text, all_core, ids, limit, pattern, single_id, texts, threads};
+use crate::output::{self, Integers, WORTH_DETACHING, array};
 use crate::signals::Signals;
 
 /// Shorter texts are done before anybody could press Ctrl-C.
@@ -25,11 +27,15 @@ const WORTH_SIGNALS: usize = 1 << 18;
 #[pyclass(module = "gptbpe._core", frozen)]
 pub(crate) struct CoreTokenizer {
     tokenizer: Tokenizer,
+    integers: Integers,
 }
 
 impl CoreTokenizer {
     fn new(tokenizer: Tokenizer) -> Self {
-        Self { tokenizer }
+        Self {
+            tokenizer,
+            integers: Integers::default(),
+        }
     }
 
     /// The tokenizer of freshly learned merges: special tokens take the ids after them.
@@ -45,6 +51,10 @@ impl CoreTokenizer {
             .map_err(to_python)
     }
 
+    fn check_ids<'a, I: Copy + Into<u32>>(&'a self, ids: &'a [I]) -> PyResult<CheckedIds<'a, I>> {
+        self.tokenizer.check_ids(ids).map_err(to_python)
+    }
+
     pub(crate) fn core(&self) -> &Tokenizer {
         &self.tokenizer
     }
@@ -53,12 +63,22 @@ impl CoreTokenizer {
         self.tokenizer.vocab_size() as usize
     }
 
+    /// Some ids as a list.
+    fn list<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Ids,
+        range: Range<usize>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.integers.range(py, ids, range, self.vocab_size())
+    }
+
     /// What a call allows and refuses among special tokens.
     fn policy(
         &self,
         allowed: &Bound<'_, PyAny>,
         disallowed: &Bound<'_, PyAny>,
-    ) -> PyResult<SpecialPolicy> {
+    ) -> PyResult<Cow<'_, SpecialPolicy>> {
         let allowed = Names::new("allowed_special", allowed)?;
         let disallowed = Names::new("disallowed_special", disallowed)?;
         allowed
@@ -68,8 +88,8 @@ impl CoreTokenizer {
             .map_err(to_python)
     }
 
-    /// Works on one text without the GIL, after looking for what is refused in it. Work on a long text asks
-    /// now and then whether to go on.
+    /// Works on one text after looking for what is refused in it: without the GIL unless it is short. Work on a long
+    /// text asks now and then whether to go on.
     fn run<T: Send>(
         &self,
         py: Python<'_>,
@@ -81,10 +101,15 @@ impl CoreTokenizer {
         let core = text.core()?;
         let bytes = core.as_bytes();
         if bytes.len() < WORTH_SIGNALS {
-            let result = py.detach(|| {
+            let work = || {
                 self.tokenizer.check_special(bytes, policy)?;
                 work(&self.tokenizer, core, policy.allowed(), &|| true)
-            });
+            };
+            let result = if bytes.len() < WORTH_DETACHING {
+                work()
+            } else {
+                py.detach(work)
+            };
             return result.map_err(to_python);
         }
         let signals = Signals::new();
@@ -115,26 +140,6 @@ impl CoreTokenizer {
         });
         signals.end()?;
         result.map_err(to_python)
-    }
-}
-
-/// Ids as a numpy array that owns the vector: uint16 where every id fits.
-pub(crate) fn array(py: Python<'_>, ids: Ids, vocab_size: usize) -> Bound<'_, PyAny> {
-    match ids {
-        Ids::Narrow(ids) => ids.into_pyarray(py).into_any(),
-        Ids::Wide(ids) if vocab_size > 1 << 16 => ids.into_pyarray(py).into_any(),
-        Ids::Wide(ids) => {
-            let narrow: Vec<u16> = ids.into_iter().map(|id| id as u16).collect();
-            narrow.into_pyarray(py).into_any()
-        }
-    }
-}
-
-/// Some ids as a list.
-fn list<'py>(py: Python<'py>, ids: &Ids, start: usize, end: usize) -> PyResult<Bound<'py, PyList>> {
-    match ids {
-        Ids::Narrow(ids) => PyList::new(py, &ids[start..end]),
-        Ids::Wide(ids) => PyList::new(py, &ids[start..end]),
     }
 }
 
@@ -287,7 +292,7 @@ impl CoreTokenizer {
                 &policy,
                 Tokenizer::encode_while,
             )?;
-            list(text.py(), &ids, 0, ids.len())
+            self.list(text.py(), &ids, 0..ids.len())
         })
     }
 
@@ -300,7 +305,7 @@ impl CoreTokenizer {
                 &policy,
                 Tokenizer::encode_while,
             )?;
-            list(text.py(), &ids, 0, ids.len())
+            self.list(text.py(), &ids, 0..ids.len())
         })
     }
 
@@ -335,7 +340,7 @@ impl CoreTokenizer {
             let ragged = self.run_batch(texts, &policy, threads)?;
             let pairs = ragged.offsets.windows(2);
             pairs
-                .map(|pair| list(texts.py(), &ragged.ids, pair[0], pair[1]))
+                .map(|pair| self.list(texts.py(), &ragged.ids, pair[0]..pair[1]))
                 .collect()
         })
     }
@@ -360,23 +365,48 @@ impl CoreTokenizer {
         })
     }
 
-    fn encode_with_offsets(
+    fn encode_with_offsets<'py>(
         &self,
-        text: &Bound<'_, PyAny>,
+        text: &Bound<'py, PyAny>,
         allowed_special: &Bound<'_, PyAny>,
         disallowed_special: &Bound<'_, PyAny>,
-    ) -> PyResult<(Vec<u32>, Vec<usize>)> {
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
         guard(|| {
             let policy = self.policy(allowed_special, disallowed_special)?;
             let (py, text) = (text.py(), Text::new(text)?);
             let by_character = text.is_str();
-            self.run(py, &text, &policy, move |tokenizer, text, allowed, _| {
-                let (ids, mut starts) = tokenizer.encode_with_offsets(text, allowed)?;
-                if by_character {
-                    count_characters(text.as_bytes(), &mut starts);
-                }
-                Ok((ids, starts))
-            })
+            let (ids, starts) =
+                self.run(py, &text, &policy, move |tokenizer, text, allowed, _| {
+                    let (ids, mut starts) = tokenizer.encode_with_offsets(text, allowed)?;
+                    if by_character {
+                        count_characters(text.as_bytes(), &mut starts);
+                    }
+                    Ok((ids, starts))
+                })?;
+            let ids = self.integers.list(py, &ids, self.vocab_size())?;
+            Ok((ids, PyList::new(py, starts)?))
+        })
+    }
+
+    fn encode_with_dropout<'py>(
+        &self,
+        text: &Bound<'py, PyAny>,
+        probability: f64,
+        seed: &Bound<'_, PyAny>,
+        allowed_special: &Bound<'_, PyAny>,
+        disallowed_special: &Bound<'_, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        guard(|| {
+            let seed = seed.extract::<u64>().map_err(|_| ArgumentError::Seed {
+                found: seed.to_string(),
+            })?;
+            let mut dropout = Dropout::new(probability, seed).map_err(to_python)?;
+            let policy = self.policy(allowed_special, disallowed_special)?;
+            let (py, text) = (text.py(), Text::new(text)?);
+            let ids = self.run(py, &text, &policy, |tokenizer, text, allowed, go_on| {
+                tokenizer.encode_with_dropout_while(text, allowed, &mut dropout, go_on)
+            })?;
+            self.integers.list(py, &ids, self.vocab_size())
         })
     }
 
@@ -401,11 +431,12 @@ impl CoreTokenizer {
     fn count_until(
         &self,
         text: &Bound<'_, PyAny>,
-        limit: usize,
+        limit: &Bound<'_, PyAny>,
         allowed_special: &Bound<'_, PyAny>,
         disallowed_special: &Bound<'_, PyAny>,
     ) -> PyResult<Option<usize>> {
         guard(|| {
+            let limit = self::limit("limit", limit)?;
             let policy = self.policy(allowed_special, disallowed_special)?;
             let (py, text) = (text.py(), Text::new(text)?);
             self.run(py, &text, &policy, |tokenizer, text, allowed, _| {
@@ -417,9 +448,10 @@ impl CoreTokenizer {
     fn truncate<'py>(
         &self,
         text: &Bound<'py, PyAny>,
-        max_tokens: usize,
+        max_tokens: &Bound<'_, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
+            let max_tokens = limit("max_tokens", max_tokens)?;
             // Read once: a buffer may be another one by the next time.
             let (py, text) = (text.py(), Text::new(text)?);
             let policy = SpecialPolicy::none();
@@ -469,13 +501,29 @@ impl CoreTokenizer {
 
     // ---- ids to text ------------------------------------------------------------------------------------------
 
-    fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Cow<'py, [u8]>> {
+    fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        guard(|| match self::ids(ids, self.vocab_size())? {
+            Ids::Narrow(narrow) => output::bytes(ids.py(), &self.check_ids(&narrow)?),
+            Ids::Wide(wide) => output::bytes(ids.py(), &self.check_ids(&wide)?),
+        })
+    }
+
+    fn decode<'py>(&self, ids: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyString>> {
         guard(|| {
-            let wanted = self::ids(ids, self.vocab_size())?;
-            ids.py()
-                .detach(|| self.tokenizer.decode(&wanted))
-                .map(Cow::Owned)
-                .map_err(to_python)
+            let py = ids.py();
+            let ids = self::ids(ids, self.vocab_size())?;
+            let decode = || match &ids {
+                Ids::Narrow(ids) => self.tokenizer.decode(ids),
+                Ids::Wide(ids) => self.tokenizer.decode(ids),
+            };
+            let bytes = if ids.len() < WORTH_DETACHING {
+                decode()
+            } else {
+                py.detach(decode)
+            };
+            let bytes = bytes.map_err(to_python)?;
+            drop(ids);
+            output::text(py, &bytes, errors)
         })
     }
 
@@ -651,14 +699,11 @@ impl PyStreamDecoder {
     /// Takes several ids and returns the text that is complete now. An unknown id changes nothing.
     fn push_all(&mut self, ids: &Bound<'_, PyAny>) -> PyResult<String> {
         guard(|| {
-            let ids = self::ids(ids, self.vocab_size)?;
-            let mut decoder = self.decoder.clone();
-            let mut text = String::new();
-            for id in ids {
-                text.push_str(&decoder.push(id).map_err(to_python)?);
-            }
-            self.decoder = decoder;
-            Ok(text)
+            let text = match self::ids(ids, self.vocab_size)? {
+                Ids::Narrow(ids) => self.decoder.push_all(&ids),
+                Ids::Wide(ids) => self.decoder.push_all(&ids),
+            };
+            text.map_err(to_python)
         })
     }
 

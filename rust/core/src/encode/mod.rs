@@ -72,8 +72,13 @@ pub(crate) struct Encoder {
     /// Whether all ids have 16 bits.
     narrow: bool,
     cuts: OnceLock<Option<WordCuts>>,
-    workers: Mutex<Vec<Worker>>,
+    workers: [Place; KEPT_WORKERS],
 }
+
+/// A place for a worker, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Place(Mutex<Option<Box<Worker>>>);
 
 /// A vocabulary and a pattern with what encoding has to know of them.
 #[derive(Debug, Clone, Copy)]
@@ -160,7 +165,7 @@ impl Encoder {
             options,
             narrow,
             cuts: OnceLock::new(),
-            workers: Mutex::default(),
+            workers: std::array::from_fn(|_| Place::default()),
         }
     }
 
@@ -188,19 +193,18 @@ impl Encoder {
         }
     }
 
-    /// The lock is only tried: who does not get it makes a worker of its own, so no
-    /// call waits for another, and a process that forked while a thread held it goes on.
+    /// A worker stays in its place, locked as long as it works: of what a short call costs, taking a lock is
+    /// a good part, and this takes one. Locks are only tried, so no call waits for another, and
+    /// a process that forked while a thread held one goes on without that worker.
     fn with_worker<R>(&self, work: impl FnOnce(&mut Worker) -> R) -> R {
-        let kept = self.workers.try_lock().ok();
-        let kept = kept.and_then(|mut workers| workers.pop());
-        let mut worker = kept.unwrap_or_else(|| self.new_worker());
-        let result = work(&mut worker);
-        if let Ok(mut workers) = self.workers.try_lock()
-            && workers.len() < KEPT_WORKERS
-        {
-            workers.push(worker);
+        let free = self
+            .workers
+            .iter()
+            .find_map(|Place(place)| place.try_lock().ok());
+        match free {
+            Some(mut worker) => work(worker.get_or_insert_with(|| Box::new(self.new_worker()))),
+            None => work(&mut self.new_worker()),
         }
-        result
     }
 
     fn new_worker(&self) -> Worker {

@@ -27,7 +27,7 @@ use crate::error::SpecialTokenProblem;
 use crate::vocab::GREATEST_ID;
 use crate::{Error, Result};
 use kept::Kept;
-use policy::Others;
+use policy::{Others, Usual};
 
 /// One special token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,7 @@ pub(crate) struct SpecialTokens {
     /// Places in `tokens`, by content.
     by_content: Vec<u32>,
     all: SpecialSet,
+    usual: Usual,
     sets: Kept<Chosen, SpecialSet>,
     others: Kept<Vec<String>, Others>,
 }
@@ -105,8 +106,10 @@ impl SpecialTokens {
             let token = &tokens[pair[1] as usize];
             return Err(refuse(token, SpecialTokenProblem::Repeated));
         }
+        let all = SpecialSet::new(&tokens)?;
         Ok(Self {
-            all: SpecialSet::new(&tokens)?,
+            usual: Usual::new(&all),
+            all,
             tokens,
             by_content,
             sets: Kept::default(),

@@ -5,10 +5,11 @@
 //! all special tokens that are not allowed are disallowed. Disallowed strings need not
 //! be special tokens of the tokenizer.
 //!
-//! Making a policy must cost little, since every call makes one. The defaults need no
-//! memory and no matcher. "All but the allowed" is only built when it can matter: a
+//! Making a policy must cost little, since every call makes one. Those of the usual calls are
+//! kept; they need no memory and no matcher. "All but the allowed" is only built when it can matter: a
 //! text in which no special token at all is found holds none of them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{SpecialSet, SpecialToken, SpecialTokens};
@@ -53,6 +54,30 @@ enum Refused {
     These(SpecialSet),
 }
 
+/// The policies of the usual calls.
+#[derive(Debug)]
+pub(super) struct Usual {
+    nothing: SpecialPolicy,
+    refuse_all: SpecialPolicy,
+    allow_all: SpecialPolicy,
+}
+
+impl Usual {
+    pub(super) fn new(all: &SpecialSet) -> Self {
+        Self {
+            nothing: SpecialPolicy::none(),
+            refuse_all: SpecialPolicy {
+                refused: Refused::All,
+                ..SpecialPolicy::none()
+            },
+            allow_all: SpecialPolicy {
+                allowed: all.clone(),
+                ..SpecialPolicy::none()
+            },
+        }
+    }
+}
+
 /// The refused strings that are not special tokens; their numbers serve as ids.
 #[derive(Debug, Clone)]
 pub(super) struct Others {
@@ -79,6 +104,20 @@ impl SpecialPolicy {
 
 impl SpecialTokens {
     pub(crate) fn policy(
+        &self,
+        allowed: SpecialNames<'_>,
+        disallowed: SpecialNames<'_>,
+    ) -> Result<Cow<'_, SpecialPolicy>> {
+        use SpecialNames::{All, These};
+        Ok(match (allowed, disallowed) {
+            (These([]), These([])) => Cow::Borrowed(&self.usual.nothing),
+            (These([]), All) => Cow::Borrowed(&self.usual.refuse_all),
+            (All, All | These([])) => Cow::Borrowed(&self.usual.allow_all),
+            _ => Cow::Owned(self.new_policy(allowed, disallowed)?),
+        })
+    }
+
+    fn new_policy(
         &self,
         allowed: SpecialNames<'_>,
         disallowed: SpecialNames<'_>,

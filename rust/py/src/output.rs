@@ -1,0 +1,120 @@
+//! Plain Rust values in, Python values out: ids as lists and arrays, bytes as text.
+
+use std::ffi::CString;
+use std::sync::OnceLock;
+
+use gptbpe_core::{CheckedIds, Error, Ids};
+use numpy::{IntoPyArray, PyArray1};
+use pyo3::exceptions::PyUnicodeDecodeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyInt, PyList, PyString};
+
+use crate::error::to_python;
+
+/// Fewer ids are copied into an array: owning the vector of the core takes an object more.
+const WORTH_OWNING: usize = 1 << 10;
+
+/// The Python integers of ids, made when they are first asked for.
+///
+/// A list of ids takes most of its time and memory to make integers, and texts repeat their tokens.
+#[derive(Default)]
+pub(crate) struct Integers(OnceLock<Box<[OnceLock<Py<PyInt>>]>>);
+
+impl Integers {
+    /// Ids smaller than `vocab_size` as a list.
+    pub(crate) fn list<'py, I: Copy + Into<u32>>(
+        &self,
+        py: Python<'py>,
+        ids: &[I],
+        vocab_size: usize,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let none = || (0..vocab_size).map(|_| OnceLock::new()).collect();
+        let known = self.0.get_or_init(none);
+        let integer = |id: u32| match known.get(id as usize) {
+            Some(place) => place
+                .get_or_init(|| PyInt::new(py, id).unbind())
+                .bind(py)
+                .clone(),
+            None => PyInt::new(py, id),
+        };
+        PyList::new(py, ids.iter().map(|&id| integer(id.into())))
+    }
+
+    /// Some of several ids as a list.
+    pub(crate) fn range<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Ids,
+        range: std::ops::Range<usize>,
+        vocab_size: usize,
+    ) -> PyResult<Bound<'py, PyList>> {
+        match ids {
+            Ids::Narrow(ids) => self.list(py, &ids[range], vocab_size),
+            Ids::Wide(ids) => self.list(py, &ids[range], vocab_size),
+        }
+    }
+}
+
+/// Ids as a numpy array, which owns the vector if it is long: uint16 where every id fits.
+pub(crate) fn array(py: Python<'_>, ids: Ids, vocab_size: usize) -> Bound<'_, PyAny> {
+    match ids {
+        Ids::Narrow(ids) if ids.len() < WORTH_OWNING => PyArray1::from_slice(py, &ids).into_any(),
+        Ids::Narrow(ids) => ids.into_pyarray(py).into_any(),
+        Ids::Wide(ids) if vocab_size > 1 << 16 => {
+            if ids.len() < WORTH_OWNING {
+                PyArray1::from_slice(py, &ids).into_any()
+            } else {
+                ids.into_pyarray(py).into_any()
+            }
+        }
+        Ids::Wide(ids) => {
+            let narrow: Vec<u16> = ids.into_iter().map(|id| id as u16).collect();
+            narrow.into_pyarray(py).into_any()
+        }
+    }
+}
+
+/// The bytes that ids stand for, written where Python keeps them.
+pub(crate) fn bytes<'py, I: Copy + Into<u32> + Sync>(
+    py: Python<'py>,
+    ids: &CheckedIds<'_, I>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let length = ids.length();
+    // PyO3 would panic at a length that is negative to Python.
+    if isize::try_from(length).is_err() {
+        return Err(to_python(Error::OutOfMemory { bytes: length }));
+    }
+    let write = |room: &mut [u8]| {
+        if length < WORTH_DETACHING {
+            ids.write(room);
+        } else {
+            py.detach(|| ids.write(room));
+        }
+        Ok(())
+    };
+    // Nothing else can go wrong there.
+    PyBytes::new_with(py, length, write)
+        .map_err(|_| to_python(Error::OutOfMemory { bytes: length }))
+}
+
+/// Shorter work is done with the GIL: to give it away and get it back takes as long as to encode a word.
+pub(crate) const WORTH_DETACHING: usize = 1 << 11;
+
+/// Bytes as text, with Python's treatment of what is not UTF-8.
+pub(crate) fn text<'py>(
+    py: Python<'py>,
+    bytes: &[u8],
+    errors: &str,
+) -> PyResult<Bound<'py, PyString>> {
+    match PyString::from_bytes(py, bytes) {
+        Err(error) if error.is_instance_of::<PyUnicodeDecodeError>(py) => {
+            let bytes = PyBytes::new_with(py, bytes.len(), |room| {
+                room.copy_from_slice(bytes);
+                Ok(())
+            })?;
+            let errors = CString::new(errors)?;
+            PyString::from_encoded_object(bytes.as_any(), Some(c"utf-8"), Some(&errors))
+        }
+        result => result,
+    }
+}
