@@ -23,6 +23,9 @@ use super::word_cuts::WordCuts;
 use crate::pattern::grammar::Contraction;
 use crate::simd::{BLOCK, Kind, Kinds, Simd};
 
+/// How far ahead text is fetched.
+const PAGE: usize = 4096;
+
 /// What a block has to know of the bytes before it: mostly the masks of the block
 /// before, of which the highest bit counts.
 #[derive(Debug, Clone, Copy, Default)]
@@ -98,10 +101,10 @@ fn run_from(run: u64, from: u64) -> u64 {
 }
 
 /// The beginnings of pieces in the block at `at`, or `None` where they must be
-/// found one by one.
+/// found one by one. A block is `INTERIOR` if a whole block more follows it.
 #[inline(always)]
 #[allow(clippy::too_many_lines)] // one algebra, in the order of its data flow
-pub(super) fn block<K: Simd>(
+pub(super) fn block<K: Simd, const INTERIOR: bool>(
     kernel: K,
     rules: Rules,
     scene: Scene<'_, '_>,
@@ -110,8 +113,14 @@ pub(super) fn block<K: Simd>(
 ) -> Option<Begins> {
     let text = scene.text;
     let left = text.len() - at;
-    let valid = if left >= BLOCK { !0 } else { (1 << left) - 1 };
+    let valid = if INTERIOR || left >= BLOCK {
+        !0
+    } else {
+        (1 << left) - 1
+    };
     let bytes: &[u8; BLOCK] = text.window(at);
+    // The next page: the processor itself does not fetch across the ends of pages.
+    kernel.fetch(bytes.as_ptr().wrapping_add(PAGE));
     let block = kernel.load(bytes);
     let c = *carry;
 
@@ -290,7 +299,7 @@ pub(super) fn block<K: Simd>(
 
     // ---- white space --------------------------------------------------------------------
 
-    let white_after = if left <= BLOCK {
+    let white_after = if !INTERIOR && left <= BLOCK {
         1
     } else if white >> 63 != 0 {
         u64::from(is_white(scene, at + BLOCK))
@@ -350,21 +359,29 @@ pub(super) fn block<K: Simd>(
     }
 
     *carry = Carry {
-        word: word,
-        number: number,
-        white: white,
-        space: space,
+        word,
+        number,
+        white,
+        space,
         free_white: if takes_white { free_white } else { 0 },
-        inline: if rules.word_prefix == WordPrefix::Any { inline } else { 0 },
+        inline: if rules.word_prefix == WordPrefix::Any {
+            inline
+        } else {
+            0
+        },
         newline: if rules.newlines { newline } else { 0 },
         other,
-        other_start: if rules.word_prefix == WordPrefix::Any { other_starts } else { 0 },
+        other_start: if rules.word_prefix == WordPrefix::Any {
+            other_starts
+        } else {
+            0
+        },
         tail: tails,
-        upper: upper,
-        uncased: uncased,
-        mark: mark,
-        lower_part: lower_part,
-        upper_part_uncased: upper_part_uncased,
+        upper,
+        uncased,
+        mark,
+        lower_part,
+        upper_part_uncased,
         digits,
         ended,
         clear: next_clear,
@@ -425,11 +442,9 @@ fn last_of_wide_white(scene: Scene<'_, '_>, at: usize, mut white: u64) -> u64 {
 #[inline(always)]
 fn is_white(scene: Scene<'_, '_>, at: usize) -> bool {
     match scene.text.bytes().get(at) {
-        None => true,
-        Some(b' ' | b'\t'..=b'\r') => true,
+        // In 0x80..0xC0 the white space before goes on.
+        None | Some(b' ' | b'\t'..=b'\r' | 0x80..0xC0) => true,
         Some(0..0x80) => false,
-        // The white space before it goes on.
-        Some(0x80..0xC0) => true,
         Some(0xC0..) => kind_at(scene, at).0 == Kind::White,
     }
 }
