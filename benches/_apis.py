@@ -96,19 +96,17 @@ def load(job: Job) -> Any:
 def _load_gptbpe(job: Job) -> Any:
     import gptbpe
 
-    if job.kernel is not None:
-        from gptbpe import _core
-
-        if not hasattr(_core, "force_kernel"):
-            raise RuntimeError("this build of gptbpe has no force_kernel")
-        _core.force_kernel(job.kernel)
     vocabulary = job.vocabulary
     if vocabulary.packaged is not None:
-        return gptbpe.Tokenizer.get(vocabulary.packaged)
-    if vocabulary.json is not None:
-        return gptbpe.Tokenizer.load(vocabulary.json)
-    assert vocabulary.pattern is not None
-    return gptbpe.Tokenizer.from_tiktoken(vocabulary.ranks, pattern=vocabulary.pattern)
+        tokenizer = gptbpe.Tokenizer.get(vocabulary.packaged)
+    elif vocabulary.json is not None:
+        tokenizer = gptbpe.Tokenizer.load(vocabulary.json)
+    else:
+        assert vocabulary.pattern is not None
+        tokenizer = gptbpe.Tokenizer.from_tiktoken(vocabulary.ranks, pattern=vocabulary.pattern)
+    if job.kernel is None:
+        return tokenizer
+    return gptbpe.Tokenizer._of(tokenizer._core.with_options(job.kernel, None))
 
 
 def _load_gigatoken(job: Job) -> Any:

@@ -187,7 +187,7 @@ ROOMS: dict[str, set[str]] = {
     "vocab": {"error", "seed", "simd", "memory", "merge"},
     "characters": {"error", "vocab"},
     "special": {"error", "seed", "vocab"},
-    "model": {"vocab", "characters"},
+    "model": {"memory", "vocab", "characters"},
     "fingerprint": {"pattern", "vocab", "special", "model"},
     "train": {"error", "seed", "memory", "pattern", "scan", "merge", "vocab"},
     "encode": {
@@ -199,7 +199,8 @@ ROOMS: dict[str, set[str]] = {
         "encode",
     },
     "encoding": {"error", "documents", "special", "model", "encode", "tokenizer"},
-    "decode": {"error", "special", "tokenizer"},
+    "dropout": {"error", "merge", "vocab", "special", "model", "encode", "tokenizer", "encoding"},
+    "decode": {"error", "memory", "special", "model", "tokenizer"},
     "publish": {"error"},
     "shard": {"error", "publish"},
     "format": {

@@ -109,15 +109,18 @@ fn corpus(name: &str) -> Option<Vec<u8>> {
 }
 
 /// Marsaglia's xorshift: a few bits of arithmetic, equal everywhere.
-struct Random(u64);
+#[derive(Debug, Clone)]
+pub struct Random(u64);
 
 impl Random {
-    fn new(seed: u64) -> Self {
+    /// The sequence of `seed`.
+    pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
     /// A number below `bound`, all alike.
-    fn below(&mut self, bound: usize) -> usize {
+    #[inline]
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

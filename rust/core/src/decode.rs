@@ -6,27 +6,62 @@
 //! maximal invalid part: what Python's `bytes.decode(errors="replace")` gives
 //! for the whole, the pieces give together.
 
+use crate::memory::reserve;
 use crate::{Error, Result, Tokenizer};
 
+/// So many ids are checked at a time; their lengths cannot overflow.
+const CHECKED: usize = 1 << 12;
+/// A stream keeps room for so many bytes between calls.
+const KEPT: usize = 1 << 10;
+
 impl Tokenizer {
-    /// Appends the bytes of `ids`. Nothing is appended when one of them is unknown.
-    pub fn decode_bytes(&self, ids: &[u32], out: &mut Vec<u8>) -> Result<()> {
+    /// Appends the bytes of `ids`, which have 16 or 32 bits. Nothing is appended when one of them
+    /// is unknown.
+    pub fn decode_bytes<I: Copy + Into<u32>>(&self, ids: &[I], out: &mut Vec<u8>) -> Result<()> {
+        let checked = self.check_ids(ids)?;
         let before = out.len();
-        for (index, &id) in ids.iter().enumerate() {
-            let Some(bytes) = self.token_bytes(id) else {
-                out.truncate(before);
-                return Err(self.unknown(index, id));
-            };
-            out.extend_from_slice(bytes);
-        }
+        reserve(out, checked.length())?;
+        out.resize(before + checked.length(), 0);
+        checked.write(&mut out[before..]);
         Ok(())
     }
 
     /// The bytes of `ids`.
-    pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(ids.len() * 4);
+    pub fn decode<I: Copy + Into<u32>>(&self, ids: &[I]) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
         self.decode_bytes(ids, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The same in two steps, for a caller with room of its own: this one finds out that all ids are known,
+    /// and how many bytes they are.
+    ///
+    /// ```
+    /// use gptbpe_core::{Tokenizer, pattern::Pattern};
+    ///
+    /// let tokenizer = Tokenizer::from_merges(&[], Pattern::default(), &[])?;
+    /// let checked = tokenizer.check_ids(&[104_u16, 105])?;
+    /// let mut room = vec![0; checked.length()];
+    /// checked.write(&mut room);
+    /// assert_eq!(room, b"hi");
+    /// # Ok::<(), gptbpe_core::Error>(())
+    /// ```
+    pub fn check_ids<'a, I: Copy + Into<u32>>(&'a self, ids: &'a [I]) -> Result<CheckedIds<'a, I>> {
+        let table = self.decode_table();
+        let long = |id| self.token_bytes(id).map_or(0, <[u8]>::len);
+        let mut length = 0_usize;
+        for (block, first) in ids.chunks(CHECKED).zip((0..).step_by(CHECKED)) {
+            let more = table.length(block, long).map_err(|place| {
+                let id = block.get(place).map_or(0, |&id| id.into());
+                self.unknown(first + place, id)
+            })?;
+            length = length.saturating_add(more);
+        }
+        Ok(CheckedIds {
+            tokenizer: self,
+            ids,
+            length,
+        })
     }
 
     fn unknown(&self, index: usize, id: u32) -> Error {
@@ -35,6 +70,27 @@ impl Tokenizer {
             id,
             vocab_size: self.vocab_size(),
         }
+    }
+}
+
+/// Ids that a tokenizer has: see [`Tokenizer::check_ids`].
+#[derive(Debug, Clone, Copy)]
+pub struct CheckedIds<'a, I> {
+    tokenizer: &'a Tokenizer,
+    ids: &'a [I],
+    length: usize,
+}
+
+impl<I: Copy + Into<u32>> CheckedIds<'_, I> {
+    /// How many bytes their tokens have.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Writes the bytes of their tokens to `out`, whose length is [`CheckedIds::length`].
+    pub fn write(&self, out: &mut [u8]) {
+        let long = |id| self.tokenizer.token_bytes(id).unwrap_or_default();
+        self.tokenizer.decode_table().write(self.ids, out, long);
     }
 }
 
@@ -70,14 +126,23 @@ impl StreamDecoder {
 
     /// The text that is certain now. An unknown id is an error and changes nothing.
     pub fn push(&mut self, id: u32) -> Result<String> {
-        let Some(bytes) = self.tokenizer.token_bytes(id) else {
-            return Err(self.tokenizer.unknown(self.pushed, id));
-        };
-        self.pushed += 1;
-        self.pending.extend_from_slice(bytes);
+        self.push_all(&[id])
+    }
+
+    /// The text that is certain after several ids. An unknown id is an error and changes nothing.
+    pub fn push_all<I: Copy + Into<u32>>(&mut self, ids: &[I]) -> Result<String> {
+        let pushed = self.pushed;
+        self.tokenizer
+            .decode_bytes(ids, &mut self.pending)
+            .map_err(|error| match error {
+                Error::UnknownToken { index, id, .. } => self.tokenizer.unknown(pushed + index, id),
+                other => other,
+            })?;
+        self.pushed += ids.len();
         let certain = self.pending.len() - incomplete(&self.pending);
         let text = String::from_utf8_lossy(&self.pending[..certain]).into_owned();
         self.pending.drain(..certain);
+        self.pending.shrink_to(KEPT);
         Ok(text)
     }
 
@@ -90,9 +155,13 @@ impl StreamDecoder {
 }
 
 /// How many bytes at the end may still become a character.
+///
+/// A byte that begins a character does so whatever stands before it, so only the last one matters,
+/// and one that is farther from the end has its character or can never have it.
 fn incomplete(bytes: &[u8]) -> usize {
-    let last = bytes.utf8_chunks().last();
-    let tail = last.map_or(&[][..], |chunk| chunk.invalid());
+    let window = &bytes[bytes.len().saturating_sub(3)..];
+    let start = window.iter().rposition(|&byte| byte & 0xC0 != 0x80);
+    let tail = &window[start.unwrap_or(window.len())..];
     match std::str::from_utf8(tail) {
         Err(error) if error.error_len().is_none() => tail.len(),
         _ => 0,
@@ -122,7 +191,7 @@ mod tests {
     fn unknown_ids_are_named_and_leave_no_trace() {
         let mut out = b"kept".to_vec();
         let error = bytes_only()
-            .decode_bytes(&[65, 256, 66], &mut out)
+            .decode_bytes(&[65_u32, 256, 66], &mut out)
             .unwrap_err();
         assert!(matches!(
             error,
@@ -165,6 +234,23 @@ mod tests {
         #[test]
         fn the_stream_is_the_lossy_whole(bytes: Vec<u8>) {
             prop_assert_eq!(stream(&bytes), String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn several_ids_at_once_are_the_same_stream(text: String, byte: u8, cuts in [0usize..50, 0..50]) {
+            let mut bytes = text.into_bytes();
+            let cuts = cuts.map(|cut| cut.min(bytes.len()));
+            bytes.insert(cuts[0], byte);
+            let (first, second) = bytes.split_at(cuts[1]);
+            let mut decoder = StreamDecoder::new(bytes_only());
+            let mut text = decoder.push_all(first).unwrap();
+            let refused = match decoder.push_all(&[65_u16, 256]) {
+                Err(Error::UnknownToken { index, .. }) => Some(index),
+                _ => None,
+            };
+            prop_assert_eq!(refused, Some(cuts[1] + 1));
+            text += &decoder.push_all(second).unwrap();
+            prop_assert_eq!(text + &decoder.finish(), String::from_utf8_lossy(&bytes));
         }
 
         #[test]

@@ -117,8 +117,14 @@ pub enum Error {
         /// The greatest length that works.
         limit: usize,
     },
+    /// Something that is no probability.
+    #[error("{found} is no probability: expected a number from 0 to 1")]
+    Probability {
+        /// What was given.
+        found: f64,
+    },
     /// There is not enough memory.
-    #[error("{bytes} bytes of memory could not be had; encode the text in smaller parts")]
+    #[error("{bytes} bytes of memory could not be had; work on smaller parts")]
     OutOfMemory {
         /// What was asked for.
         bytes: usize,

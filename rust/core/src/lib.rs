@@ -10,6 +10,7 @@
 pub mod characters;
 pub mod decode;
 pub mod documents;
+pub mod dropout;
 pub mod encode;
 mod encoding;
 pub mod error;

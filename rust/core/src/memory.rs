@@ -44,6 +44,10 @@ unsafe impl Plain for PairLine {
 unsafe impl Plain for u32 {
     const ZERO: Self = 0;
 }
+// SAFETY: an array of numbers.
+unsafe impl Plain for [u64; 2] {
+    const ZERO: Self = [0; 2];
+}
 
 /// A slice of fixed length, zero at first, in huge pages where that pays.
 #[derive(Debug)]

@@ -1,7 +1,10 @@
 //! What turns a stretch of text into ids: byte-level BPE or one id per character.
 
+mod decode_table;
+
 use crate::characters::Characters;
 use crate::vocab::Vocab;
+pub(crate) use decode_table::DecodeTable;
 
 /// What turns a stretch of text into ids.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use crate::characters::Characters;
 use crate::encode::{EncodeOptions, Encoder, Scheme};
 use crate::error::ShrinkProblem;
 use crate::merge::{Buffers, merge_piece};
-use crate::model::Model;
+use crate::model::{DecodeTable, Model};
 use crate::pattern::Pattern;
 use crate::scan::Pretokenizer;
 use crate::special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken, SpecialTokens};
@@ -41,6 +41,7 @@ struct Inner {
     pattern: Pattern,
     pretokenizer: Pretokenizer,
     special: SpecialTokens,
+    decode_table: OnceLock<DecodeTable>,
     fingerprint: OnceLock<[u8; 32]>,
 }
 
@@ -92,6 +93,7 @@ impl Tokenizer {
             model,
             pattern,
             special,
+            decode_table: OnceLock::new(),
             fingerprint: OnceLock::new(),
         };
         let encoder = Encoder::new(EncodeOptions::default(), inner.is_narrow());
@@ -303,6 +305,13 @@ impl Tokenizer {
     pub(crate) fn scheme(&self) -> Option<Scheme<'_>> {
         let vocab = self.vocab()?;
         Some(self.encoder.scheme(vocab, self.pretokenizer()))
+    }
+
+    /// The bytes of all ids for decoding, laid out at the first call.
+    #[inline]
+    pub(crate) fn decode_table(&self) -> &DecodeTable {
+        let table = &self.inner.decode_table;
+        table.get_or_init(|| DecodeTable::new(self.vocab_size(), |id| self.token_bytes(id)))
     }
 
     #[inline]

@@ -121,6 +121,7 @@ fn placed(error: Error, place: &str) -> PyErr {
         | Error::DuplicateMerge { .. }
         | Error::SpecialToken { .. }
         | Error::Shrink { .. }
+        | Error::Probability { .. }
         | Error::NotExpressible { .. } => TokenizerError::new_err(message),
         Error::ShardTruncated {
             path,

@@ -30,6 +30,14 @@ impl Ids {
         self.range(0, self.len())
     }
 
+    /// As 32-bit ids, without a copy if they are.
+    pub fn into_wide(self) -> Vec<u32> {
+        match self {
+            Self::Narrow(ids) => ids.into_iter().map(u32::from).collect(),
+            Self::Wide(ids) => ids,
+        }
+    }
+
     /// Some of them as 32-bit ids.
     pub fn range(&self, start: usize, end: usize) -> Vec<u32> {
         match self {

@@ -30,13 +30,14 @@ pub(crate) struct Buffers {
     heap: Vec<Reverse<u64>>,
 }
 
+/// A place in the list.
 #[derive(Debug, Clone, Copy)]
-struct Symbol {
+pub(super) struct Symbol {
     id: u32,
-    previous: u32,
-    next: u32,
+    pub(super) previous: u32,
+    pub(super) next: u32,
     /// Of the pair with the next symbol.
-    number: u32,
+    pub(super) number: u32,
 }
 
 /// Appends the symbols of a piece of any length.
@@ -46,12 +47,6 @@ pub(super) fn merge(
     buffers: &mut Buffers,
     out: &mut Vec<u32>,
 ) -> Result<()> {
-    if piece.len() > LIMIT {
-        return Err(Error::PreTokenTooLong {
-            bytes: piece.len(),
-            limit: LIMIT,
-        });
-    }
     lay_out(rules, piece, &mut buffers.symbols)?;
     let symbols = &mut buffers.symbols[..];
     let mut entries = std::mem::take(&mut buffers.heap);
@@ -60,7 +55,7 @@ pub(super) fn merge(
     entries.extend(
         (0..)
             .zip(symbols.iter())
-            .filter_map(|(at, s)| entry(s.number, at)),
+            .filter_map(|(at, s)| entry(s.number, at).map(Reverse)),
     );
     let mut heap = BinaryHeap::from(entries);
     while let Some(Reverse(top)) = heap.pop() {
@@ -69,20 +64,24 @@ pub(super) fn merge(
             continue;
         }
         join(rules, symbols, at, number);
-        heap.extend(refresh(rules, symbols, at));
-        heap.extend(refresh(rules, symbols, symbols[at as usize].previous));
+        let before = symbols[at as usize].previous;
+        heap.extend(refresh(rules, symbols, at).map(Reverse));
+        heap.extend(refresh(rules, symbols, before).map(Reverse));
     }
-    let mut at = 0;
-    while let Some(symbol) = symbols.get(at as usize) {
-        out.push(symbol.id);
-        at = symbol.next;
-    }
+    out.extend(ids(symbols));
     buffers.heap = heap.into_vec();
     buffers.release();
     Ok(())
 }
 
-fn lay_out(rules: &MergeRules, piece: &[u8], symbols: &mut Vec<Symbol>) -> Result<()> {
+/// The list of the bytes of a piece.
+pub(super) fn lay_out(rules: &MergeRules, piece: &[u8], symbols: &mut Vec<Symbol>) -> Result<()> {
+    if piece.len() > LIMIT {
+        return Err(Error::PreTokenTooLong {
+            bytes: piece.len(),
+            limit: LIMIT,
+        });
+    }
     symbols.clear();
     reserve(symbols, piece.len())?;
     for (at, &byte) in (0u32..).zip(piece) {
@@ -102,8 +101,14 @@ fn lay_out(rules: &MergeRules, piece: &[u8], symbols: &mut Vec<Symbol>) -> Resul
     Ok(())
 }
 
+/// The symbols that are left, in their order.
+pub(super) fn ids(symbols: &[Symbol]) -> impl Iterator<Item = u32> {
+    let place = |at: u32| symbols.get(at as usize);
+    std::iter::successors(place(0), move |symbol| place(symbol.next)).map(|symbol| symbol.id)
+}
+
 /// Makes one symbol of the pair at `at`.
-fn join(rules: &MergeRules, symbols: &mut [Symbol], at: u32, number: u32) {
+pub(super) fn join(rules: &MergeRules, symbols: &mut [Symbol], at: u32, number: u32) {
     let gone = symbols[at as usize].next;
     let after = symbols[gone as usize].next;
     symbols[gone as usize].number = NO_MERGE;
@@ -114,8 +119,8 @@ fn join(rules: &MergeRules, symbols: &mut [Symbol], at: u32, number: u32) {
     }
 }
 
-/// Asks again about the pair at `at`; the heap entry if it merges.
-fn refresh(rules: &MergeRules, symbols: &mut [Symbol], at: u32) -> Option<Reverse<u64>> {
+/// Asks again about the pair at `at`; its entry if it merges.
+pub(super) fn refresh(rules: &MergeRules, symbols: &mut [Symbol], at: u32) -> Option<u64> {
     let symbol = *symbols.get(at as usize)?;
     let number = match symbols.get(symbol.next as usize) {
         Some(next) => rules.merge(symbol.id, next.id),
@@ -125,8 +130,9 @@ fn refresh(rules: &MergeRules, symbols: &mut [Symbol], at: u32) -> Option<Revers
     entry(number, at)
 }
 
-fn entry(number: u32, at: u32) -> Option<Reverse<u64>> {
-    (number != NO_MERGE).then(|| Reverse(u64::from(number) << 32 | u64::from(at)))
+/// A merge and its place, of which the least comes first.
+pub(super) fn entry(number: u32, at: u32) -> Option<u64> {
+    (number != NO_MERGE).then(|| u64::from(number) << 32 | u64::from(at))
 }
 
 impl Buffers {

@@ -169,16 +169,20 @@ impl Pretokenizer {
     }
 
     /// Calls `f` with every pre-token in order, found by the mask scanner with `kernel`, however
-    /// short the text, or without a kernel by the scanner for one piece at a time: for tests and benchmarks.
+    /// short the text, or without a kernel by the scanner for one piece at a time. For tests and benchmarks.
     ///
-    /// A pattern that has no mask scanner ignores `kernel`.
+    /// Returns whether `kernel` was used: only if the pattern has a mask scanner.
     #[doc(hidden)]
-    pub fn split_with(&self, kernel: Option<Kernel>, text: &str, mut f: impl FnMut(&[u8])) {
+    pub fn split_with(&self, kernel: Option<Kernel>, text: &str, mut f: impl FnMut(&[u8])) -> bool {
         match (self.blocks(), kernel) {
             (Some(blocks), Some(kernel)) if !text.is_empty() => {
                 each_by_blocks(blocks, kernel, text.as_bytes(), &mut f);
+                true
             }
-            _ => split(&self.stages, text.as_bytes(), &mut f),
+            _ => {
+                split(&self.stages, text.as_bytes(), &mut f);
+                false
+            }
         }
     }
 

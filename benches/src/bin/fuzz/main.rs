@@ -1,0 +1,171 @@
+//! Random texts through the scanners and the encoder, against slow and simple twins, until one differs.
+//!
+//!     cargo run --release -p gptbpe-benches --bin fuzz -- --executions 100000000 --threads 2 --seed 1
+//!
+//! An equivalent of cargo-fuzz that needs no nightly compiler: there is no feedback from coverage, but the
+//! texts are made of what patterns and blocks tell apart (`texts`), and patterns (`patterns`) and
+//! vocabularies (`vocabularies`) are random too. Executions are of two kinds: a scanner against the
+//! regular expressions (`splitting`), and encoding against tiktoken's rule (`encoding`); `oracle` has the twins of both. The same
+//! seed and number of threads give the same texts.
+//!
+//! The first difference, or panic, is made as small as it can be and printed; the exit status is then 1.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a program, not a library
+
+mod encoding;
+mod oracle;
+mod patterns;
+mod report;
+mod splitting;
+mod texts;
+mod vocabularies;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use report::{Report, caught};
+use texts::Texts;
+
+/// A line is printed each time so many executions are done.
+const SHOWN: u64 = 10_000_000;
+/// Executions of the first kind for each of the second.
+const SPLITTING: u64 = 3;
+
+struct Options {
+    executions: u64,
+    threads: u64,
+    seed: u64,
+}
+
+impl Options {
+    fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self {
+            executions: 10_000_000,
+            threads: 1,
+            seed: 1,
+        };
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().and_then(|value| value.parse().ok());
+            let value: u64 = value.ok_or_else(|| format!("expected a number after {name}"))?;
+            match name.as_str() {
+                "--executions" => options.executions = value,
+                "--threads" => options.threads = value.max(1),
+                "--seed" => options.seed = value,
+                _ => {
+                    return Err(format!(
+                        "expected --executions, --threads or --seed, found {name}"
+                    ));
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// What the threads have done.
+struct Progress {
+    started: Instant,
+    splitting: AtomicU64,
+    encoding: AtomicU64,
+    stopped: AtomicBool,
+    report: Mutex<Option<Report>>,
+}
+
+impl Progress {
+    fn total(&self) -> u64 {
+        self.splitting.load(Ordering::Relaxed) + self.encoding.load(Ordering::Relaxed)
+    }
+
+    fn line(&self) -> String {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let total = self.total();
+        format!(
+            "{total} executions ({} scanner against regex, {} encode against oracle) in {seconds:.1} s, {:.0} a second",
+            self.splitting.load(Ordering::Relaxed),
+            self.encoding.load(Ordering::Relaxed),
+            total as f64 / seconds,
+        )
+    }
+
+    /// Rounds of the kind that is behind, until all executions are done.
+    fn run(&self, mut texts: Texts, executions: u64) {
+        let (mut splitting, mut encoding) = (0, 0);
+        let mut patterns = Vec::new();
+        while !self.stopped.load(Ordering::Relaxed) && self.total() < executions {
+            let is_splitting = splitting <= SPLITTING * encoding;
+            let round = caught(|| {
+                if is_splitting {
+                    splitting::round(&mut texts, &mut patterns)
+                } else {
+                    encoding::round(&mut texts, &mut patterns)
+                }
+            });
+            match round.unwrap_or_else(Err) {
+                Ok(more) => {
+                    let (own, all) = if is_splitting {
+                        (&mut splitting, &self.splitting)
+                    } else {
+                        (&mut encoding, &self.encoding)
+                    };
+                    *own += more;
+                    let before = self.total();
+                    all.fetch_add(more, Ordering::Relaxed);
+                    if before / SHOWN != (before + more) / SHOWN {
+                        println!("{}", self.line());
+                    }
+                }
+                Err(report) => {
+                    self.stopped.store(true, Ordering::Relaxed);
+                    let mut first = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+                    first.get_or_insert(report);
+                }
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(problem) => {
+            eprintln!("fuzz: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    // The message of the first panic; making a text smaller repeats it often.
+    let print = std::panic::take_hook();
+    let printed = AtomicBool::new(false);
+    std::panic::set_hook(Box::new(move |panic| {
+        if !printed.swap(true, Ordering::Relaxed) {
+            print(panic);
+        }
+    }));
+    let progress = Progress {
+        started: Instant::now(),
+        splitting: AtomicU64::new(0),
+        encoding: AtomicU64::new(0),
+        stopped: AtomicBool::new(false),
+        report: Mutex::new(None),
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..options.threads {
+            let texts = Texts::new(options.seed.wrapping_mul(1 << 16) + thread);
+            let progress = &progress;
+            scope.spawn(move || progress.run(texts, options.executions));
+        }
+    });
+    let report = progress.report.lock();
+    let report = report.unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(report) = report {
+        println!("{report}");
+        println!(
+            "seed {}, {} threads: a difference",
+            options.seed, options.threads
+        );
+        return ExitCode::FAILURE;
+    }
+    println!("no difference in {}", progress.line());
+    ExitCode::SUCCESS
+}
