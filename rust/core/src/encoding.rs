@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crate::documents::DocumentBatch;
-use crate::encode::{Control, Ids, Ragged, Scheme, Text, to_the_end};
+use crate::encode::{Control, Ids, Ragged, Text, to_the_end};
 use crate::model::Model;
 use crate::special::SpecialSet;
 use crate::{Error, Result, Tokenizer};
