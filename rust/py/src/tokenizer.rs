@@ -3,10 +3,6 @@
 //! The core's value never changes, so any number of threads may call it at once, with or without the GIL.
 
 use std::borrow::Cow;
-<<<<<<< HEAD
-=======
-use std::cell::Cell;
->>>>>>> stream
 use std::ops::Range;
 
 use gptbpe_core::Text as CoreText;
@@ -17,7 +13,7 @@ use gptbpe_core::{
 };
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::error::{ArgumentError, guard, of_file, to_python};
 use crate::input::{Names, Text, all_core, ids, limit, pattern, single_id, texts, threads};
@@ -147,61 +143,6 @@ impl CoreTokenizer {
     }
 }
 
-<<<<<<< HEAD
-=======
-/// Ids as a numpy array that owns the vector: uint16 where every id fits.
-pub(crate) fn array(py: Python<'_>, ids: Ids, vocab_size: usize) -> Bound<'_, PyAny> {
-    match ids {
-        Ids::Narrow(ids) => ids.into_pyarray(py).into_any(),
-        Ids::Wide(ids) if vocab_size > 1 << 16 => ids.into_pyarray(py).into_any(),
-        Ids::Wide(ids) => {
-            let narrow: Vec<u16> = ids.into_iter().map(|id| id as u16).collect();
-            narrow.into_pyarray(py).into_any()
-        }
-    }
-}
-
-/// How many integers are made between two looks for signals.
-const BETWEEN_SIGNALS: usize = 1 << 18;
-
-/// An id on its way into a list. A long list takes seconds to make, so Ctrl-C is heard meanwhile.
-struct Listed<'a> {
-    id: u32,
-    made: &'a Cell<usize>,
-}
-
-impl<'py> IntoPyObject<'py> for Listed<'_> {
-    type Target = PyInt;
-    type Output = Bound<'py, PyInt>;
-    type Error = PyErr;
-
-    #[inline]
-    fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyInt>> {
-        let made = self.made.get() + 1;
-        self.made.set(made);
-        if made.is_multiple_of(BETWEEN_SIGNALS) {
-            py.check_signals()?;
-        }
-        let Ok(id) = self.id.into_pyobject(py);
-        Ok(id)
-    }
-}
-
-/// Some ids as a list.
-fn list<'py>(
-    py: Python<'py>,
-    ids: &Ids,
-    range: Range<usize>,
-    made: &Cell<usize>,
-) -> PyResult<Bound<'py, PyList>> {
-    let listed = |id| Listed { id, made };
-    match ids {
-        Ids::Narrow(ids) => PyList::new(py, ids[range].iter().map(|&id| listed(id.into()))),
-        Ids::Wide(ids) => PyList::new(py, ids[range].iter().map(|&id| listed(id))),
-    }
-}
-
->>>>>>> stream
 #[pymethods]
 impl CoreTokenizer {
     // ---- making -----------------------------------------------------------------------------------------------
@@ -351,11 +292,7 @@ impl CoreTokenizer {
                 &policy,
                 Tokenizer::encode_while,
             )?;
-<<<<<<< HEAD
             self.list(text.py(), &ids, 0..ids.len())
-=======
-            list(text.py(), &ids, 0..ids.len(), &Cell::new(0))
->>>>>>> stream
         })
     }
 
@@ -368,11 +305,7 @@ impl CoreTokenizer {
                 &policy,
                 Tokenizer::encode_while,
             )?;
-<<<<<<< HEAD
             self.list(text.py(), &ids, 0..ids.len())
-=======
-            list(text.py(), &ids, 0..ids.len(), &Cell::new(0))
->>>>>>> stream
         })
     }
 
@@ -406,13 +339,8 @@ impl CoreTokenizer {
             let policy = self.policy(allowed_special, disallowed_special)?;
             let ragged = self.run_batch(texts, &policy, threads)?;
             let pairs = ragged.offsets.windows(2);
-            let made = Cell::new(0);
             pairs
-<<<<<<< HEAD
                 .map(|pair| self.list(texts.py(), &ragged.ids, pair[0]..pair[1]))
-=======
-                .map(|pair| list(texts.py(), &ragged.ids, pair[0]..pair[1], &made))
->>>>>>> stream
                 .collect()
         })
     }
