@@ -41,7 +41,14 @@ class Task(Generic[Result]):
                 self._done.set()
 
         self._thread = threading.Thread(target=run, name="gptbpe", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            # An interruption may come when the thread is there already.
+            self._done.wait(0.1)
+            if self._thread.is_alive():
+                self.wait()
+            raise
 
     def wait(self) -> None:
         """Wait for the end of the call, whatever it was."""

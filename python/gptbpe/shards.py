@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -297,11 +297,11 @@ class ShardWriter:
             if tokenizer is None:
                 raise ShardError("ShardWriter needs vocab_size or tokenizer, to know which ids are valid")
             vocab_size = tokenizer.vocab_size
+        self._tokenizer = tokenizer
         self._core = CoreShardWriter(
             Path(path),
             vocab_size,
             tokenizer.fingerprint if tokenizer else None,
-            tokenizer.to_bytes() if tokenizer else None,
             bos,
             eos,
             shard_tokens,
@@ -348,9 +348,16 @@ class ShardWriter:
 
     def finish(self) -> dict[str, Any]:
         """Write the rest and the manifest, and return the manifest."""
+        if not self.complete:
+            self._store_tokenizer()
         manifest: dict[str, Any] = json.loads(self._core.finish())
         self._finished = True
         return manifest
+
+    def _store_tokenizer(self) -> None:
+        if self._tokenizer is not None:
+            self._core.store_tokenizer(self._tokenizer.to_bytes())
+            self._tokenizer = None
 
     _finished = False
 
@@ -599,10 +606,14 @@ def shard_files(
     ) as writer:
         if key is None:
             journal.unlink(missing_ok=True)
-        else:
-            atomic_write(journal, key)
+
+        def begin() -> None:
+            if key is not None:
+                atomic_write(journal, key)
+            writer._store_tokenizer()
+
         if not writer.complete:
-            _encode_all(writer, files, tokenizer, separator, mark, text_field, threads, progress)
+            _encode_all(writer, begin, files, tokenizer, separator, mark, text_field, threads, progress)
     return ShardReader(out)
 
 
@@ -614,6 +625,7 @@ BATCH_BYTES = sources.BATCH_BYTES
 
 def _encode_all(
     writer: ShardWriter,
+    begin: Callable[[], None],
     files: list[Name],
     tokenizer: Tokenizer,
     separator: str | None,
@@ -650,17 +662,15 @@ def _encode_all(
         report=report,
         check=check,
     )
-    writing = None
+    # Nothing of a shard is there before this is done, which takes as long as encoding several megabytes.
+    writing = pipeline.Task(begin)
     try:
         for batch in batches:
-            if writing is not None:
-                writing.result()
-            writing = pipeline.Task(writer._write_batch, batch)
-        if writing is not None:
             writing.result()
+            writing = pipeline.Task(writer._write_batch, batch)
+        writing.result()
     except BaseException:
-        if writing is not None:
-            writing.wait()
+        writing.wait()
         raise
 
 

@@ -39,7 +39,8 @@ Name = str | os.PathLike[str]
 Report = Callable[[int], None]
 
 BLOCK_BYTES = 1 << 20
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 4 << 20
+"""Text that is encoded at a time: so little that it is still in the cache when it is encoded."""
 LINES = {".jsonl", ".ndjson", ".json"}
 PLAIN = {".txt", ".text", ".md"}
 COMPRESSED = {".gz", ".zst"}

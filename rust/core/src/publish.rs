@@ -101,6 +101,26 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     options.read(true).write(true).create_new(true).open(path)
 }
 
+/// Lets the disk begin to store a part of a file, without waiting for it: what is flushed later is then less.
+/// It promises nothing.
+#[cfg_attr(target_os = "linux", allow(unsafe_code))]
+pub(crate) fn begin_to_store(file: &File, start: u64, bytes: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        let range = i64::try_from(start).ok().zip(i64::try_from(bytes).ok());
+        let Some((start, bytes)) = range else {
+            return;
+        };
+        // SAFETY: a call about a descriptor that `file` keeps open; no memory is handed over.
+        unsafe {
+            libc::sync_file_range(file.as_raw_fd(), start, bytes, libc::SYNC_FILE_RANGE_WRITE);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, start, bytes);
+}
+
 /// Makes what was renamed, created or removed in a folder survive a power cut.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     // Only Unix opens folders as files; elsewhere the file system journals names by itself.

@@ -1,5 +1,6 @@
 //! Plain Rust values in, Python values out: ids as lists and arrays, bytes as text.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::sync::OnceLock;
 
@@ -30,14 +31,13 @@ impl Integers {
     ) -> PyResult<Bound<'py, PyList>> {
         let none = || (0..vocab_size).map(|_| OnceLock::new()).collect();
         let known = self.0.get_or_init(none);
-        let integer = |id: u32| match known.get(id as usize) {
-            Some(place) => place
-                .get_or_init(|| PyInt::new(py, id).unbind())
-                .bind(py)
-                .clone(),
-            None => PyInt::new(py, id),
+        let made = Cell::new(0);
+        let listed = |&id: &I| Listed {
+            known,
+            id: id.into(),
+            made: &made,
         };
-        PyList::new(py, ids.iter().map(|&id| integer(id.into())))
+        PyList::new(py, ids.iter().map(listed))
     }
 
     /// Some of several ids as a list.
@@ -52,6 +52,36 @@ impl Integers {
             Ids::Narrow(ids) => self.list(py, &ids[range], vocab_size),
             Ids::Wide(ids) => self.list(py, &ids[range], vocab_size),
         }
+    }
+}
+
+/// How many integers are listed between two looks for signals.
+const BETWEEN_SIGNALS: usize = 1 << 18;
+
+/// An id on its way into a list. A long list takes seconds to make, so Ctrl-C is heard meanwhile.
+struct Listed<'a> {
+    known: &'a [OnceLock<Py<PyInt>>],
+    id: u32,
+    made: &'a Cell<usize>,
+}
+
+impl<'py> IntoPyObject<'py> for Listed<'_> {
+    type Target = PyInt;
+    type Output = Bound<'py, PyInt>;
+    type Error = PyErr;
+
+    #[inline]
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyInt>> {
+        let made = self.made.get() + 1;
+        self.made.set(made);
+        if made.is_multiple_of(BETWEEN_SIGNALS) {
+            py.check_signals()?;
+        }
+        let integer = || PyInt::new(py, self.id).unbind();
+        Ok(match self.known.get(self.id as usize) {
+            Some(place) => place.get_or_init(integer).bind(py).clone(),
+            None => integer().into_bound(py),
+        })
     }
 }
 

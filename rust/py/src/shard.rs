@@ -282,7 +282,6 @@ impl CoreShardWriter {
         path: PathBuf,
         vocab_size: u32,
         fingerprint: Option<&str>,
-        tokenizer_json: Option<Vec<u8>>,
         bos: Option<u32>,
         eos: Option<u32>,
         shard_tokens: u64,
@@ -294,7 +293,7 @@ impl CoreShardWriter {
             let options = WriterOptions {
                 vocab_size,
                 fingerprint: fingerprint.map_or(Ok([0; 32]), self::fingerprint)?,
-                tokenizer_json,
+                tokenizer_json: None,
                 bos,
                 eos,
                 shard_tokens,
@@ -378,6 +377,14 @@ impl CoreShardWriter {
         })
     }
 
+    /// Stores the tokenizer beside the shards.
+    fn store_tokenizer(&self, py: Python<'_>, json: &Bound<'_, PyBytes>) -> PyResult<()> {
+        guard(|| {
+            let json = json.as_bytes();
+            py.detach(|| self.with(|writer| writer.store_tokenizer(json)))
+        })
+    }
+
     /// Publishes the rest and the manifest, which is returned as JSON.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         guard(|| {
@@ -397,7 +404,7 @@ impl CoreShardWriter {
     }
 }
 
-fn write_parts<I: Copy + Into<u32>>(
+fn write_parts<I: Copy + Ord + Into<u32>>(
     writer: &mut ShardWriter,
     ids: &[I],
     batch: &EncodedBatch,

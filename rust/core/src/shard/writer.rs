@@ -23,12 +23,16 @@ use super::format::{BLOCK_BYTES, HEADER_BYTES, Header, MAX_SHARD_TOKENS, Sidecar
 use super::manifest::{MANIFEST_NAME, Manifest, ManifestParts, ShardEntry, TOKENIZER_NAME};
 use super::verify::check_shard_files;
 use crate::publish::{
-    FolderLock, atomic_write, create_new, io_error, remove_quietly, rename, sync_folder,
+    FolderLock, atomic_write, begin_to_store, create_new, io_error, remove_quietly, rename,
+    sync_folder,
 };
 use crate::{Error, Result};
 
 /// Tokens per shard unless said otherwise: 256 MiB of u16, 512 MiB of u32.
 pub const DEFAULT_SHARD_TOKENS: u64 = 1 << 27;
+
+/// After so many blocks the disk begins to store them, so that little is left to wait for at the end of a shard.
+const STORED_BLOCKS: usize = 4;
 
 /// What a dataset is to be.
 #[derive(Clone, Debug)]
@@ -117,6 +121,8 @@ pub struct ShardWriter {
     /// The document of which parts were written, but not the last.
     document: Option<OpenDocument>,
     resumed_documents: u64,
+    /// Of the tokenizer that is stored.
+    tokenizer_sha256: Option<[u8; 32]>,
     /// The dataset was there already, whole.
     finished: Option<Manifest>,
     /// A write failed, so what follows would leave a hole.
@@ -141,6 +147,7 @@ impl ShardWriter {
             open: None,
             document: None,
             resumed_documents: 0,
+            tokenizer_sha256: None,
             finished: None,
             broken: false,
         };
@@ -160,7 +167,7 @@ impl ShardWriter {
     }
 
     /// Appends a document that stands for `source_bytes` bytes of text. When this fails nothing more can be written.
-    pub fn write<I: Copy + Into<u32>>(&mut self, ids: &[I], source_bytes: u64) -> Result<()> {
+    pub fn write<I: Copy + Ord + Into<u32>>(&mut self, ids: &[I], source_bytes: u64) -> Result<()> {
         self.write_part(ids, source_bytes, true)
     }
 
@@ -168,7 +175,7 @@ impl ShardWriter {
     ///
     /// The files are those that [`ShardWriter::write`] makes of the whole document, which is never in memory: where
     /// it turns out that the document does not fit in its shard any more, what is there of it moves to the next one.
-    pub fn write_part<I: Copy + Into<u32>>(
+    pub fn write_part<I: Copy + Ord + Into<u32>>(
         &mut self,
         ids: &[I],
         source_bytes: u64,
@@ -176,7 +183,7 @@ impl ShardWriter {
     ) -> Result<()> {
         self.writable()?;
         let before = self.document.as_ref().map(|document| document.tokens);
-        self.check_range(ids, before.unwrap_or(0))?;
+        let greatest = self.check_range(ids, before.unwrap_or(0))?;
         let (bos, eos) = (self.options.bos, self.options.eos);
         let bos = bos.filter(|_| before.is_none());
         let eos = eos.filter(|_| ends);
@@ -214,6 +221,8 @@ impl ShardWriter {
         shard.push(bos.as_slice())?;
         shard.push(ids)?;
         shard.push(eos.as_slice())?;
+        let others = bos.max(eos).unwrap_or(0);
+        shard.max_token = shard.max_token.max(greatest).max(others);
         shard.source_bytes += source_bytes;
         if ends {
             shard.doc_ends.push(shard.tokens as u32);
@@ -225,10 +234,12 @@ impl ShardWriter {
         Ok(())
     }
 
-    fn check_range<I: Copy + Into<u32>>(&self, ids: &[I], before: u64) -> Result<()> {
+    /// The greatest id.
+    fn check_range<I: Copy + Ord + Into<u32>>(&self, ids: &[I], before: u64) -> Result<u32> {
         let vocab_size = self.options.vocab_size;
+        let greatest = ids.iter().copied().reduce(Ord::max).map_or(0, I::into);
         // One branch-free pass finds that there is nothing to find.
-        if ids.iter().fold(0, |max, &id| max.max(id.into())) >= vocab_size
+        if greatest >= vocab_size
             && let Some(index) = ids.iter().position(|&id| id.into() >= vocab_size)
         {
             return Err(Error::TokenOutOfRange {
@@ -237,6 +248,14 @@ impl ShardWriter {
                 vocab_size,
             });
         }
+        Ok(greatest)
+    }
+
+    /// Stores the tokenizer beside the shards now, if it was not known at the beginning.
+    pub fn store_tokenizer(&mut self, json: &[u8]) -> Result<()> {
+        self.writable()?;
+        atomic_write(&self.folder.join(TOKENIZER_NAME), json)?;
+        self.tokenizer_sha256 = Some(Sha256::digest(json).into());
         Ok(())
     }
 
@@ -254,15 +273,14 @@ impl ShardWriter {
             });
         }
         self.close_shard()?;
-        let json = self.options.tokenizer_json.take();
-        if let Some(json) = &json {
-            atomic_write(&self.folder.join(TOKENIZER_NAME), json)?;
+        if let Some(json) = self.options.tokenizer_json.take() {
+            self.store_tokenizer(&json)?;
         }
         let parts = ManifestParts {
             token_type: TokenType::for_vocabulary(self.options.vocab_size),
             vocab_size: self.options.vocab_size,
             fingerprint: self.options.fingerprint,
-            tokenizer_sha256: json.map(|json| Sha256::digest(json).into()),
+            tokenizer_sha256: self.tokenizer_sha256,
             bos: self.options.bos,
             eos: self.options.eos,
             work: self.work,
@@ -534,6 +552,7 @@ impl OpenShard {
         self.doc_ends.len() as u64
     }
 
+    /// Appends tokens; `max_token` is seen to by the caller, who knows it.
     fn push<I: Copy + Into<u32>>(&mut self, mut ids: &[I]) -> Result<()> {
         while !ids.is_empty() {
             let width = self.token_type.bytes();
@@ -553,9 +572,6 @@ impl OpenShard {
                     }
                 }
             }
-            self.max_token = now
-                .iter()
-                .fold(self.max_token, |max, &id| max.max(id.into()));
             self.tokens += now.len() as u64;
             if self.block.len() == BLOCK_BYTES {
                 self.flush_block()?;
@@ -599,14 +615,20 @@ impl OpenShard {
     fn push_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         match self.token_type {
             TokenType::U16 => {
-                let ids = bytes.as_chunks().0.iter().map(|&id| u16::from_le_bytes(id));
-                self.push(&ids.collect::<Vec<_>>())
+                let ids = bytes.as_chunks().0.iter();
+                self.push_all(&ids.map(|&id| u16::from_le_bytes(id)).collect::<Vec<_>>())
             }
             TokenType::U32 => {
-                let ids = bytes.as_chunks().0.iter().map(|&id| u32::from_le_bytes(id));
-                self.push(&ids.collect::<Vec<_>>())
+                let ids = bytes.as_chunks().0.iter();
+                self.push_all(&ids.map(|&id| u32::from_le_bytes(id)).collect::<Vec<_>>())
             }
         }
+    }
+
+    fn push_all<I: Copy + Ord + Into<u32>>(&mut self, ids: &[I]) -> Result<()> {
+        let greatest = ids.iter().copied().reduce(Ord::max).map_or(0, I::into);
+        self.max_token = self.max_token.max(greatest);
+        self.push(ids)
     }
 
     fn flush_block(&mut self) -> Result<()> {
@@ -616,6 +638,12 @@ impl OpenShard {
             .write_all(&self.block)
             .map_err(|source| io_error("write", &self.path, source))?;
         self.block.clear();
+        let blocks = self.sums.len();
+        if blocks.is_multiple_of(STORED_BLOCKS) {
+            let bytes = STORED_BLOCKS * BLOCK_BYTES;
+            let start = HEADER_BYTES + blocks * BLOCK_BYTES - bytes;
+            begin_to_store(&self.file, start as u64, bytes as u64);
+        }
         Ok(())
     }
 
@@ -651,8 +679,19 @@ impl OpenShard {
         header.sidecar_digest = xxh3_128(&sidecar).to_le_bytes();
 
         let failed = |source| io_error("write", &self.path, source);
-        atomic_write(&self.path.with_extension("gbx"), &sidecar)?;
-        self.file.sync_data().map_err(failed)?;
+        // Both must be on the disk before the header is; neither waits for the other.
+        let (file, path) = (&self.file, self.path.with_extension("gbx"));
+        let (stored, with_sidecar) = std::thread::scope(|scope| {
+            let storing = scope.spawn(|| file.sync_data());
+            let with_sidecar = atomic_write(&path, &sidecar);
+            let stored = storing.join();
+            (
+                stored.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                with_sidecar,
+            )
+        });
+        with_sidecar?;
+        stored.map_err(failed)?;
         self.file.seek(SeekFrom::Start(0)).map_err(failed)?;
         self.file.write_all(&header.to_bytes()).map_err(failed)?;
         self.file.sync_all().map_err(failed)?;
