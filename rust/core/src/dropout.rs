@@ -19,8 +19,8 @@ impl Tokenizer {
     /// The ids are a function of the tokenizer, the text and the `dropout` as it is given;
     /// it then goes on with its random numbers. With a probability of 0 they are those of
     /// [`Tokenizer::encode`], with 1 those of the single bytes. Where a vocabulary looks whole pre-tokens
-    /// up before it merges them, it does so only with a probability of 0, as Hugging Face's
-    /// `tokenizers` does. A character tokenizer merges nothing. Nothing is remembered, so every
+    /// up before it merges them, it does so only with a probability of 0, as in Hugging Face's
+    /// `tokenizers`. A character tokenizer merges nothing. Nothing is remembered, so every
     /// pre-token is merged anew.
     ///
     /// ```

@@ -5,7 +5,9 @@
 //! At each step the pairs that could merge stand in the order of `short` and `long`, by number and then
 //! by place. Each of them is skipped with the same probability, independently of all
 //! others and of earlier steps. The first that is not skipped merges; when all are skipped, the piece is done.
-//! That is what `dropout` means in Hugging Face's `tokenizers`.
+//! That is the paper's definition. Hugging Face's `tokenizers` differs a little: its queue also holds
+//! pairs that are out of date, and each of these that is not skipped gives all that were skipped before it
+//! another chance, so fewer merges are lost there with the same probability.
 //!
 //! How many pairs are skipped before the first that is not has a geometric distribution. One random
 //! number a step decides it, instead of one for each pair: `k` or more are skipped if the number
