@@ -496,7 +496,7 @@ class Encoding:
         try:
             return self._core.decode_bytes(ids)
         except UnknownTokenError as error:
-            raise _no_token(error) from None
+            raise _no_token(error, ids) from None
 
     def decode(self, tokens: Sequence[int] | npt.NDArray[Any], errors: str = "replace") -> str:
         """Decode ids to text.
@@ -508,7 +508,7 @@ class Encoding:
         try:
             return self._core.decode(ids, errors)
         except UnknownTokenError as error:
-            raise _no_token(error) from None
+            raise _no_token(error, ids) from None
 
     def decode_single_token_bytes(self, token: SupportsIndex) -> bytes:
         """Return the bytes of one token, special ones included.
@@ -642,10 +642,13 @@ def _id(value: object) -> int:
     return id
 
 
-def _no_token(error: UnknownTokenError) -> Exception:
-    """Return tiktoken's exception for an id that names no token."""
+def _no_token(error: UnknownTokenError, ids: object) -> Exception:
+    """Return tiktoken's exception for ids of which one names no token."""
     if error.index is None:
         return TypeError(str(error))
+    if isinstance(ids, (list, tuple)):
+        for id in ids:  # tiktoken converts all of them before it looks one up
+            _id(id)
     return KeyError(f"Invalid token for decoding: {_id(error.id)}")
 
 

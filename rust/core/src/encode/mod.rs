@@ -6,7 +6,7 @@
 //! (`sink`). `batch` shares many texts, or one long one, among threads.
 //!
 //! What a thread remembers lives as long as the tokenizer, in a small pool: a call takes a
-//! [`Worker`] from it and puts it back. So a second call finds what the first one learned. Each
+//! worker from it and puts it back. So a second call finds what the first one learned. Each
 //! thread has a table of its own, since a table that is shared would have to be written by
 //! several, and since the words that a table lacks are so rare that learning them twice costs little.
 //!

@@ -208,7 +208,6 @@ fn the_first_bad_document_is_named_whatever_the_threads() {
     }
 }
 
-/// A tokenizer with merges of real letters, and texts of every kind of character.
 #[test]
 fn every_call_ends_when_it_is_told_to() {
     let tokenizer = Tokenizer::from_merges(&[], Pattern::named("gpt2").unwrap(), &[]).unwrap();
@@ -263,6 +262,7 @@ fn calls_overlap() {
     }
 }
 
+/// A tokenizer with merges of real letters, and texts of every kind of character.
 mod every_way {
     use super::*;
 

@@ -12,7 +12,7 @@
 //!   others in what lies between. With no normalizer that order is all the mark does,
 //!   and it is kept.
 //!
-//! [`SpecialTokens`] owns the tokens of a tokenizer. Looking one up by id or by
+//! `SpecialTokens` owns the tokens of a tokenizer. Looking one up by id or by
 //! content is a binary search. Matchers for some of them are built on demand, and the
 //! last few are kept, because a caller usually names the same tokens in every call.
 
