@@ -146,6 +146,19 @@ fn grow<T>(values: &mut Vec<T>, more: usize) -> Result<()> {
     Ok(())
 }
 
+/// Makes room for a result of about `likely` values and at most `most`.
+///
+/// Where that is much, it is room for `most`: pages that are never touched cost nothing, and
+/// a result that has to move as it grows costs a good part of making it.
+pub(crate) fn expect<T>(values: &mut Vec<T>, likely: usize, most: usize) -> Result<()> {
+    let much = most.saturating_mul(size_of::<T>()) >= 2 * HUGE_PAGE;
+    if much && values.try_reserve_exact(most).is_ok() {
+        prefer_huge_pages(values.spare_capacity_mut());
+        return Ok(());
+    }
+    reserve(values, likely)
+}
+
 /// Asks for huge pages in the whole ones that lie in `room`.
 fn prefer_huge_pages<T>(room: &mut [MaybeUninit<T>]) {
     #[cfg(target_os = "linux")]

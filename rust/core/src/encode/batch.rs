@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::ids::{Ids, Width};
 use super::{Scheme, Text};
-use crate::memory::join;
+use crate::memory::{expect, join};
 use crate::special::SpecialSet;
 use crate::{Error, Result};
 
@@ -77,8 +77,8 @@ impl Scheme<'_> {
         if parts.len() < 2 {
             let mut ids = Vec::new();
             let bytes: usize = texts.iter().map(|text| text.bytes.len()).sum();
-            // Most texts have no more tokens than that; memory that is not touched costs nothing.
-            crate::memory::reserve(&mut ids, bytes / 3)?;
+            // No token is shorter than a byte, but for special ones, which are rarely that short.
+            expect(&mut ids, bytes / 3, bytes)?;
             let mut control = |_| flow(go_on());
             let mut all = texts.iter().copied();
             let ended = self.encode_all(

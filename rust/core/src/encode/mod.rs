@@ -212,7 +212,7 @@ impl Encoder {
         let most_bits = buckets
             .checked_ilog2()
             .map(|bits| bits.clamp(1, table::MOST_BITS));
-        Worker::new(PieceTable::new(self.narrow, most_bits))
+        Worker::new(PieceTable::new(self.options.kernel, self.narrow, most_bits))
     }
 }
 

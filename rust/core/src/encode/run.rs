@@ -39,7 +39,11 @@ pub(super) struct Worker {
     values: Box<[u64]>,
     /// Places of values that are not inline.
     others: Box<[u32]>,
+    /// Places of keys that are not in their buckets.
     absent: Vec<u32>,
+    /// Those of them that may be in the next buckets, and those that are new.
+    beyond: Vec<u32>,
+    fresh: Vec<u32>,
     /// Places of values whose tokens lie in lists.
     apart: Vec<u32>,
     /// Places of four short tokens, with their numbers.
@@ -47,6 +51,7 @@ pub(super) struct Worker {
     long: Vec<u32>,
     /// Tokens of pieces that are not remembered: a number of them, and these.
     loose: Vec<u32>,
+    merged: Words,
     buffers: Buffers,
     symbols: Vec<u32>,
     tokens: Vec<u32>,
@@ -62,10 +67,13 @@ impl Worker {
             values: vec![0; ROOM].into(),
             others: vec![0; ROOM + 8].into(),
             absent: Vec::new(),
+            beyond: Vec::new(),
+            fresh: Vec::new(),
             apart: Vec::new(),
             quads: Vec::new(),
             long: Vec::new(),
             loose: Vec::new(),
+            merged: Words::new(),
             buffers: Buffers::default(),
             symbols: Vec::new(),
             tokens: Vec::new(),
@@ -110,6 +118,8 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         // A call that failed may have left something.
         worker.starts.clear(0);
         worker.absent.clear();
+        worker.beyond.clear();
+        worker.fresh.clear();
         worker.apart.clear();
         worker.quads.clear();
         worker.long.clear();
@@ -356,34 +366,45 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
     #[inline(always)]
     fn find_absent<K: Simd>(&mut self, kernel: K) -> Result<()> {
         let absent = std::mem::take(&mut self.worker.absent);
-        let mut group = [0; 4];
-        let mut grouped = 0;
+        let mut fresh = std::mem::take(&mut self.worker.fresh);
+        let mut beyond = std::mem::take(&mut self.worker.beyond);
         let all_keyless = std::mem::take(&mut self.keyless);
         let mut keyless = all_keyless.iter();
         for &at in &absent {
-            let key = self.worker.keys[at as usize];
-            if key == NOT_A_KEY {
-                // They come in the order of the block.
-                if let Some(&(_, keyless)) = keyless.find(|(place, _)| *place == at) {
-                    let value = self.keyless_value(keyless)?;
-                    self.set(kernel, at, value);
+            if self.worker.keys[at as usize] != NOT_A_KEY {
+                let slot = self.worker.slots[at as usize];
+                match self.worker.table.next_bucket(slot) {
+                    Some(bucket) => {
+                        kernel.fetch((&raw const *bucket).cast());
+                        beyond.push(at);
+                    }
+                    None => fresh.push(at),
                 }
-                continue;
-            }
-            let value = self.worker.table.find(key, self.worker.slots[at as usize]);
-            if value != Value::ABSENT {
+            } else if let Some(&(_, keyless)) = keyless.find(|(place, _)| *place == at) {
+                // They come in the order of the block.
+                let value = self.keyless_value(keyless)?;
                 self.set(kernel, at, value);
-                continue;
-            }
-            group[grouped] = at;
-            grouped += 1;
-            if grouped == K::WORDS {
-                self.merge_group(kernel, &group[..grouped])?;
-                grouped = 0;
             }
         }
-        self.merge_group(kernel, &group[..grouped])?;
+        for at in beyond.drain(..) {
+            let (key, slot) = (
+                self.worker.keys[at as usize],
+                self.worker.slots[at as usize],
+            );
+            let value = self.worker.table.find_beyond(key, slot);
+            if value == Value::ABSENT {
+                fresh.push(at);
+            } else {
+                self.set(kernel, at, value);
+            }
+        }
+        for group in fresh.chunks(K::WORDS) {
+            self.merge_group(kernel, group)?;
+        }
+        fresh.clear();
         self.keyless = all_keyless;
+        self.worker.beyond = beyond;
+        self.worker.fresh = fresh;
         self.worker.absent = absent;
         self.worker.absent.clear();
         Ok(())
@@ -417,17 +438,13 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
     /// Merges words that are new.
     #[inline(always)]
     fn merge_group<K: Simd>(&mut self, kernel: K, group: &[u32]) -> Result<()> {
-        if group.is_empty() {
-            return Ok(());
-        }
         let scheme = self.scheme;
-        let mut words = [0; 4];
+        let mut words = [0; Words::MOST];
         for (word, &at) in words.iter_mut().zip(group) {
             *word = self.worker.keys[at as usize];
         }
-        let mut merged = Words::new();
         if let Some(rules) = scheme.words {
-            kernel.merge_words(rules, &words[..group.len()], &mut merged);
+            kernel.merge_words(rules, &words[..group.len()], &mut self.worker.merged);
         }
         for (index, &at) in group.iter().enumerate() {
             let key = words[index];
@@ -445,7 +462,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
                 }
                 (None, Some(_)) => {
                     let rules = scheme.vocab.rules();
-                    let symbols = merged.get(index).iter();
+                    let symbols = worker.merged.get(index).iter();
                     worker.tokens.clear();
                     worker
                         .tokens
@@ -574,6 +591,7 @@ impl Job for MakeKeys<'_, '_> {
             kernel.long_pieces(self.starts, self.long);
         }
         kernel.keys(
+            &self.text.bytes()[self.base..],
             |at| self.text.window(self.base + at),
             self.starts,
             self.table.hasher(),

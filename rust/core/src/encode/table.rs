@@ -13,7 +13,7 @@
 use super::long_pieces::LongPieces;
 use crate::memory::Table;
 use crate::seed::Seed;
-use crate::simd::{Bucket, Hasher, Key, Place, Value};
+use crate::simd::{Bucket, Hasher, Job, Kernel, Key, Place, Simd, Value};
 
 /// Buckets of the first table: 16 KiB.
 const FIRST_BITS: u32 = 8;
@@ -22,11 +22,12 @@ pub(super) const MOST_BITS: u32 = 18;
 /// Tokens in lists: 16 MiB.
 const MOST_LISTED: usize = 1 << 22;
 /// Buckets that a key may lie in.
-const PROBES: u32 = 4;
+const PROBES: usize = 4;
 
 /// The tokens of pieces.
 #[derive(Debug)]
 pub(super) struct PieceTable {
+    kernel: Kernel,
     buckets: Table<Bucket>,
     hasher: Hasher,
     seed: Seed,
@@ -46,10 +47,11 @@ pub(super) struct PieceTable {
 
 impl PieceTable {
     /// An empty table. `narrow` vocabularies have ids of 16 bits. Without `most_bits` nothing is kept.
-    pub(super) fn new(narrow: bool, most_bits: Option<u32>) -> Self {
+    pub(super) fn new(kernel: Kernel, narrow: bool, most_bits: Option<u32>) -> Self {
         let mut table = Self {
+            kernel,
             buckets: Table::zeroed(0),
-            hasher: Hasher::new(1, [0; 2]),
+            hasher: Hasher::new(1, [0; 4]),
             seed: Seed::random(),
             bits: 0,
             most_bits: most_bits.unwrap_or(0),
@@ -68,8 +70,11 @@ impl PieceTable {
     fn clear(&mut self, bits: u32) {
         self.bits = bits;
         self.buckets = Table::zeroed(1 << bits);
-        let seeds = [self.seed.of_pair(1, 2), self.seed.of_pair(3, 4)];
-        self.hasher = Hasher::new(bits, seeds);
+        let secret = |number| {
+            let [low, high] = [number, number + 1].map(|part| self.seed.of_pair(part, number));
+            u128::from(high) << 64 | u128::from(low)
+        };
+        self.hasher = Hasher::new(bits, [1, 3, 5, 7].map(secret));
         self.used = 0;
     }
 
@@ -96,11 +101,29 @@ impl PieceTable {
         &tokens[..length as usize]
     }
 
-    /// The value of a key, which is not in the bucket `slot` itself if that was asked before.
-    #[inline]
+    /// The value of a key.
+    #[inline(always)]
     pub(super) fn find(&self, key: Key, slot: u32) -> Value {
-        for probe in 0..PROBES {
-            let bucket = &self.buckets[self.wrap(slot + probe)];
+        let bucket = &self.buckets[self.bucket(slot, 0)];
+        let value = bucket.get(key);
+        if value != Value::ABSENT || bucket.free_way().is_some() {
+            return value;
+        }
+        self.find_beyond(key, slot)
+    }
+
+    /// The bucket after `slot`, where a key that is not in `slot` itself may be.
+    #[inline(always)]
+    pub(super) fn next_bucket(&self, slot: u32) -> Option<&Bucket> {
+        let full = self.buckets[self.bucket(slot, 0)].free_way().is_none();
+        full.then(|| &self.buckets[self.bucket(slot, 1)])
+    }
+
+    /// The value of a key that is not in the bucket `slot` itself.
+    #[inline(never)]
+    pub(super) fn find_beyond(&self, key: Key, slot: u32) -> Value {
+        for probe in 1..PROBES {
+            let bucket = &self.buckets[self.bucket(slot, probe)];
             let value = bucket.get(key);
             if value != Value::ABSENT || bucket.free_way().is_some() {
                 return value;
@@ -116,7 +139,7 @@ impl PieceTable {
             return;
         }
         for probe in 0..PROBES {
-            let at = self.wrap(slot + probe);
+            let at = self.bucket(slot, probe);
             let bucket = &mut self.buckets[at];
             if let Some(way) = bucket.free_way() {
                 bucket.set(way, key, value);
@@ -124,15 +147,30 @@ impl PieceTable {
                 return;
             }
         }
-        let at = self.wrap(slot);
+        let at = self.bucket(slot, 0);
         self.evictions += 1;
         let way = self.evictions;
         self.buckets[at].set(way, key, value);
     }
 
+    /// The number of the bucket at `slot`, or of one after it.
     #[inline(always)]
-    fn wrap(&self, slot: u32) -> usize {
-        slot as usize & (self.buckets.len() - 1)
+    fn bucket(&self, slot: u32, after: usize) -> usize {
+        (slot as usize / size_of::<Bucket>() + after) & (self.buckets.len() - 1)
+    }
+
+    /// The slot of a key, as the kernel finds it.
+    fn slot(&self, key: Key) -> u32 {
+        struct Slot(Hasher, Key);
+        impl Job for Slot {
+            type Output = u32;
+
+            #[inline(always)]
+            fn run<K: Simd>(self, kernel: K) -> u32 {
+                kernel.slot(self.0, self.1)
+            }
+        }
+        self.kernel.run(Slot(self.hasher, key))
     }
 
     /// The value that stands for these tokens.
@@ -208,7 +246,7 @@ impl PieceTable {
         let old = std::mem::replace(&mut self.buckets, Table::zeroed(0));
         self.clear(bits);
         for (key, value) in old.iter().flat_map(Bucket::entries) {
-            let slot = self.hasher.slot(key);
+            let slot = self.slot(key);
             self.insert(key, slot, value);
         }
     }
@@ -254,9 +292,9 @@ mod tests {
 
     #[test]
     fn returns_only_what_was_put_in_and_stays_bounded() {
-        let mut table = PieceTable::new(true, Some(10));
+        let mut table = PieceTable::new(Kernel::best(), true, Some(10));
         for number in 0..20_000_u32 {
-            let slot = table.hasher().slot(key(number));
+            let slot = table.slot(key(number));
             assert_eq!(table.find(key(number), slot), Value::ABSENT);
             let value = Value::inline(number & 0x7FFF, None);
             table.insert(key(number), slot, value);
@@ -266,7 +304,7 @@ mod tests {
         assert_eq!(table.buckets().len(), 1 << 10);
         let mut found = 0;
         for number in 0..20_000_u32 {
-            let value = table.find(key(number), table.hasher().slot(key(number)));
+            let value = table.find(key(number), table.slot(key(number)));
             if value != Value::ABSENT {
                 assert_eq!(value, Value::inline(number & 0x7FFF, None));
                 found += 1;
@@ -277,7 +315,7 @@ mod tests {
 
     #[test]
     fn many_tokens_are_kept_beside() {
-        let mut table = PieceTable::new(true, Some(4));
+        let mut table = PieceTable::new(Kernel::best(), true, Some(4));
         let three = table.value_of(&[1, 2, 3]);
         let five = table.value_of(&[1, 2, 3, 4, 5]);
         let large = table.value_of(&[0xFFFF]);
@@ -287,7 +325,7 @@ mod tests {
         ));
         assert!(matches!(table.tokens(five), Tokens::List([1, 2, 3, 4, 5])));
         assert!(matches!(table.tokens(large), Tokens::List([0xFFFF])));
-        let mut wide = PieceTable::new(false, Some(4));
+        let mut wide = PieceTable::new(Kernel::best(), false, Some(4));
         let two = wide.value_of(&[70_000, 80_000]);
         assert_eq!(two, Value::inline(70_000, Some(80_000)));
         let large = wide.value_of(&[Value::NO_TOKEN]);
@@ -299,8 +337,8 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_without_room() {
-        let mut table = PieceTable::new(true, None);
-        let slot = table.hasher().slot(key(1));
+        let mut table = PieceTable::new(Kernel::best(), true, None);
+        let slot = table.slot(key(1));
         table.insert(key(1), slot, Value::inline(1, None));
         assert_eq!(table.find(key(1), slot), Value::ABSENT);
     }

@@ -23,6 +23,8 @@ pub(crate) struct MergeRules {
     pairs: PairTable,
     /// Symbol -> id.
     ids: Vec<u32>,
+    /// Whether every symbol but a byte is its own id.
+    made_are_ids: bool,
     /// The number of a merge -> the symbol it makes, unless all are plain.
     made: Option<Vec<u32>>,
     merges: u32,
@@ -50,6 +52,7 @@ impl MergeRules {
                 .expect("the length is that of the array"),
             pairs: PairTable::with_capacity(merges),
             ids,
+            made_are_ids: true,
             made: None,
             merges: 0,
         }
@@ -60,7 +63,7 @@ impl MergeRules {
         let number = self.merges;
         limit(number as usize + 1)?;
         self.insert(left, right, number);
-        self.ids.push(id);
+        self.push_id(id);
         self.merges += 1;
         Ok(())
     }
@@ -84,7 +87,7 @@ impl MergeRules {
             limit(merge.number as usize + 1)?;
             if merge.number as usize == made.len() {
                 let symbol = FIRST_MADE + merge.number;
-                rules.ids.push(merge.made);
+                rules.push_id(merge.made);
                 let known = &mut symbols[merge.made as usize];
                 if *known == NONE {
                     *known = symbol;
@@ -102,7 +105,7 @@ impl MergeRules {
                 if *symbol == NONE {
                     // Never arises, but its pairs must not stand for others.
                     *symbol = rules.ids.len() as u32;
-                    rules.ids.push(id);
+                    rules.push_id(id);
                 }
                 *symbol
             });
@@ -147,9 +150,18 @@ impl MergeRules {
         }
     }
 
+    fn push_id(&mut self, id: u32) {
+        self.made_are_ids &= id as usize == self.ids.len();
+        self.ids.push(id);
+    }
+
     /// The id of a symbol.
     #[inline]
     pub(crate) fn id(&self, symbol: u32) -> u32 {
+        // Rare words have rare tokens: a table would often be read from far away.
+        if self.made_are_ids && symbol >= FIRST_MADE {
+            return symbol;
+        }
         self.ids[symbol as usize]
     }
 

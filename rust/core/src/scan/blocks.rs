@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use super::boundaries::{self, Begins, Carry, Scene};
+use super::boundaries::{self, Carry, Scene};
 use super::rules::Rules;
 use super::scalar;
 use super::text::Text;
@@ -79,7 +79,7 @@ impl Starts {
 pub(crate) struct Progress {
     at: usize,
     carry: Carry,
-    /// Where the last whole piece began, at or before `at`.
+    /// Where a whole piece began, at or before `at`, and not long before.
     piece: usize,
     trailing: usize,
 }
@@ -254,28 +254,39 @@ impl<S: Source> Job for Fill<'_, '_, S> {
         let rules = source.rules();
         let mut carry = progress.carry;
         let mut at = progress.at;
-        // The last block in which a whole piece began, and where pieces began in it.
-        let mut last = (progress.piece, 1);
-        // Nearly all blocks are interior ones, which have less to ask.
-        let interior = length.saturating_sub(2 * BLOCK);
         // Places count from the base in 32 bits.
         let stop = length.min(base.saturating_add(LONGEST_PIECE));
-        while at < stop && starts.count <= PIECES {
-            let begins = if S::KNOWN && at < interior {
-                boundaries::block::<K, true>(kernel, rules, scene, at, &mut carry)
+        // Nearly all blocks are interior ones, which have less to ask.
+        let interior = match stop.checked_add(BLOCK) {
+            Some(end) if S::KNOWN => &scene.text.bytes()[..length.min(end)],
+            _ => &[],
+        };
+        let mut count = starts.count;
+        while count <= PIECES {
+            let found = if let Some(window) = interior.get(at..).and_then(|rest| rest.first_chunk())
+            {
+                boundaries::block::<K, true>(kernel, rules, scene, at, window, &mut carry)
+            } else if at < stop {
+                let window = scene.text.window(at);
+                boundaries::block::<K, false>(kernel, rules, scene, at, window, &mut carry)
             } else {
-                boundaries::block::<K, false>(kernel, rules, scene, at, &mut carry)
+                break;
             };
-            if let Some(begins) = begins {
-                starts.take(kernel, begins, at, &mut last);
+            let room = starts.places.get_mut(count..);
+            if let (Some(begins), Some(room)) = (found, room.and_then(<[_]>::first_chunk_mut)) {
+                count += kernel.positions(begins, (at - base) as u32, room);
                 at += BLOCK;
             } else {
-                at = one_by_one(shape, scene.text.bytes(), at, last_of(last), starts);
-                last = (at, 1);
+                starts.count = count;
+                progress.piece = starts.last_piece(scene).max(progress.piece);
+                at = one_by_one(shape, scene.text.bytes(), at, progress.piece, starts);
+                progress.piece = at;
                 carry = Carry::default();
+                count = starts.count;
             }
         }
-        if at < length && starts.count <= 1 {
+        starts.count = count;
+        if at < length && count <= 1 {
             return Err(Error::PreTokenTooLong {
                 bytes: at - base,
                 limit: LONGEST_PIECE,
@@ -283,50 +294,38 @@ impl<S: Source> Job for Fill<'_, '_, S> {
         }
         progress.carry = carry;
         progress.at = at;
-        progress.piece = last_of(last);
+        progress.piece = starts.last_piece(scene).max(progress.piece);
         Ok(at < length)
     }
 }
 
-/// The last beginning of a piece, of those in a block.
-#[inline(always)]
-fn last_of((at, pieces): (usize, u64)) -> usize {
-    at + 63 - pieces.leading_zeros() as usize
-}
-
 impl Starts {
-    /// Takes the beginnings of the block at `at`.
-    #[inline(always)]
-    fn take<K: Simd>(&mut self, kernel: K, begins: Begins, at: usize, last: &mut (usize, u64)) {
-        if begins.pieces != 0 {
-            *last = (at, begins.pieces);
-        }
-        if let Some(room) = self.places[self.count..].first_chunk_mut() {
-            let all = begins.pieces | begins.cuts;
-            self.count += kernel.positions(all, (at - self.base) as u32, room);
-        }
+    /// The last place at which certainly a whole piece begins, and not a part that
+    /// [`WordCuts`] cut off; 0 if there is none.
+    #[cold]
+    fn last_piece(&self, scene: Scene<'_, '_>) -> usize {
+        let places = self.places().iter().rev();
+        let mut places = places.map(|&place| self.base + place as usize);
+        places.find(|&at| !scene.may_be_cut(at)).unwrap_or(0)
     }
 }
 
 /// The longest piece: places count from its beginning, in 32 bits.
 pub(crate) const LONGEST_PIECE: usize = u32::MAX as usize - 4 * BLOCK;
 
-/// Takes the pieces that begin in the block at `at` with the scalar scanner, after `piece`,
-/// the last that begins at or before it. Returns where the next one begins.
+/// Takes the pieces that begin in the block at `at` with the scalar scanner, from `piece`,
+/// where one begins at or before it. Returns where the next one begins.
 #[cold]
 #[inline(never)]
 fn one_by_one(shape: Shape, text: &[u8], at: usize, piece: usize, starts: &mut Starts) -> usize {
     let mut begin = piece;
-    if piece == at {
-        starts.push(begin);
-    }
-    loop {
-        begin = scalar::next_end(&shape, text, begin);
-        if begin >= text.len() || begin >= at + BLOCK {
-            return begin;
+    while begin < text.len() && begin < at + BLOCK {
+        if begin >= at {
+            starts.push(begin);
         }
-        starts.push(begin);
+        begin = scalar::next_end(&shape, text, begin);
     }
+    begin
 }
 
 fn trailing_white(text: &[u8]) -> usize {

@@ -71,11 +71,17 @@ pub(super) struct Scene<'a, 't> {
     pub(super) trailing: usize,
 }
 
-/// Where pieces begin in a block, and the parts that [`WordCuts`] cut off.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Begins {
-    pub(super) pieces: u64,
-    pub(super) cuts: u64,
+impl Scene<'_, '_> {
+    /// Whether the place may be one at which [`WordCuts`] cut a piece.
+    pub(super) fn may_be_cut(self, at: usize) -> bool {
+        let Some(begin) = at.checked_sub(2) else {
+            return false;
+        };
+        match (self.cuts, self.text.window(begin)) {
+            (Some(cuts), &around @ [_, 0x80..=0xFF, 0xC0..=0xFF, _]) => cuts.is_cut(around),
+            _ => false,
+        }
+    }
 }
 
 /// The bit before each, the lowest from the block before.
@@ -100,8 +106,9 @@ fn run_from(run: u64, from: u64) -> u64 {
     run & !run.wrapping_add(from & run)
 }
 
-/// The beginnings of pieces in the block at `at`, or `None` where they must be
-/// found one by one. A block is `INTERIOR` if a whole block more follows it.
+/// The beginnings of pieces, and of parts cut off by [`WordCuts`], in the block at `at`, with
+/// which `window` begins, or `None` where they must be found one by one. A block is `INTERIOR`
+/// if a whole block more follows it.
 #[inline(always)]
 #[allow(clippy::too_many_lines)] // one algebra, in the order of its data flow
 pub(super) fn block<K: Simd, const INTERIOR: bool>(
@@ -109,8 +116,9 @@ pub(super) fn block<K: Simd, const INTERIOR: bool>(
     rules: Rules,
     scene: Scene<'_, '_>,
     at: usize,
+    window: &[u8; 2 * BLOCK],
     carry: &mut Carry,
-) -> Option<Begins> {
+) -> Option<u64> {
     let text = scene.text;
     let left = text.len() - at;
     let valid = if INTERIOR || left >= BLOCK {
@@ -118,10 +126,9 @@ pub(super) fn block<K: Simd, const INTERIOR: bool>(
     } else {
         (1 << left) - 1
     };
-    let bytes: &[u8; BLOCK] = text.window(at);
     // The next page: the processor itself does not fetch across the ends of pages.
-    kernel.fetch(bytes.as_ptr().wrapping_add(PAGE));
-    let block = kernel.load(bytes);
+    kernel.fetch(window.as_ptr().wrapping_add(PAGE));
+    let block = kernel.load(window.first_chunk().unwrap_or(&[0; BLOCK]));
     let c = *carry;
 
     // ---- classes ------------------------------------------------------------------------
@@ -148,7 +155,7 @@ pub(super) fn block<K: Simd, const INTERIOR: bool>(
     if high != 0 {
         continuations = kernel.continuations(block) & valid;
         leads = high & !continuations;
-        let found = kernel.kinds(scene.kinds, text.window(at), leads);
+        let found = kernel.kinds(scene.kinds, window, leads);
         if found.number != 0 && rules.number_max != 1 && rules.number_max != u32::MAX {
             return None; // groups are counted in characters
         }
@@ -301,10 +308,12 @@ pub(super) fn block<K: Simd, const INTERIOR: bool>(
 
     let white_after = if !INTERIOR && left <= BLOCK {
         1
-    } else if white >> 63 != 0 {
-        u64::from(is_white(scene, at + BLOCK))
     } else {
-        0
+        // Where the block ends with something else, the answer does not matter.
+        match window[BLOCK] {
+            0x80.. if white >> 63 != 0 => u64::from(is_white(scene, at + BLOCK)),
+            next => u64::from(is_ascii_white(next)),
+        }
     };
     // The last white space before something else goes with it, or stands alone.
     let of_run = if rules.newlines { inline } else { free_white };
@@ -387,10 +396,7 @@ pub(super) fn block<K: Simd, const INTERIOR: bool>(
         clear: next_clear,
         set: next_set,
     };
-    Some(Begins {
-        pieces: begins & valid,
-        cuts: cut_begins,
-    })
+    Some(begins & valid | cut_begins)
 }
 
 /// Notes that `length` bytes from `place` on are one piece: nothing begins inside
@@ -436,6 +442,11 @@ fn last_of_wide_white(scene: Scene<'_, '_>, at: usize, mut white: u64) -> u64 {
         white &= white - 1;
     }
     last
+}
+
+#[inline(always)]
+fn is_ascii_white(byte: u8) -> bool {
+    (byte == b' ') | (byte.wrapping_sub(b'\t') <= b'\r' - b'\t')
 }
 
 /// Whether the byte at `at` is white space, or part of it.

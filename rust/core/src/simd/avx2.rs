@@ -12,7 +12,7 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
-use super::bucket::{Bucket, Hasher, Key, Value};
+use super::bucket::{BUCKET_BITS, Bucket, Hasher, Key, Value};
 use super::portable;
 use super::words::{WordRules, Words, merge_word};
 use super::{BLOCK, Job, Simd};
@@ -126,6 +126,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn keys<'t>(
         self,
+        _text: &[u8],
         window: impl Fn(usize) -> &'t [u8; BLOCK],
         starts: &[u32],
         hasher: Hasher,
@@ -133,19 +134,19 @@ impl Simd for Avx2 {
         keys: &mut [Key],
         slots: &mut [u32],
     ) {
-        portable::keys_one_by_one(window, starts, hasher, keys, slots);
+        portable::keys_one_by_one(self, window, starts, hasher, keys, slots);
         for &slot in slots.iter() {
-            let bucket = buckets.as_ptr().wrapping_add(slot as usize);
+            let bucket = buckets.as_ptr().wrapping_byte_add(slot as usize);
             avx2!(_mm_prefetch::<_MM_HINT_T0>(bucket.cast()));
         }
     }
 
     #[inline(always)]
     fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]) {
-        let mask = buckets.len() - 1;
+        let mask = (buckets.len() - 1) << BUCKET_BITS;
         for ((&key, &slot), value) in keys.iter().zip(slots).zip(values) {
-            // SAFETY: there are buckets, in a power of two, so the place is one of them.
-            let bucket = unsafe { buckets.get_unchecked(slot as usize & mask) };
+            // SAFETY: there are buckets, in a power of two, so one of them begins there.
+            let bucket = unsafe { &*buckets.as_ptr().byte_add(slot as usize & mask) };
             let line: *const __m256i = (&raw const *bucket).cast();
             let found = avx2!({
                 let (low, high) = (

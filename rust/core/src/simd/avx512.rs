@@ -2,14 +2,26 @@
 //! compare gives a mask of bits at once, and bytes, tokens and places are compressed
 //! by such masks.
 
+/// Calls intrinsics of which the safety is the presence of their instructions.
+macro_rules! avx512 {
+    ($call:expr) => {
+        // SAFETY: a value of `Avx512` proves that the machine has the
+        // instructions; pointers come from references to at least as many bytes
+        // as are read or written.
+        unsafe { $call }
+    };
+}
+
+mod merge;
+
 #[allow(clippy::wildcard_imports)] // a hundred intrinsics
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::bucket::{Bucket, Hasher, Key, LONGEST_KEY, Value, key_length};
+use super::bucket::{BUCKET_BITS, Bucket, Hasher, Key, LONGEST_KEY, Value};
 use super::kinds::{KindMasks, Kinds, PermuteTables};
 use super::portable::{self, keys_one_by_one};
-use super::words::{FIRST_MADE, NO_MERGE, NUMBER_BITS, PairLine, Pairs, WordRules, Words};
+use super::words::{WordRules, Words};
 use super::{BLOCK, Job, SLACK, Simd};
 
 /// Proof that the machine has these instructions; only [`run`] makes one.
@@ -23,6 +35,8 @@ pub(super) fn is_available() -> bool {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vbmi")
         && is_x86_feature_detected!("avx512vbmi2")
+        && is_x86_feature_detected!("vaes")
+        && is_x86_feature_detected!("aes")
         && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
         && is_x86_feature_detected!("lzcnt")
@@ -33,23 +47,13 @@ pub(super) fn is_available() -> bool {
 #[inline]
 pub(super) fn run<J: Job>(job: J) -> J::Output {
     #[target_feature(
-        enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt"
+        enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,vaes,aes,avx2,bmi1,bmi2,lzcnt,popcnt"
     )]
     fn with_features<J: Job>(job: J) -> J::Output {
         job.run(Avx512(()))
     }
     // SAFETY: the only caller has checked `is_available`.
     unsafe { with_features(job) }
-}
-
-/// Calls intrinsics of which the safety is the presence of their instructions.
-macro_rules! avx512 {
-    ($call:expr) => {
-        // SAFETY: a value of `Avx512` proves that the machine has the
-        // instructions; pointers come from references to at least as many bytes
-        // as are read or written.
-        unsafe { $call }
-    };
 }
 
 /// The numbers 0 to 63.
@@ -160,8 +164,22 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn slot(self, hasher: Hasher, key: Key) -> u32 {
+        let secrets = hasher.secrets.each_ref().map(load_key);
+        let hash = avx512!({
+            let mut state = _mm_xor_si128(load_key(&key), secrets[0]);
+            for &secret in &secrets[1..] {
+                state = _mm_aesenc_si128(state, secret);
+            }
+            _mm_cvtsi128_si32(state)
+        });
+        hasher.slot(hash.cast_unsigned())
+    }
+
+    #[inline(always)]
     fn keys<'t>(
         self,
+        text: &[u8],
         window: impl Fn(usize) -> &'t [u8; BLOCK],
         starts: &[u32],
         hasher: Hasher,
@@ -169,36 +187,30 @@ impl Simd for Avx512 {
         keys: &mut [Key],
         slots: &mut [u32],
     ) {
-        let (key_groups, _) = keys.as_chunks_mut::<8>();
-        let (slot_groups, _) = slots.as_chunks_mut::<8>();
-        let mut at = 0;
-        let mut before = &[0; 8];
-        for (keys, slots) in key_groups.iter_mut().zip(slot_groups) {
-            // Those of the group before, so that the reads do not wait for this group.
-            fetch(buckets, before);
-            let Some(starts) = starts[at..].first_chunk::<9>() else {
+        let whole = keys.len() & !7;
+        for at in (0..whole).step_by(8) {
+            let (done, slots) = slots.split_at_mut(at);
+            let starts = starts[at..].first_chunk();
+            let room = (keys[at..].first_chunk_mut(), slots.first_chunk_mut());
+            let (Some(starts), (Some(keys), Some(slots))) = (starts, room) else {
                 break;
             };
-            let first = four_keys(&window, starts.first_chunk().unwrap_or(&[0; 5]));
-            let second = four_keys(&window, starts.last_chunk().unwrap_or(&[0; 5]));
-            avx512!({
-                _mm512_storeu_si512(keys.as_mut_ptr().cast(), first);
-                _mm512_storeu_si512(keys.as_mut_ptr().add(4).cast(), second);
-                let numbers = bucket_numbers(hasher, first, second);
-                _mm256_storeu_si256(slots.as_mut_ptr().cast(), numbers);
-            });
-            before = slots;
-            at += 8;
+            eight_keys(text, &window, starts, hasher, keys, slots);
+            // Those of the eight before, which are in memory by now.
+            if let Some(before) = done.last_chunk::<8>() {
+                fetch(buckets, before);
+            }
         }
-        fetch(buckets, before);
+        let rest = &mut slots[whole..];
         keys_one_by_one(
-            window,
-            &starts[at..],
+            self,
+            &window,
+            &starts[whole..],
             hasher,
-            &mut keys[at..],
-            &mut slots[at..],
+            &mut keys[whole..],
+            rest,
         );
-        for &slot in &slots[at..] {
+        for &slot in &slots[whole.saturating_sub(8)..] {
             fetch(buckets, &[slot]);
         }
     }
@@ -314,11 +326,11 @@ impl Simd for Avx512 {
         unsafe { at.offset_from(first) }.unsigned_abs()
     }
 
-    const WORDS: usize = 3;
+    const WORDS: usize = merge::GROUP;
 
     #[inline(always)]
     fn merge_words(self, rules: WordRules<'_>, words: &[Key], out: &mut Words) {
-        merge_three(rules, words, out);
+        merge::words(rules, words, out);
     }
 }
 
@@ -348,71 +360,95 @@ fn wide_lanes(values: __m512i) -> __m512i {
 /// The value of `key`, or zero, from its bucket.
 #[inline(always)]
 fn look_up(buckets: &[Bucket], key: &Key, slot: u32) -> u64 {
-    let place = slot as usize & (buckets.len() - 1);
-    // SAFETY: there are buckets, in a power of two, so the place is one of them.
-    let bucket = unsafe { buckets.get_unchecked(place) };
+    let slot = slot as usize & (buckets.len() - 1) << BUCKET_BITS;
+    // SAFETY: there are buckets, in a power of two, so one of them begins there.
+    let bucket = unsafe { &*buckets.as_ptr().byte_add(slot) };
     let found = avx512!({
-        let key = _mm_loadu_si128((&raw const *key).cast());
         let line = _mm512_loadu_si512((&raw const *bucket).cast());
-        _mm512_cmpeq_epi64_mask(_mm512_broadcast_i32x4(key), line)
+        _mm512_cmpeq_epi64_mask(_mm512_broadcast_i32x4(load_key(key)), line)
     });
     bucket.value_of_match(found as usize)
 }
 
-/// Fetches the buckets of `slots`.
+/// Fetches the buckets at `slots`.
 #[inline(always)]
 fn fetch<const N: usize>(buckets: &[Bucket], slots: &[u32; N]) {
     for &slot in slots {
-        let bucket = buckets.as_ptr().wrapping_add(slot as usize);
+        let bucket = buckets.as_ptr().wrapping_byte_add(slot as usize);
         avx512!(_mm_prefetch::<_MM_HINT_T0>(bucket.cast()));
     }
 }
 
-/// The keys of the four pieces between five starts.
 #[inline(always)]
-fn four_keys<'t>(window: &impl Fn(usize) -> &'t [u8; BLOCK], bounds: &[u32; 5]) -> __m512i {
-    let &[a, b, c, d, _] = bounds;
+fn load_key(key: &Key) -> __m128i {
+    avx512!(_mm_loadu_si128((&raw const *key).cast()))
+}
+
+/// The keys of the eight pieces between nine starts, and their slots.
+#[inline(always)]
+fn eight_keys<'t>(
+    text: &[u8],
+    window: &impl Fn(usize) -> &'t [u8; BLOCK],
+    starts: &[u32; 9],
+    hasher: Hasher,
+    keys: &mut [Key; 8],
+    slots: &mut [u32; 8],
+) {
     avx512!({
-        let starts = _mm_loadu_si128(bounds.as_ptr().cast());
-        let ends = _mm_loadu_si128(bounds.as_ptr().add(1).cast());
+        let begins = _mm256_loadu_si256(starts.as_ptr().cast());
+        let ends = _mm256_loadu_si256(starts.as_ptr().add(1).cast());
+        let lengths = _mm256_sub_epi32(ends, begins);
         // Too long: no byte belongs to the key.
-        let lengths = _mm_sub_epi32(ends, starts);
-        let short =
-            _mm_cmple_epu32_mask(lengths, _mm_set1_epi32((LONGEST_KEY as u32).cast_signed()));
-        let lengths = _mm_maskz_mov_epi32(short, lengths);
-        // Lane i of 16 bytes holds number i in each of its bytes.
-        let spread = _mm512_set_epi64(
-            0x0C0C_0C0C_0C0C_0C0C,
-            0x0C0C_0C0C_0C0C_0C0C,
-            0x0808_0808_0808_0808,
-            0x0808_0808_0808_0808,
-            0x0404_0404_0404_0404,
-            0x0404_0404_0404_0404,
-            0,
-            0,
-        );
-        let lengths = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(lengths), spread);
+        let longest = _mm256_set1_epi32((LONGEST_KEY as u32).cast_signed());
+        let short = _mm256_cmple_epu32_mask(lengths, longest);
+        let lengths = _mm256_maskz_mov_epi32(short, lengths);
+        // From the first start of each four.
+        let offsets = _mm256_sub_epi32(begins, _mm256_shuffle_epi32::<0>(begins));
+        let lengths = _mm512_castsi256_si512(lengths);
+        let offsets = _mm512_castsi256_si512(offsets);
+        let [a, b, c, d, e, f, g, h, _] = *starts;
+        let first = four_keys::<0>(text, window, [a, b, c, d], offsets, lengths);
+        let second = four_keys::<16>(text, window, [e, f, g, h], offsets, lengths);
+        _mm512_storeu_si512(keys.as_mut_ptr().cast(), first);
+        _mm512_storeu_si512(keys.as_mut_ptr().add(4).cast(), second);
+        let (first, second) = (hashes(hasher, first), hashes(hasher, second));
+        let lowest = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 28, 24, 20, 16, 12, 8, 4, 0);
+        let both = _mm512_castsi512_si256(_mm512_permutex2var_epi32(first, lowest, second));
+        let shift = _mm256_set1_epi32((32 - hasher.bits).cast_signed());
+        let numbers = _mm256_srlv_epi32(both, shift);
+        let found = _mm256_slli_epi32::<{ BUCKET_BITS.cast_signed() }>(numbers);
+        _mm256_storeu_si256(slots.as_mut_ptr().cast(), found);
+    });
+}
+
+/// The keys of four pieces; their lengths, and how far they begin from the first of them, are
+/// 32-bit numbers from byte `FROM` on.
+#[inline(always)]
+fn four_keys<'t, const FROM: i8>(
+    text: &[u8],
+    window: &impl Fn(usize) -> &'t [u8; BLOCK],
+    starts: [u32; 4],
+    offsets: __m512i,
+    lengths: __m512i,
+) -> __m512i {
+    avx512!({
+        // Lane i of 16 bytes gets number i in each of its bytes.
+        let number = |index: i8| _mm_set1_epi8(FROM + 4 * index);
+        let spread = joined([number(0), number(1), number(2), number(3)]);
         let count =
             _mm512_broadcast_i32x4(_mm_set_epi64x(0x0F0E_0D0C_0B0A_0908, 0x0706_0504_0302_0100));
-        let padding = _mm512_cmple_epu8_mask(lengths, count);
-        let bytes = if d - a <= (BLOCK - LONGEST_KEY) as u32 {
-            // All begin within one register.
-            let offsets = _mm_sub_epi32(starts, _mm_set1_epi32(a.cast_signed()));
-            let offsets = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(offsets), spread);
-            let indices = _mm512_add_epi8(offsets, count);
-            _mm512_permutexvar_epi8(indices, load64(window(a as usize)))
+        let in_key = _mm512_cmpgt_epu8_mask(_mm512_permutexvar_epi8(spread, lengths), count);
+        let padding = _mm512_set1_epi8(-1);
+        let [first, .., last] = starts.map(|start| start as usize);
+        // All begin within one register, which lies within the text.
+        if last - first <= BLOCK - LONGEST_KEY && first + BLOCK <= text.len() {
+            let indices = _mm512_add_epi8(_mm512_permutexvar_epi8(spread, offsets), count);
+            let bytes = _mm512_loadu_si512(text.as_ptr().add(first).cast());
+            _mm512_mask_permutexvar_epi8(padding, in_key, indices, bytes)
         } else {
-            let low = _mm256_inserti128_si256::<1>(
-                _mm256_castsi128_si256(first16(window(a as usize))),
-                first16(window(b as usize)),
-            );
-            let high = _mm256_inserti128_si256::<1>(
-                _mm256_castsi128_si256(first16(window(c as usize))),
-                first16(window(d as usize)),
-            );
-            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
-        };
-        _mm512_mask_mov_epi8(bytes, padding, _mm512_set1_epi8(-1))
+            let bytes = joined(starts.map(|start| first16(window(start as usize))));
+            _mm512_mask_mov_epi8(padding, in_key, bytes)
+        }
     })
 }
 
@@ -421,23 +457,26 @@ fn first16(bytes: &[u8; BLOCK]) -> __m128i {
     avx512!(_mm_loadu_si128(bytes.as_ptr().cast()))
 }
 
-/// [`Hasher::slot`] of eight keys.
 #[inline(always)]
-fn bucket_numbers(hasher: Hasher, first: __m512i, second: __m512i) -> __m256i {
-    let [low, high] = hasher.multipliers.map(u64::cast_signed);
+fn joined([a, b, c, d]: [__m128i; 4]) -> __m512i {
     avx512!({
-        let multipliers = _mm512_set_epi64(high, low, high, low, high, low, high, low);
-        let first = _mm512_mullo_epi64(first, multipliers);
-        let second = _mm512_mullo_epi64(second, multipliers);
-        // Key 0 of the first four, key 0 of the second four, key 1 of the first …
-        let sums = _mm512_add_epi64(
-            _mm512_unpacklo_epi64(first, second),
-            _mm512_unpackhi_epi64(first, second),
-        );
-        let shift = _mm_cvtsi32_si128(hasher.shift.cast_signed());
-        let order = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
-        let numbers = _mm512_permutexvar_epi64(order, _mm512_srl_epi64(sums, shift));
-        _mm512_cvtepi64_epi32(numbers)
+        let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b);
+        let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(c), d);
+        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+    })
+}
+
+/// Hashes of four keys, in the lowest 32 bits of each: three rounds of AES, after which every
+/// bit depends on every byte of the key and on secrets.
+#[inline(always)]
+fn hashes(hasher: Hasher, keys: __m512i) -> __m512i {
+    avx512!({
+        let secrets = hasher.secrets.each_ref().map(load_key);
+        let mut state = _mm512_xor_si512(keys, _mm512_broadcast_i32x4(secrets[0]));
+        for &secret in &secrets[1..] {
+            state = _mm512_aesenc_epi128(state, _mm512_broadcast_i32x4(secret));
+        }
+        state
     })
 }
 
@@ -542,135 +581,4 @@ fn permuted(tables: &PermuteTables, bytes: &[u8; 2 * BLOCK], leads: u64) -> (Kin
         let unresolved = _mm512_mask_cmpeq_epi8_mask(known, kind, byte(7));
         (masks, four | unresolved)
     })
-}
-
-/// The number of the merge of two symbols, or [`NO_MERGE`], without a branch
-/// that depends on the answer.
-#[inline(always)]
-fn pair(pairs: Pairs<'_>, left: u32, right: u32) -> u32 {
-    let key = u64::from(left) << NUMBER_BITS | u64::from(right);
-    let at = pairs.line_of(key) & (pairs.lines.len() - 1);
-    let line = &pairs.lines[at].0;
-    let found = avx512!({
-        let keys = _mm512_srli_epi64::<NUMBER_BITS>(load8(line));
-        _mm512_cmpeq_epi64_mask(keys, _mm512_set1_epi64(key.cast_signed()))
-    });
-    // The mark at the end stands for all pairs that are not there.
-    let entry = line[(u32::from(found) | 0x80).trailing_zeros() as usize % 8];
-    if entry == PairLine::FULL {
-        return in_the_next_lines(pairs, left, right);
-    }
-    entry as u32 & NO_MERGE
-}
-
-#[cold]
-#[inline(never)]
-fn in_the_next_lines(pairs: Pairs<'_>, left: u32, right: u32) -> u32 {
-    pairs.merge(left, right)
-}
-
-/// One word on its way. Numbers of merges stand in the register with their
-/// places below them, so that the least names its place.
-#[derive(Clone, Copy)]
-struct Lockstep {
-    merges: __m512i,
-    /// Bit `i` is set while a symbol begins at byte `i`, and at the end.
-    begins: u64,
-}
-
-/// The bits of a place below the number of a merge.
-const PLACE_BITS: u32 = 4;
-
-/// Merges one pair of one word and returns its number; [`NO_MERGE`] when there is none.
-#[inline(always)]
-fn step(pairs: Pairs<'_>, symbols: &mut [u32; BLOCK], state: &mut Lockstep, none: __m512i) -> u32 {
-    let least = avx512!(_mm512_reduce_min_epu32(state.merges));
-    let (merge, at) = (least >> PLACE_BITS, least & 15);
-    let begins = state.begins;
-    let after = begins >> at >> 1;
-    let after_next = after & after.wrapping_sub(1);
-    // Where the right symbol begins, and the one after it.
-    let right = (at + 1 + after.trailing_zeros()) & 63;
-    let next = (at + 1 + after_next.trailing_zeros()) & 63;
-    // One more than where the symbol before begins; 0 if there is none.
-    let before = 64 - (begins & ((1 << at) - 1)).leading_zeros();
-    let made = (FIRST_MADE + merge).min(NO_MERGE);
-    let with_before = pair(pairs, symbols[before as usize & 63], made);
-    let with_next = pair(pairs, made, symbols[(next as usize + 1) & 63]);
-    // A word that is done goes on writing to a place that stands for nothing.
-    let live = u32::from(merge != NO_MERGE);
-    let place = ((at + 1) * live) as usize & 63;
-    symbols[place] = if live == 1 { made } else { NO_MERGE };
-    let gone = u64::from(live) << right;
-    state.begins = begins & !gone;
-    avx512!({
-        let merges = _mm512_mask_mov_epi32(state.merges, gone as u16, none);
-        let here = (with_next << PLACE_BITS | at).cast_signed();
-        let merges = _mm512_mask_set1_epi32(merges, 1 << at, here);
-        let there = with_before << PLACE_BITS | (before.wrapping_sub(1) & 15);
-        let place = ((1_u32 << before) >> 1) as u16;
-        state.merges = _mm512_mask_set1_epi32(merges, place, there.cast_signed());
-    });
-    merge
-}
-
-/// Merges up to three words in lockstep; see [`super::words`].
-#[inline(always)]
-fn merge_three(rules: WordRules<'_>, words: &[Key], out: &mut Words) {
-    const GROUP: usize = 3;
-    let none = avx512!(_mm512_set1_epi32(
-        (NO_MERGE << PLACE_BITS | 15).cast_signed()
-    ));
-    let places = avx512!(_mm512_set_epi32(
-        15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0
-    ));
-    // Symbol of the byte at `i` at `i + 1`; the ends merge with nothing.
-    let mut symbols = [[NO_MERGE; BLOCK]; GROUP];
-    let mut states = [Lockstep {
-        merges: none,
-        begins: 0,
-    }; GROUP];
-    for ((&word, symbols), state) in words.iter().zip(&mut symbols).zip(&mut states) {
-        let length = key_length(word);
-        let bytes = word.to_le_bytes();
-        avx512!({
-            let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
-            let left = _mm512_cvtepu8_epi32(bytes);
-            let right = _mm512_cvtepu8_epi32(_mm_srli_si128::<1>(bytes));
-            let in_word = ((1_u32 << length) - 1) as u16;
-            let start =
-                _mm512_mask_mov_epi32(_mm512_set1_epi32(NO_MERGE.cast_signed()), in_word, left);
-            _mm512_storeu_si512(symbols.as_mut_ptr().add(1).cast(), start);
-            let pairs = _mm512_or_si512(left, _mm512_slli_epi32::<8>(right));
-            let merges = _mm512_mask_i32gather_epi32::<4>(
-                _mm512_set1_epi32(NO_MERGE.cast_signed()),
-                in_word >> 1,
-                pairs,
-                rules.byte_pairs.as_ptr().cast(),
-            );
-            let merges = _mm512_or_si512(_mm512_slli_epi32::<PLACE_BITS>(merges), places);
-            state.merges = _mm512_mask_mov_epi32(none, in_word >> 1, merges);
-        });
-        state.begins = (2 << length) - 1;
-    }
-    let [one, two, three] = &mut states;
-    let [symbols_one, symbols_two, symbols_three] = &mut symbols;
-    loop {
-        let mut all_done = step(rules.pairs, symbols_one, one, none);
-        all_done &= step(rules.pairs, symbols_two, two, none);
-        all_done &= step(rules.pairs, symbols_three, three, none);
-        if all_done == NO_MERGE {
-            break;
-        }
-    }
-    for (index, (symbols, state)) in symbols.iter().zip(states).enumerate().take(words.len()) {
-        let end = state.begins.ilog2();
-        let begins = state.begins as u32 & ((1 << end) - 1);
-        out.lengths[index] = begins.count_ones() as usize;
-        avx512!({
-            let all = _mm512_loadu_si512(symbols.as_ptr().add(1).cast());
-            let kept = _mm512_maskz_compress_epi32(begins as u16, all);
-            _mm512_storeu_si512(out.symbols[index].as_mut_ptr().cast(), kept);
-        });
-    }
 }

@@ -6,6 +6,8 @@
 //! compare of all keys at once. Two tokens of 18 bits lie in the value itself;
 //! more of them lie elsewhere, and the value says where.
 
+use std::hint::select_unpredictable;
+
 use super::BLOCK;
 
 /// The longest piece that is a key, in bytes.
@@ -19,6 +21,9 @@ pub(crate) const NOT_A_KEY: Key = Key::MAX;
 
 /// How many keys a bucket holds.
 pub(super) const WAYS: usize = 3;
+/// A bucket has `1 << BUCKET_BITS` bytes.
+pub(super) const BUCKET_BITS: u32 = BLOCK.ilog2();
+const _: () = assert!(size_of::<Bucket>() == 1 << BUCKET_BITS);
 /// How many bits of the values in a bucket belong to one key.
 const VALUE_BITS: usize = 40;
 
@@ -54,17 +59,17 @@ impl Bucket {
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn value_of_match(&self, equal_lanes: usize) -> u64 {
-        // The value and what lies before it, so that the read ends with the line.
-        const OFFSET: usize = std::mem::offset_of!(Bucket, values) - 3;
-        static PLACE: [(u8, u8); 256] = {
-            // Nothing found: a shift that leaves the last bit of the line, which is zero.
-            let mut places = [((BLOCK - 8) as u8, 63); 256];
+        // Before each value, so that no read goes beyond the line.
+        const BEFORE: usize = 3;
+        static PLACE: [u8; 256] = {
+            let mut places = [0; 256];
             let mut lanes = 0;
             while lanes < 256 {
                 let mut way = 0;
                 while way < WAYS {
                     if lanes >> (2 * way) & 3 == 3 {
-                        places[lanes] = ((OFFSET + way * VALUE_BITS / 8) as u8, 24);
+                        let place = std::mem::offset_of!(Bucket, values) + way * VALUE_BITS / 8;
+                        places[lanes] = (place - BEFORE) as u8;
                     }
                     way += 1;
                 }
@@ -72,19 +77,22 @@ impl Bucket {
             }
             places
         };
-        let (offset, shift) = PLACE[equal_lanes % 256];
+        let place = PLACE[equal_lanes % 256] as usize;
         // SAFETY: the eight bytes lie within the 64 bytes of the bucket.
         let read = unsafe {
             let line: *const u8 = (&raw const *self).cast();
-            line.add(offset as usize).cast::<u64>().read_unaligned()
+            line.add(place).cast::<u64>().read_unaligned()
         };
-        read >> shift
+        select_unpredictable(place == 0, 0, read >> (8 * BEFORE))
     }
 
-    /// The first place without a key.
-    #[inline]
+    /// The first place without a key. Places are filled in their order.
+    #[inline(always)]
     pub(crate) fn free_way(&self) -> Option<usize> {
-        (0..WAYS).find(|&way| self.value_at(way) == Value::ABSENT)
+        let values = u128::from_le_bytes(self.values);
+        let bits = 128 - values.leading_zeros() as usize;
+        let used = bits.div_ceil(VALUE_BITS);
+        (used < WAYS).then_some(used)
     }
 
     /// Puts a key with its value into one of three places, whatever was there.
@@ -199,30 +207,36 @@ pub(crate) enum Place {
 
 /// Spreads keys over buckets.
 ///
-/// Multiply-shift with two multipliers that are drawn at random for every table, so nobody
-/// can prepare a text whose pieces all fall into one bucket.
+/// Its secrets are drawn at random for every table, so nobody can prepare a text whose
+/// pieces all fall into one bucket. A kernel has the function that suits its machine
+/// ([`super::Simd::slot`]).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hasher {
-    pub(super) multipliers: [u64; 2],
-    /// 64 less the number of bits of a bucket's number.
-    pub(super) shift: u32,
+    pub(super) secrets: [u128; 4],
+    /// The number of bits of a bucket's number.
+    pub(super) bits: u32,
 }
 
 impl Hasher {
-    /// For `1 << bits` buckets, `bits` from 1 to 31.
-    pub(crate) fn new(bits: u32, seed: [u64; 2]) -> Self {
-        Self {
-            multipliers: seed.map(|seed| seed | 1),
-            shift: 64 - bits.clamp(1, 31),
-        }
+    /// For `1 << bits` buckets, `bits` from 1 to 25.
+    pub(crate) fn new(bits: u32, secrets: [u128; 4]) -> Self {
+        let bits = bits.clamp(1, 25);
+        Self { secrets, bits }
     }
 
-    /// The number of the bucket of `key`.
+    /// Multiply-shift with two odd multipliers.
     #[inline(always)]
-    pub(crate) fn slot(self, key: Key) -> u32 {
-        let low = (key as u64).wrapping_mul(self.multipliers[0]);
-        let high = ((key >> 64) as u64).wrapping_mul(self.multipliers[1]);
-        (low.wrapping_add(high) >> self.shift) as u32
+    pub(super) fn multiplied(self, key: Key) -> u32 {
+        let [low, high] = [self.secrets[0] as u64 | 1, self.secrets[1] as u64 | 1];
+        let low = (key as u64).wrapping_mul(low);
+        let high = ((key >> 64) as u64).wrapping_mul(high);
+        self.slot((low.wrapping_add(high) >> 32) as u32)
+    }
+
+    /// From the highest bits of a hash to where a bucket begins, in bytes.
+    #[inline(always)]
+    pub(super) fn slot(self, hash: u32) -> u32 {
+        hash >> (32 - self.bits) << BUCKET_BITS
     }
 }
 

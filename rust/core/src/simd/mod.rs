@@ -147,15 +147,23 @@ pub(crate) trait Simd: Copy {
     /// returns how many there are. What follows them in `out` is overwritten.
     fn positions(self, mask: u64, base: u32, out: &mut [u32; BLOCK]) -> usize;
 
+    /// Where the bucket of a key begins, in bytes from the first bucket.
+    #[inline(always)]
+    fn slot(self, hasher: Hasher, key: Key) -> u32 {
+        hasher.multiplied(key)
+    }
+
     /// Makes the keys of the pieces between neighbouring `starts` and finds
-    /// their buckets, which are fetched ahead. A piece longer than
+    /// their [slots](Simd::slot), which are fetched ahead. A piece longer than
     /// [`LONGEST_KEY`] gets [`NOT_A_KEY`].
     ///
     /// `starts` count from the beginning of `text`; there is one more of them than
     /// there are `keys` and `slots`. `window(at)` returns 64 bytes from
     /// byte `at`, padded at the end of the text.
+    #[allow(clippy::too_many_arguments)] // slices of one block
     fn keys<'t>(
         self,
+        text: &[u8],
         window: impl Fn(usize) -> &'t [u8; BLOCK],
         starts: &[u32],
         hasher: Hasher,

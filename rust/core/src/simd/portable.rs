@@ -3,7 +3,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::bucket::{Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, PADDING, Value};
+use super::bucket::{BUCKET_BITS, Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, PADDING, Value};
 use super::words::{WordRules, Words, merge_word};
 use super::{BLOCK, Simd};
 
@@ -87,6 +87,7 @@ impl Simd for Portable {
     #[inline(always)]
     fn keys<'t>(
         self,
+        _text: &[u8],
         window: impl Fn(usize) -> &'t [u8; BLOCK],
         starts: &[u32],
         hasher: Hasher,
@@ -94,13 +95,14 @@ impl Simd for Portable {
         keys: &mut [Key],
         slots: &mut [u32],
     ) {
-        keys_one_by_one(window, starts, hasher, keys, slots);
+        keys_one_by_one(self, window, starts, hasher, keys, slots);
     }
 
     #[inline(always)]
     fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]) {
         for ((&key, &slot), value) in keys.iter().zip(slots).zip(values) {
-            *value = buckets[slot as usize & (buckets.len() - 1)].get(key).0;
+            let number = slot as usize >> BUCKET_BITS;
+            *value = buckets[number & (buckets.len() - 1)].get(key).0;
         }
     }
 
@@ -145,7 +147,8 @@ pub(super) fn positions(mut mask: u64, base: u32, out: &mut [u32; BLOCK]) -> usi
 
 /// [`Simd::keys`], but for fetching the buckets.
 #[inline(always)]
-pub(super) fn keys_one_by_one<'t>(
+pub(super) fn keys_one_by_one<'t, K: Simd>(
+    kernel: K,
     window: impl Fn(usize) -> &'t [u8; BLOCK],
     starts: &[u32],
     hasher: Hasher,
@@ -160,7 +163,7 @@ pub(super) fn keys_one_by_one<'t>(
             Some(padding) => bytes | padding,
             None => NOT_A_KEY,
         };
-        *slot = hasher.slot(*key);
+        *slot = kernel.slot(hasher, *key);
     }
 }
 

@@ -81,21 +81,63 @@ impl Pairs<'_> {
 /// The first symbol that a merge makes: merge `k` makes symbol `256 + k`.
 pub(crate) const FIRST_MADE: u32 = 256;
 
-/// The symbols that words became.
+/// The symbols that words became, and room to work.
 #[derive(Debug)]
 pub(crate) struct Words {
     pub(super) symbols: [[u32; LONGEST_KEY]; Self::MOST],
     pub(super) lengths: [usize; Self::MOST],
+    pub(super) progress: [WordProgress; Self::MOST],
+}
+
+/// A word on its way, in a kernel that merges several side by side.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct WordProgress {
+    /// The number of the merge of each symbol with the next one.
+    pub(super) merges: [u32; LONGEST_KEY],
+    /// The symbols, between two rows that merge with nothing.
+    rows: [[u32; LONGEST_KEY]; 3],
+}
+
+impl WordProgress {
+    const NEW: Self = Self {
+        merges: [NO_MERGE; LONGEST_KEY],
+        rows: [[NO_MERGE; LONGEST_KEY]; 3],
+    };
+
+    /// The symbols; [`NO_MERGE`] behind the last.
+    #[inline(always)]
+    pub(super) fn symbols(&self) -> &[u32; LONGEST_KEY] {
+        &self.rows[1]
+    }
+
+    #[inline(always)]
+    pub(super) fn symbols_mut(&mut self) -> &mut [u32; LONGEST_KEY] {
+        &mut self.rows[1]
+    }
+
+    /// The symbol before symbol `at`, or [`NO_MERGE`].
+    #[inline(always)]
+    pub(super) fn symbol_before(&self, at: usize) -> u32 {
+        self.rows.as_flattened()[LONGEST_KEY - 1 + at % LONGEST_KEY]
+    }
+
+    /// The second symbol behind symbol `at`, or [`NO_MERGE`].
+    #[inline(always)]
+    pub(super) fn symbol_after_next(&self, at: usize) -> u32 {
+        self.rows.as_flattened()[LONGEST_KEY + 2 + at % LONGEST_KEY]
+    }
 }
 
 impl Words {
     /// More than any kernel merges at a time.
-    const MOST: usize = 4;
+    pub(crate) const MOST: usize = 16;
 
     pub(crate) const fn new() -> Self {
         Self {
             symbols: [[0; LONGEST_KEY]; Self::MOST],
             lengths: [0; Self::MOST],
+            progress: [WordProgress::NEW; Self::MOST],
         }
     }
 
