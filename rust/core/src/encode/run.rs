@@ -46,8 +46,6 @@ pub(super) struct Worker {
     fresh: Vec<u32>,
     /// Places of values whose tokens lie in lists.
     apart: Vec<u32>,
-    /// Places of four short tokens, with their numbers.
-    quads: Vec<(u32, u32)>,
     long: Vec<u32>,
     /// Tokens of pieces that are not remembered: a number of them, and these.
     loose: Vec<u32>,
@@ -70,7 +68,6 @@ impl Worker {
             beyond: Vec::new(),
             fresh: Vec::new(),
             apart: Vec::new(),
-            quads: Vec::new(),
             long: Vec::new(),
             loose: Vec::new(),
             merged: Words::new(),
@@ -121,7 +118,6 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         worker.beyond.clear();
         worker.fresh.clear();
         worker.apart.clear();
-        worker.quads.clear();
         worker.long.clear();
         Self {
             kernel: scheme.kernel,
@@ -348,7 +344,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             if value == Value::ABSENT {
                 self.worker.absent.push(at);
             } else {
-                self.note_apart(kernel, at, value);
+                self.note_apart(at, value);
             }
         }
         if !self.worker.absent.is_empty() {
@@ -383,7 +379,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             } else if let Some(&(_, keyless)) = keyless.find(|(place, _)| *place == at) {
                 // They come in the order of the block.
                 let value = self.keyless_value(keyless)?;
-                self.set(kernel, at, value);
+                self.set(at, value);
             }
         }
         for at in beyond.drain(..) {
@@ -395,7 +391,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             if value == Value::ABSENT {
                 fresh.push(at);
             } else {
-                self.set(kernel, at, value);
+                self.set(at, value);
             }
         }
         for group in fresh.chunks(K::WORDS) {
@@ -480,18 +476,18 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
                 value = worker.table.value_of(&worker.tokens);
                 worker.table.insert(key, slot, value);
             }
-            self.set(kernel, at, value);
+            self.set(at, value);
         }
         Ok(())
     }
 
     /// Puts the value of a piece where it belongs.
     #[inline(always)]
-    fn set<K: Simd>(&mut self, kernel: K, at: u32, value: Value) {
+    fn set(&mut self, at: u32, value: Value) {
         let place = &mut self.worker.values[at as usize];
         if !value.is_inline() {
             *place = value.0;
-            self.note_apart(kernel, at, value);
+            self.note_apart(at, value);
         } else if <S::Token as Token>::NARROW {
             *place = value.narrow_lanes();
         } else {
@@ -499,14 +495,13 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         }
     }
 
-    /// Notes a value that is not inline.
+    /// Puts four short tokens where they belong, and notes the place of a list.
     #[inline(always)]
-    fn note_apart<K: Simd>(&mut self, kernel: K, at: u32, value: Value) {
+    fn note_apart(&mut self, at: u32, value: Value) {
         let worker = &mut *self.worker;
         match value.place() {
             Place::Quad(index) if <S::Token as Token>::NARROW => {
-                kernel.fetch((&raw const *worker.table.quad(index)).cast());
-                worker.quads.push((at, index));
+                worker.values[at as usize] = worker.table.quad(index);
             }
             _ => worker.apart.push(at),
         }
@@ -519,15 +514,10 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             table,
             values,
             apart,
-            quads,
             loose,
             ..
         } = &mut *self.worker;
-        // Four short tokens are lanes themselves; lists interrupt the lanes.
-        for &(at, index) in quads.iter() {
-            values[at as usize] = *table.quad(index);
-        }
-        quads.clear();
+        // Lists interrupt the lanes.
         let mut from = 0;
         let mut ends = self.ends.iter().map(|&end| end as usize).peekable();
         let stops = apart.iter().map(|&at| (at as usize, true));

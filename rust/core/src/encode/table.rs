@@ -89,8 +89,8 @@ impl PieceTable {
     }
 
     #[inline]
-    pub(super) fn quad(&self, index: u32) -> &u64 {
-        &self.quads[index as usize]
+    pub(super) fn quad(&self, index: u32) -> u64 {
+        self.quads[index as usize]
     }
 
     #[inline]
@@ -274,7 +274,7 @@ impl PieceTable {
     #[inline]
     pub(super) fn tokens(&self, value: Value) -> Tokens<'_> {
         match value.place() {
-            Place::Quad(index) => Tokens::Lanes(*self.quad(index)),
+            Place::Quad(index) => Tokens::Lanes(self.quad(index)),
             Place::List(index) => Tokens::List(self.list(index)),
             Place::Nowhere | Place::Here => Tokens::List(&[]),
         }

@@ -23,8 +23,9 @@ use super::word_cuts::WordCuts;
 use crate::pattern::grammar::Contraction;
 use crate::simd::{BLOCK, Kind, Kinds, Simd};
 
-/// How far ahead text is fetched.
-const PAGE: usize = 4096;
+/// How far ahead text is fetched. The check for UTF-8 goes over a text first, so the text is wanted
+/// long before the scanner comes to it.
+const AHEAD: usize = 1 << 16;
 
 /// What a block has to know of the bytes before it: mostly the masks of the block
 /// before, of which the highest bit counts.
@@ -126,8 +127,7 @@ pub(super) fn block<K: Simd, const INTERIOR: bool>(
     } else {
         (1 << left) - 1
     };
-    // The next page: the processor itself does not fetch across the ends of pages.
-    kernel.fetch(window.as_ptr().wrapping_add(PAGE));
+    kernel.fetch(window.as_ptr().wrapping_add(AHEAD));
     let block = kernel.load(window.first_chunk().unwrap_or(&[0; BLOCK]));
     let c = *carry;
 
