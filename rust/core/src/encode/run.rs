@@ -394,7 +394,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
                 self.set(at, value);
             }
         }
-        for group in fresh.chunks(K::WORDS) {
+        for group in fresh.chunks(Words::MOST) {
             self.merge_group(kernel, group)?;
         }
         fresh.clear();

@@ -4,6 +4,17 @@
 //! written from the bits one by one and characters are looked up one by one; the
 //! compares, the hashes and the look-ups overlap as with AVX-512.
 
+/// Calls an intrinsic of which the safety is the presence of its instruction.
+macro_rules! avx2 {
+    ($call:expr) => {
+        // SAFETY: a value of `Avx2` proves that the machine has the instruction;
+        // pointers come from references to at least as many bytes as are read.
+        unsafe { $call }
+    };
+}
+
+mod merge;
+
 use std::arch::x86_64::{
     __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_andnot_si256, _mm256_castsi256_pd,
     _mm256_cmpeq_epi8, _mm256_cmpeq_epi64, _mm256_loadu_si256, _mm256_min_epu8,
@@ -14,7 +25,6 @@ use std::mem::MaybeUninit;
 
 use super::bucket::{BUCKET_BITS, Bucket, Hasher, Key, Value};
 use super::portable;
-use super::words::{WordRules, Words, merge_word};
 use super::{BLOCK, Job, Simd};
 
 /// Proof that the machine has AVX2; only [`run`] makes one.
@@ -38,15 +48,6 @@ pub(super) fn run<J: Job>(job: J) -> J::Output {
     }
     // SAFETY: the only caller has checked `is_available`.
     unsafe { with_features(job) }
-}
-
-/// Calls an intrinsic of which the safety is the presence of its instruction.
-macro_rules! avx2 {
-    ($call:expr) => {
-        // SAFETY: a value of `Avx2` proves that the machine has the instruction;
-        // pointers come from references to at least as many bytes as are read.
-        unsafe { $call }
-    };
 }
 
 #[inline(always)]
@@ -126,7 +127,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn keys<'t>(
         self,
-        _text: &[u8],
+        text: &[u8],
         window: impl Fn(usize) -> &'t [u8; BLOCK],
         starts: &[u32],
         hasher: Hasher,
@@ -134,7 +135,7 @@ impl Simd for Avx2 {
         keys: &mut [Key],
         slots: &mut [u32],
     ) {
-        portable::keys_one_by_one(self, window, starts, hasher, keys, slots);
+        portable::keys_one_by_one(self, text, window, starts, hasher, keys, slots);
         for &slot in slots.iter() {
             let bucket = buckets.as_ptr().wrapping_byte_add(slot as usize);
             avx2!(_mm_prefetch::<_MM_HINT_T0>(bucket.cast()));
@@ -204,14 +205,5 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn emit_wide(self, lanes: &[u64], out: &mut [MaybeUninit<u32>]) -> usize {
         portable::emit_wide(lanes, out)
-    }
-
-    const WORDS: usize = 1;
-
-    #[inline(always)]
-    fn merge_words(self, rules: WordRules<'_>, words: &[Key], out: &mut Words) {
-        for (index, &word) in words.iter().enumerate() {
-            out.lengths[index] = merge_word(rules, word, &mut out.symbols[index]);
-        }
     }
 }

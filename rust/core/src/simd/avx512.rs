@@ -21,7 +21,6 @@ use std::mem::MaybeUninit;
 use super::bucket::{BUCKET_BITS, Bucket, Hasher, Key, LONGEST_KEY, Value};
 use super::kinds::{KindMasks, Kinds, PermuteTables};
 use super::portable::{self, keys_one_by_one};
-use super::words::{WordRules, Words};
 use super::{BLOCK, Job, SLACK, Simd};
 
 /// Proof that the machine has these instructions; only [`run`] makes one.
@@ -204,6 +203,7 @@ impl Simd for Avx512 {
         let rest = &mut slots[whole..];
         keys_one_by_one(
             self,
+            text,
             &window,
             &starts[whole..],
             hasher,
@@ -324,13 +324,6 @@ impl Simd for Avx512 {
         }
         // SAFETY: both point into `out`.
         unsafe { at.offset_from(first) }.unsigned_abs()
-    }
-
-    const WORDS: usize = merge::GROUP;
-
-    #[inline(always)]
-    fn merge_words(self, rules: WordRules<'_>, words: &[Key], out: &mut Words) {
-        merge::words(rules, words, out);
     }
 }
 

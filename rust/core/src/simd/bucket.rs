@@ -44,14 +44,14 @@ impl Bucket {
     /// The value of `key`, or [`Value::ABSENT`].
     #[inline(always)]
     pub(crate) fn get(&self, key: Key) -> Value {
-        let mut shift = WAYS * VALUE_BITS;
-        for (way, &known) in self.keys.iter().enumerate() {
-            if known == key {
-                shift = way * VALUE_BITS;
-            }
+        // Without a branch: which of the keys it is cannot be predicted. Behind the last value
+        // there are zeros.
+        let mut way = WAYS;
+        for (known_way, &known) in self.keys.iter().enumerate() {
+            way = select_unpredictable(known == key, known_way, way);
         }
         let values = u128::from_le_bytes(self.values);
-        Value((values >> shift) as u64 & Value::MASK)
+        Value((values >> (way * VALUE_BITS)) as u64 & Value::MASK)
     }
 
     /// The value of the key that a compare of the whole line with the key, four times,

@@ -23,6 +23,7 @@ mod avx2;
 mod avx512;
 mod bucket;
 mod kinds;
+mod merge;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use std::sync::OnceLock;
 pub(crate) use bucket::key_of;
 pub(crate) use bucket::{Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, Place, Value, key_length};
 pub(crate) use kinds::{Kind, KindMasks, Kinds};
+use merge::Rows;
 pub(crate) use portable::Portable;
 pub(crate) use words::{FIRST_MADE, NO_MERGE, NUMBER_BITS, PairLine, Pairs, WordRules, Words};
 
@@ -119,7 +121,8 @@ pub(crate) trait Job {
 }
 
 /// The operations of a kernel.
-pub(crate) trait Simd: Copy {
+#[allow(private_bounds)] // what a kernel does with rows is nobody else's business
+pub(crate) trait Simd: Rows {
     /// 64 bytes in registers.
     type Block: Copy;
 
@@ -219,10 +222,11 @@ pub(crate) trait Simd: Copy {
     /// The same with lanes of 32 bits, two each.
     fn emit_wide(self, lanes: &[u64], out: &mut [MaybeUninit<u32>]) -> usize;
 
-    /// How many words [`Simd::merge_words`] takes at a time.
-    const WORDS: usize;
-    /// Merges up to [`Simd::WORDS`] words of at most [`LONGEST_KEY`] bytes.
-    fn merge_words(self, rules: WordRules<'_>, words: &[Key], out: &mut Words);
+    /// Merges up to [`Words::MOST`] words of at most [`LONGEST_KEY`] bytes.
+    #[inline(always)]
+    fn merge_words(self, rules: WordRules<'_>, words: &[Key], out: &mut Words) {
+        merge::words(self, rules, words, out);
+    }
 }
 
 #[inline(always)]

@@ -1,10 +1,11 @@
 //! The kernel in plain Rust: eight bytes at a time in a `u64`, everything else
 //! one by one. It is the slow twin of the others and runs on every machine.
 
+use std::hint::select_unpredictable;
 use std::mem::MaybeUninit;
 
 use super::bucket::{BUCKET_BITS, Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, PADDING, Value};
-use super::words::{WordRules, Words, merge_word};
+use super::merge::Rows;
 use super::{BLOCK, Simd};
 
 /// See the module.
@@ -87,15 +88,38 @@ impl Simd for Portable {
     #[inline(always)]
     fn keys<'t>(
         self,
-        _text: &[u8],
+        text: &[u8],
         window: impl Fn(usize) -> &'t [u8; BLOCK],
         starts: &[u32],
         hasher: Hasher,
-        _buckets: &[Bucket],
+        buckets: &[Bucket],
         keys: &mut [Key],
         slots: &mut [u32],
     ) {
-        keys_one_by_one(self, window, starts, hasher, keys, slots);
+        keys_one_by_one(self, text, window, starts, hasher, keys, slots);
+        for &slot in slots.iter() {
+            self.fetch(buckets.as_ptr().wrapping_byte_add(slot as usize).cast());
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(self, address: *const u8) {
+        // SAFETY: these instructions are part of every such machine, and none of them faults.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(address.cast());
+        }
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            std::arch::asm!(
+                "prfm pldl1keep, [{address}]",
+                address = in(reg) address,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let _ = address;
     }
 
     #[inline(always)]
@@ -120,16 +144,9 @@ impl Simd for Portable {
     fn emit_wide(self, lanes: &[u64], out: &mut [MaybeUninit<u32>]) -> usize {
         emit_wide(lanes, out)
     }
-
-    const WORDS: usize = 1;
-
-    #[inline(always)]
-    fn merge_words(self, rules: WordRules<'_>, words: &[Key], out: &mut Words) {
-        for (index, &word) in words.iter().enumerate() {
-            out.lengths[index] = merge_word(rules, word, &mut out.symbols[index]);
-        }
-    }
 }
+
+impl Rows for Portable {}
 
 /// [`Simd::positions`] eight at a time: most blocks of text have between eight and sixteen.
 #[inline(always)]
@@ -149,6 +166,7 @@ pub(super) fn positions(mut mask: u64, base: u32, out: &mut [u32; BLOCK]) -> usi
 #[inline(always)]
 pub(super) fn keys_one_by_one<'t, K: Simd>(
     kernel: K,
+    text: &[u8],
     window: impl Fn(usize) -> &'t [u8; BLOCK],
     starts: &[u32],
     hasher: Hasher,
@@ -157,8 +175,11 @@ pub(super) fn keys_one_by_one<'t, K: Simd>(
 ) {
     for ((pair, key), slot) in starts.windows(2).zip(keys).zip(slots) {
         let (start, length) = (pair[0] as usize, (pair[1] - pair[0]) as usize);
-        let bytes = window(start).first_chunk::<LONGEST_KEY>();
-        let bytes = Key::from_le_bytes(bytes.copied().unwrap_or_default());
+        let bytes = match text.get(start..).and_then(<[_]>::first_chunk) {
+            Some(bytes) => bytes,
+            None => window(start).first_chunk().unwrap_or(&[0; LONGEST_KEY]),
+        };
+        let bytes = Key::from_le_bytes(*bytes);
         *key = match PADDING.get(length) {
             Some(padding) => bytes | padding,
             None => NOT_A_KEY,
@@ -176,14 +197,15 @@ pub(super) fn sort_out<const NARROW: bool>(
 ) -> usize {
     let mut count = 0;
     for (place, value) in (first..).zip(values) {
-        if *value == Value::ABSENT.0 || *value >= Value::APART {
-            others[count] = place;
-            count += 1;
-        } else if NARROW {
-            *value = Value(*value).narrow_lanes();
+        let lanes = if NARROW {
+            Value(*value).narrow_lanes()
         } else {
-            *value = Value(*value).wide_lanes();
-        }
+            Value(*value).wide_lanes()
+        };
+        let other = value.wrapping_sub(1) >= Value::APART - 1;
+        *value = select_unpredictable(other, *value, lanes);
+        others[count] = place;
+        count += usize::from(other);
     }
     count
 }

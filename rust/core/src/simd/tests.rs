@@ -180,7 +180,7 @@ impl Job for Merge<'_> {
     fn run<K: Simd>(self, kernel: K) -> Self::Output {
         let mut all = Vec::new();
         let mut out = Words::new();
-        for group in self.words.chunks(K::WORDS) {
+        for group in self.words.chunks(Words::MOST) {
             kernel.merge_words(self.rules, group, &mut out);
             all.extend((0..group.len()).map(|index| out.get(index).to_vec()));
         }

@@ -9,7 +9,10 @@
 //! each merge makes. So the number of a merge says both when it applies and what
 //! it makes, and [`PairLine`] needs to hold one number.
 
-use super::bucket::{Key, LONGEST_KEY, key_length};
+use super::bucket::LONGEST_KEY;
+#[cfg(test)]
+use super::bucket::{Key, key_length};
+use super::merge::Progress;
 
 /// No merge: greater than the number of every merge.
 pub(crate) const NO_MERGE: u32 = (1 << NUMBER_BITS) - 1;
@@ -86,58 +89,18 @@ pub(crate) const FIRST_MADE: u32 = 256;
 pub(crate) struct Words {
     pub(super) symbols: [[u32; LONGEST_KEY]; Self::MOST],
     pub(super) lengths: [usize; Self::MOST],
-    pub(super) progress: [WordProgress; Self::MOST],
-}
-
-/// A word on its way, in a kernel that merges several side by side.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct WordProgress {
-    /// The number of the merge of each symbol with the next one.
-    pub(super) merges: [u32; LONGEST_KEY],
-    /// The symbols, between two rows that merge with nothing.
-    rows: [[u32; LONGEST_KEY]; 3],
-}
-
-impl WordProgress {
-    const NEW: Self = Self {
-        merges: [NO_MERGE; LONGEST_KEY],
-        rows: [[NO_MERGE; LONGEST_KEY]; 3],
-    };
-
-    /// The symbols; [`NO_MERGE`] behind the last.
-    #[inline(always)]
-    pub(super) fn symbols(&self) -> &[u32; LONGEST_KEY] {
-        &self.rows[1]
-    }
-
-    #[inline(always)]
-    pub(super) fn symbols_mut(&mut self) -> &mut [u32; LONGEST_KEY] {
-        &mut self.rows[1]
-    }
-
-    /// The symbol before symbol `at`, or [`NO_MERGE`].
-    #[inline(always)]
-    pub(super) fn symbol_before(&self, at: usize) -> u32 {
-        self.rows.as_flattened()[LONGEST_KEY - 1 + at % LONGEST_KEY]
-    }
-
-    /// The second symbol behind symbol `at`, or [`NO_MERGE`].
-    #[inline(always)]
-    pub(super) fn symbol_after_next(&self, at: usize) -> u32 {
-        self.rows.as_flattened()[LONGEST_KEY + 2 + at % LONGEST_KEY]
-    }
+    pub(super) progress: [Progress; Self::MOST],
 }
 
 impl Words {
-    /// More than any kernel merges at a time.
+    /// How many are merged at a time.
     pub(crate) const MOST: usize = 16;
 
     pub(crate) const fn new() -> Self {
         Self {
             symbols: [[0; LONGEST_KEY]; Self::MOST],
             lengths: [0; Self::MOST],
-            progress: [WordProgress::NEW; Self::MOST],
+            progress: [Progress::NEW; Self::MOST],
         }
     }
 
@@ -148,8 +111,8 @@ impl Words {
     }
 }
 
-/// Merges one word: the slow twin of every [`super::Simd::merge_words`].
-#[inline(always)]
+/// Merges one word: the slow twin of [`super::Simd::merge_words`].
+#[cfg(test)]
 pub(super) fn merge_word(
     rules: WordRules<'_>,
     key: Key,
