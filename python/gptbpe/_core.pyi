@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeVar, final
+from typing import Any, Self, SupportsIndex, TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ _AnyText = TypeVar("_AnyText", str, bytes)
 
 __all__ = [
     "AtomicFile",
+    "Codec",
     "CoreSampler",
     "CoreShardReader",
     "CoreShardWriter",
@@ -50,46 +51,7 @@ class CoreTokenizer:
     def write_compact(self) -> bytes: ...
     def write_tiktoken(self) -> bytes: ...
     def write_gpt2(self) -> tuple[bytes, bytes]: ...
-    def encode(self, text: Text, allowed_special: Names, disallowed_special: Names) -> list[int]: ...
-    def encode_ordinary(self, text: Text) -> list[int]: ...
-    def encode_to_numpy(
-        self, text: Text, allowed_special: Names, disallowed_special: Names
-    ) -> npt.NDArray[Any]: ...
-    def encode_batch(
-        self,
-        texts: Iterable[Text],
-        allowed_special: Names,
-        disallowed_special: Names,
-        threads: int | None,
-    ) -> list[list[int]]: ...
-    def encode_ragged(
-        self,
-        texts: Iterable[Text],
-        allowed_special: Names,
-        disallowed_special: Names,
-        threads: int | None,
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
-    def encode_with_offsets(
-        self, text: Text, allowed_special: Names, disallowed_special: Names
-    ) -> tuple[list[int], list[int]]: ...
-    def count(self, text: Text, allowed_special: Names, disallowed_special: Names) -> int: ...
-    def count_until(
-        self, text: Text, limit: SupportsIndex, allowed_special: Names, disallowed_special: Names
-    ) -> int | None: ...
-    def encode_with_dropout(
-        self,
-        text: Text,
-        probability: float,
-        seed: SupportsIndex,
-        allowed_special: Names,
-        disallowed_special: Names,
-    ) -> list[int]: ...
-    def truncate(self, text: _AnyText, max_tokens: SupportsIndex) -> _AnyText: ...
     def merge_piece(self, piece: Text) -> list[int]: ...
-    def split(self, text: Text) -> list[bytes]: ...
-    def decode_bytes(self, ids: Ids) -> bytes: ...
-    def decode(self, ids: Ids, errors: str) -> str: ...
-    def decode_stream(self) -> StreamDecoder: ...
     def with_options(self, kernel: str | None, table_bytes: int | None) -> CoreTokenizer: ...
     @property
     def kernel(self) -> str: ...
@@ -112,6 +74,62 @@ class CoreTokenizer:
     def fingerprint(self) -> str: ...
     @property
     def is_characters(self) -> bool: ...
+
+class Codec:
+    def __new__(cls, core: CoreTokenizer) -> Self: ...
+    @property
+    def _core(self) -> CoreTokenizer: ...
+    def encode(
+        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
+    ) -> list[int]: ...
+    def encode_ordinary(self, text: Text) -> list[int]: ...
+    def encode_to_numpy(
+        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
+    ) -> npt.NDArray[Any]: ...
+    def encode_batch(
+        self,
+        texts: Iterable[Text],
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        threads: int | None = None,
+    ) -> list[list[int]]: ...
+    def encode_ragged(
+        self,
+        texts: Iterable[Text],
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        threads: int | None = None,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
+    def encode_with_offsets(
+        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
+    ) -> tuple[list[int], list[int]]: ...
+    def count(
+        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
+    ) -> int: ...
+    def count_until(
+        self,
+        text: Text,
+        limit: SupportsIndex,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+    ) -> int | None: ...
+    def encode_with_dropout(
+        self,
+        text: Text,
+        probability: float,
+        *,
+        seed: SupportsIndex,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+    ) -> list[int]: ...
+    def truncate(self, text: _AnyText, max_tokens: SupportsIndex) -> _AnyText: ...
+    def split(self, text: Text) -> list[bytes]: ...
+    def decode(self, ids: Ids, errors: str = "replace") -> str: ...
+    def decode_bytes(self, ids: Ids) -> bytes: ...
+    def decode_stream(self) -> StreamDecoder: ...
 
 @final
 class StreamDecoder:
