@@ -6,6 +6,7 @@ from typing import Any, Self, SupportsIndex, TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import disjoint_base
 
 from gptbpe.types import Ids, Names, Pattern, Text, TieBreak
 
@@ -75,6 +76,7 @@ class CoreTokenizer:
     @property
     def is_characters(self) -> bool: ...
 
+@disjoint_base
 class Codec:
     def __new__(cls, core: CoreTokenizer) -> Self: ...
     @property
@@ -105,9 +107,7 @@ class Codec:
     def encode_with_offsets(
         self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
     ) -> tuple[list[int], list[int]]: ...
-    def count(
-        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
-    ) -> int: ...
+    def count(self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all") -> int: ...
     def count_until(
         self,
         text: Text,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Self, SupportsIndex, Unpack
+from typing import Any, Self, SupportsIndex, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,7 @@ class Tokenizer(Codec):
 
     __slots__ = ()
 
-    def __new__(cls) -> NoReturn:
+    def __new__(cls) -> Self:
         raise TypeError("a Tokenizer is made by Tokenizer.train, .load, .get, .from_tiktoken, .from_ranks, …")
 
     @classmethod

@@ -6,7 +6,7 @@
 //! are Python's.
 
 // The documentation is Python's.
-#![allow(clippy::doc_markdown)]
+#![allow(clippy::doc_markdown, clippy::doc_link_with_quotes)]
 
 use std::borrow::Cow;
 use std::ops::Range;

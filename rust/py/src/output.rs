@@ -1,6 +1,7 @@
 //! Plain Rust values in, Python values out: ids as lists and arrays, bytes as text.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -73,13 +74,19 @@ impl Integers {
     ) -> PyResult<Bound<'py, PyList>> {
         let none = || (0..vocab_size).map(|_| Known::default()).collect();
         let known = self.0.get_or_init(none);
-        let made = Cell::new(0);
         let listed = |&id: &I| Listed {
             known,
             id: id.into(),
+        };
+        if ids.len() < BETWEEN_SIGNALS {
+            return PyList::new(py, ids.iter().map(listed));
+        }
+        let made = Cell::new(0);
+        let heard = |id: &I| Heard {
+            listed: listed(id),
             made: &made,
         };
-        PyList::new(py, ids.iter().map(listed))
+        PyList::new(py, ids.iter().map(heard))
     }
 
     /// Some of several ids as a list.
@@ -97,32 +104,48 @@ impl Integers {
     }
 }
 
-/// How many integers are listed between two looks for signals.
-const BETWEEN_SIGNALS: usize = 1 << 18;
-
-/// An id on its way into a list. A long list takes seconds to make, so Ctrl-C is heard meanwhile.
+/// An id on its way into a list.
 struct Listed<'a> {
     known: &'a [Known],
     id: u32,
-    made: &'a Cell<usize>,
 }
 
 impl<'py> IntoPyObject<'py> for Listed<'_> {
     type Target = PyInt;
     type Output = Bound<'py, PyInt>;
-    type Error = PyErr;
+    type Error = Infallible;
 
     #[inline]
+    fn into_pyobject(self, py: Python<'py>) -> Result<Bound<'py, PyInt>, Infallible> {
+        Ok(match self.known.get(self.id as usize) {
+            Some(known) => known.get(py, self.id),
+            None => PyInt::new(py, self.id),
+        })
+    }
+}
+
+/// How many integers are listed between two looks for signals.
+const BETWEEN_SIGNALS: usize = 1 << 18;
+
+/// The same in a long list, which takes seconds to make, so Ctrl-C is heard meanwhile.
+struct Heard<'a> {
+    listed: Listed<'a>,
+    made: &'a Cell<usize>,
+}
+
+impl<'py> IntoPyObject<'py> for Heard<'_> {
+    type Target = PyInt;
+    type Output = Bound<'py, PyInt>;
+    type Error = PyErr;
+
     fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyInt>> {
         let made = self.made.get() + 1;
         self.made.set(made);
         if made.is_multiple_of(BETWEEN_SIGNALS) {
             py.check_signals()?;
         }
-        Ok(match self.known.get(self.id as usize) {
-            Some(known) => known.get(py, self.id),
-            None => PyInt::new(py, self.id),
-        })
+        let Ok(integer) = self.listed.into_pyobject(py);
+        Ok(integer)
     }
 }
 
