@@ -14,6 +14,7 @@ _AnyText = TypeVar("_AnyText", str, bytes)
 
 __all__ = [
     "AtomicFile",
+    "Cancel",
     "Codec",
     "CoreSampler",
     "CoreShardReader",
@@ -26,6 +27,7 @@ __all__ = [
     "WordCounter",
     "__version__",
     "atomic_write",
+    "thread_count",
 ]
 
 __version__: str
@@ -183,7 +185,11 @@ class DocumentBatch:
     def text_bytes(self) -> int: ...
     def documents(self) -> list[bytes]: ...
     def encode(
-        self, tokenizer: CoreTokenizer, allowed_special: Names, threads: int | None
+        self,
+        tokenizer: CoreTokenizer,
+        allowed_special: Names,
+        threads: int | None,
+        cancel: Cancel | None = None,
     ) -> EncodedBatch: ...
     def count(self, tokenizer: CoreTokenizer, allowed_special: Names) -> int: ...
 
@@ -198,6 +204,14 @@ class EncodedBatch:
     def tokens(self) -> int: ...
     def take_arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
 
+@final
+class Cancel:
+    def __new__(cls) -> Cancel: ...
+    @property
+    def is_set(self) -> bool: ...
+    def set(self) -> None: ...
+
+def thread_count(threads: int | None) -> int: ...
 def atomic_write(path: Path, data: Text) -> None: ...
 
 @final

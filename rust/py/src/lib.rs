@@ -29,9 +29,13 @@ mod _core {
     #[pymodule_export]
     use crate::documents::{DocumentBatch, DocumentBuffer, EncodedBatch};
     #[pymodule_export]
+    use crate::input::thread_count;
+    #[pymodule_export]
     use crate::sampler::CoreSampler;
     #[pymodule_export]
     use crate::shard::{AtomicFile, CoreShardReader, CoreShardWriter, atomic_write};
+    #[pymodule_export]
+    use crate::signals::Cancel;
     #[pymodule_export]
     use crate::tokenizer::{CoreTokenizer, PyStreamDecoder};
     #[pymodule_export]
