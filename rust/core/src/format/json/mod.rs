@@ -19,6 +19,7 @@ mod pipeline;
 
 use std::collections::{HashMap, HashSet};
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::{alphabet, broken, excerpt, of_file};
@@ -170,8 +171,8 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
 }
 
 /// The file as written, in the order of fields that `tokenizers` uses.
-#[derive(serde::Serialize)]
-struct Written {
+#[derive(Serialize)]
+struct Written<'v> {
     version: &'static str,
     truncation: (),
     padding: (),
@@ -180,7 +181,7 @@ struct Written {
     pre_tokenizer: Value,
     post_processor: (),
     decoder: Value,
-    model: Model<String>,
+    model: Model<MergeLine<'v>>,
 }
 
 fn added(token: &SpecialToken) -> AddedToken {
@@ -195,19 +196,25 @@ fn added(token: &SpecialToken) -> AddedToken {
     }
 }
 
-/// Each merge as one string: every version of `tokenizers` reads it, and the byte alphabet has no space.
-fn merges(vocab: &Vocab) -> Vec<String> {
+/// The bytes of the two tokens that a merge joins.
+struct MergeLine<'v>(&'v [u8], &'v [u8]);
+
+impl Serialize for MergeLine<'_> {
+    /// As one string: every version of `tokenizers` reads it, and the byte alphabet has no space.
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut line = String::with_capacity(2 * (self.0.len() + self.1.len()) + 1);
+        alphabet::push_text(&mut line, self.0);
+        line.push(' ');
+        alphabet::push_text(&mut line, self.1);
+        serializer.serialize_str(&line)
+    }
+}
+
+fn merges(vocab: &Vocab) -> Vec<MergeLine<'_>> {
     let bytes = |id| vocab.token(id).unwrap_or_default();
     let merges = vocab.merges().iter();
     merges
-        .map(|merge| {
-            let (left, right) = (bytes(merge.left), bytes(merge.right));
-            let mut line = String::with_capacity(2 * (left.len() + right.len()) + 1);
-            alphabet::push_text(&mut line, left);
-            line.push(' ');
-            alphabet::push_text(&mut line, right);
-            line
-        })
+        .map(|merge| MergeLine(bytes(merge.left), bytes(merge.right)))
         .collect()
 }
 

@@ -59,7 +59,7 @@ pub(super) struct AddedToken {
     pub(super) special: bool,
 }
 
-/// With merges as they are read, or as the lines that are written.
+/// With merges as they are read, or as they are written.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Model<M = Pair> {
     #[serde(rename = "type", default)]
