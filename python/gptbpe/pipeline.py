@@ -86,9 +86,10 @@ class _Group:
     ) -> None:
         self._batches = batches
         self._encode = encode
-        self._left = most
+        self._most = most
         self._reading = threading.Lock()
         self._taken = 0
+        self._ended = False
         self._results: dict[int, EncodedBatch | Exception] = {}
         self.is_last = False
 
@@ -100,13 +101,12 @@ class _Group:
                 self._results[number] = self._encode(documents)
             except Exception as error:
                 self._results[number] = error
-                self._left = 0  # what follows an error is not wanted
+                self._ended = True  # what follows an error is not wanted
 
     def _take(self) -> tuple[int, DocumentBatch] | None:
         with self._reading:
-            if self._left == 0:
+            if self._ended or self._taken == self._most:
                 return None
-            self._left -= 1
             number = self._taken
             self._taken += 1
             try:
@@ -115,8 +115,7 @@ class _Group:
                 self._results[number] = error
                 batch = None
             if batch is None:
-                self._left = 0
-                self.is_last = True
+                self._ended = self.is_last = True
                 return None
             return number, batch
 
