@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeVar, final
+from typing import Any, Self, SupportsIndex, TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import disjoint_base
 
 from gptbpe.types import Ids, Names, Pattern, Text, TieBreak
 
@@ -13,6 +14,8 @@ _AnyText = TypeVar("_AnyText", str, bytes)
 
 __all__ = [
     "AtomicFile",
+    "Cancel",
+    "Codec",
     "CoreSampler",
     "CoreShardReader",
     "CoreShardWriter",
@@ -24,6 +27,7 @@ __all__ = [
     "WordCounter",
     "__version__",
     "atomic_write",
+    "thread_count",
 ]
 
 __version__: str
@@ -50,46 +54,7 @@ class CoreTokenizer:
     def write_compact(self) -> bytes: ...
     def write_tiktoken(self) -> bytes: ...
     def write_gpt2(self) -> tuple[bytes, bytes]: ...
-    def encode(self, text: Text, allowed_special: Names, disallowed_special: Names) -> list[int]: ...
-    def encode_ordinary(self, text: Text) -> list[int]: ...
-    def encode_to_numpy(
-        self, text: Text, allowed_special: Names, disallowed_special: Names
-    ) -> npt.NDArray[Any]: ...
-    def encode_batch(
-        self,
-        texts: Iterable[Text],
-        allowed_special: Names,
-        disallowed_special: Names,
-        threads: int | None,
-    ) -> list[list[int]]: ...
-    def encode_ragged(
-        self,
-        texts: Iterable[Text],
-        allowed_special: Names,
-        disallowed_special: Names,
-        threads: int | None,
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
-    def encode_with_offsets(
-        self, text: Text, allowed_special: Names, disallowed_special: Names
-    ) -> tuple[list[int], list[int]]: ...
-    def count(self, text: Text, allowed_special: Names, disallowed_special: Names) -> int: ...
-    def count_until(
-        self, text: Text, limit: SupportsIndex, allowed_special: Names, disallowed_special: Names
-    ) -> int | None: ...
-    def encode_with_dropout(
-        self,
-        text: Text,
-        probability: float,
-        seed: SupportsIndex,
-        allowed_special: Names,
-        disallowed_special: Names,
-    ) -> list[int]: ...
-    def truncate(self, text: _AnyText, max_tokens: SupportsIndex) -> _AnyText: ...
     def merge_piece(self, piece: Text) -> list[int]: ...
-    def split(self, text: Text) -> list[bytes]: ...
-    def decode_bytes(self, ids: Ids) -> bytes: ...
-    def decode(self, ids: Ids, errors: str) -> str: ...
-    def decode_stream(self) -> StreamDecoder: ...
     def with_options(self, kernel: str | None, table_bytes: int | None) -> CoreTokenizer: ...
     @property
     def kernel(self) -> str: ...
@@ -112,6 +77,61 @@ class CoreTokenizer:
     def fingerprint(self) -> str: ...
     @property
     def is_characters(self) -> bool: ...
+
+@disjoint_base
+class Codec:
+    def __new__(cls, core: CoreTokenizer) -> Self: ...
+    @property
+    def _core(self) -> CoreTokenizer: ...
+    def encode(
+        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
+    ) -> list[int]: ...
+    def encode_ordinary(self, text: Text) -> list[int]: ...
+    def encode_to_numpy(
+        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
+    ) -> npt.NDArray[Any]: ...
+    def encode_batch(
+        self,
+        texts: Iterable[Text],
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        threads: int | None = None,
+    ) -> list[list[int]]: ...
+    def encode_ragged(
+        self,
+        texts: Iterable[Text],
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        threads: int | None = None,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
+    def encode_with_offsets(
+        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
+    ) -> tuple[list[int], list[int]]: ...
+    def count(self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all") -> int: ...
+    def count_until(
+        self,
+        text: Text,
+        limit: SupportsIndex,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+    ) -> int | None: ...
+    def encode_with_dropout(
+        self,
+        text: Text,
+        probability: float,
+        *,
+        seed: SupportsIndex,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+    ) -> list[int]: ...
+    def truncate(self, text: _AnyText, max_tokens: SupportsIndex) -> _AnyText: ...
+    def split(self, text: Text) -> list[bytes]: ...
+    def decode(self, ids: Ids, errors: str = "replace") -> str: ...
+    def decode_bytes(self, ids: Ids) -> bytes: ...
+    def decode_stream(self) -> StreamDecoder: ...
 
 @final
 class StreamDecoder:
@@ -165,7 +185,11 @@ class DocumentBatch:
     def text_bytes(self) -> int: ...
     def documents(self) -> list[bytes]: ...
     def encode(
-        self, tokenizer: CoreTokenizer, allowed_special: Names, threads: int | None
+        self,
+        tokenizer: CoreTokenizer,
+        allowed_special: Names,
+        threads: int | None,
+        cancel: Cancel | None = None,
     ) -> EncodedBatch: ...
     def count(self, tokenizer: CoreTokenizer, allowed_special: Names) -> int: ...
 
@@ -180,6 +204,14 @@ class EncodedBatch:
     def tokens(self) -> int: ...
     def take_arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
 
+@final
+class Cancel:
+    def __new__(cls) -> Cancel: ...
+    @property
+    def is_set(self) -> bool: ...
+    def set(self) -> None: ...
+
+def thread_count(threads: int | None) -> int: ...
 def atomic_write(path: Path, data: Text) -> None: ...
 
 @final

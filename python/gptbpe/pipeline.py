@@ -1,8 +1,12 @@
-"""Files to ids, a batch at a time: while one is encoded, the next is read and the one before is written.
+"""Files to ids, a batch at a time, by several threads that each read a batch and encode it.
 
+A thread takes the next batch when it is free, so none waits for another, and encodes what it has just read.
 Threads live inside a call only: nothing is left behind by an iterator that is put away, and a process may
-fork between two batches. The caller's own thread encodes, because Python hears Ctrl-C on the main thread
-alone: it looks for signals while it works, and waits for the others where a signal wakes it.
+fork between two batches. So batches come in groups: the threads of a group end before its first batch is
+given out. A group is many batches, because threads wait for the last one at its end.
+
+The caller's own thread is one of them, because Python hears Ctrl-C on the main thread alone: it looks for
+signals while it works, and waits for the others where a signal wakes it.
 """
 
 from __future__ import annotations
@@ -12,11 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, ParamSpec, TypeVar
 
 from gptbpe import sources
-from gptbpe._core import CoreTokenizer, DocumentBatch, DocumentBuffer, EncodedBatch
+from gptbpe._core import Cancel, CoreTokenizer, DocumentBatch, DocumentBuffer, EncodedBatch, thread_count
 from gptbpe.files import Name
-from gptbpe.types import Names
 
-__all__ = ["Task", "encoded"]
+__all__ = ["Task", "encoded", "groups"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -65,8 +68,65 @@ class Task(Generic[Result]):
         return self._result
 
 
+GROUP_BYTES = 64 << 20
+"""A group is about this much text at most."""
+BATCHES_PER_THREAD = 8
+"""And so many batches for each thread, of which it waits for about half of one at the end."""
+
+
 class _Stopped(Exception):  # noqa: N818 - nobody sees it
     """Ends the reading of a batch that is not wanted any more."""
+
+
+class _Group:
+    """The next batches of all, which several threads take and encode; not more than ``most``."""
+
+    def __init__(
+        self, batches: Iterator[DocumentBatch], encode: Callable[[DocumentBatch], EncodedBatch], most: int
+    ) -> None:
+        self._batches = batches
+        self._encode = encode
+        self._most = most
+        self._reading = threading.Lock()
+        self._taken = 0
+        self._ended = False
+        self._results: dict[int, EncodedBatch | Exception] = {}
+        self.is_last = False
+
+    def work(self) -> None:
+        """Take batches and encode them until there are no more to take."""
+        while (batch := self._take()) is not None:
+            number, documents = batch
+            try:
+                self._results[number] = self._encode(documents)
+            except Exception as error:
+                self._results[number] = error
+                self._ended = True  # what follows an error is not wanted
+
+    def _take(self) -> tuple[int, DocumentBatch] | None:
+        with self._reading:
+            if self._ended or self._taken == self._most:
+                return None
+            number = self._taken
+            self._taken += 1
+            try:
+                batch = next(self._batches, None)
+            except Exception as error:
+                self._results[number] = error
+                batch = None
+            if batch is None:
+                self._ended = self.is_last = True
+                return None
+            return number, batch
+
+    def results(self) -> tuple[list[EncodedBatch], Exception | None]:
+        """Return what was encoded before the first error, and that error."""
+        done: list[EncodedBatch] = []
+        for _, result in sorted(self._results.items()):
+            if isinstance(result, Exception):
+                return done, result
+            done.append(result)
+        return done, None
 
 
 def encoded(
@@ -75,56 +135,89 @@ def encoded(
     *,
     separator: str | None,
     text_field: str = "text",
-    as_text: bool = False,
     batch_bytes: int = sources.BATCH_BYTES,
-    allowed_special: Names = (),
+    threads: int | None = None,
+) -> Iterator[EncodedBatch]:
+    """Yield the ids of all documents in files, a batch at a time; see :func:`groups`."""
+    for group in groups(
+        core, files, separator=separator, text_field=text_field, batch_bytes=batch_bytes, threads=threads
+    ):
+        group.reverse()
+        while group:
+            yield group.pop()
+
+
+def groups(
+    core: CoreTokenizer,
+    files: Iterable[Name],
+    *,
+    separator: str | None,
+    text_field: str = "text",
+    batch_bytes: int = sources.BATCH_BYTES,
     threads: int | None = None,
     skip: int = 0,
     report: Callable[[int], None] = lambda _: None,
     check: Callable[[DocumentBatch], None] = lambda _: None,
-) -> Iterator[EncodedBatch]:
-    """Yield the ids of all documents in files, without the first ``skip`` documents.
+) -> Iterator[list[EncodedBatch]]:
+    """Yield the ids of all documents in files, without the first ``skip`` documents, in groups of batches.
 
-    Files are read as their names say, or as plain text (``as_text``), by :func:`gptbpe.sources.batches`.
-    ``report`` is called, on this thread, with numbers of bytes that were read; ``check`` with each batch
-    before it is encoded.
+    Files are read by :func:`gptbpe.sources.batches`. ``report`` is called, on this thread, with numbers of
+    bytes that were read; ``check``, on any thread, with each batch before it is encoded.
     """
     files = list(files)
+    count = thread_count(threads)
     mark = None if separator is None else separator.encode()
-    buffer = DocumentBuffer(mark, batch_bytes, core, allowed_special, skip)
-    read = 0
-    stopped = False
+    buffer = DocumentBuffer(mark, batch_bytes, core, (), skip)
+    cancel = Cancel()
+    read = reported = 0
 
     def note(count: int) -> None:
         nonlocal read
         read += count
-        if stopped:
+        if cancel.is_set:
             raise _Stopped
 
-    batches = sources.batches(files, buffer, text_field=text_field, as_text=as_text, report=note)
+    # A pipe may let us wait for ever, which only the main thread can be called away from: it reads alone, and
+    # each batch is shared by the threads.
+    alone = not sources.are_regular(files)
+    most = 1 if alone else max(2, min(BATCHES_PER_THREAD * count, GROUP_BYTES // max(batch_bytes, 1)))
+    encoding = threading.Semaphore(count)
 
-    def following() -> DocumentBatch | None:
-        return next(batches, None)
-
-    # A pipe may let us wait for ever, which only the main thread can be called away from.
-    ahead = sources.are_regular(files)
-    reported = 0
-    batch = following()
-    while batch is not None:
+    def encode(batch: DocumentBatch) -> EncodedBatch:
         check(batch)
-        reading = Task(following) if ahead else None
-        try:
-            ids = batch.encode(core, allowed_special, threads)
-            batch = following() if reading is None else reading.result()
-        except BaseException:
-            stopped = True
-            if reading is not None:
-                reading.wait()
-            raise
+        with encoding:
+            return batch.encode(core, (), count if alone else 1, cancel)
+
+    batches = sources.batches(files, buffer, text_field=text_field, report=note)
+    # With one thread for encoding there is another, so that the next batch is read meanwhile.
+    helpers = min(max(count - 1, 1), most - 1)
+    is_last = False
+    while not is_last:
+        group = _Group(batches, encode, most)
+        _work_together(group, helpers, cancel)
         if read > reported:
             report(read - reported)
             reported = read
-        yield ids
-        del ids
-    if read > reported:
-        report(read - reported)
+        is_last = group.is_last
+        done, error = group.results()
+        del group
+        if done:
+            yield done
+        if error is not None:
+            raise error
+
+
+def _work_together(group: _Group, helpers: int, cancel: Cancel) -> None:
+    """Work on a group with so many threads besides this one."""
+    tasks: list[Task[None]] = []
+    try:
+        for _ in range(helpers):
+            tasks.append(Task(group.work))
+        group.work()
+        for task in tasks:
+            task.result()
+    except BaseException:
+        cancel.set()
+        for task in tasks:
+            task.wait()
+        raise

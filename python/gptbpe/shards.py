@@ -620,7 +620,8 @@ def shard_files(
 JOURNAL_NAME = ".inputs.json"
 """Which inputs the shards in a folder were made of; only a run of the same ones takes over what is there."""
 
-BATCH_BYTES = sources.BATCH_BYTES
+BATCH_BYTES = 1 << 20
+"""Text that one thread encodes at a time."""
 
 
 def _encode_all(
@@ -651,7 +652,7 @@ def _encode_all(
                 "between them; train it with this token, name another, or pass None to put nothing there"
             )
 
-    batches = pipeline.encoded(
+    groups = pipeline.groups(
         tokenizer._core,
         files,
         separator=separator,
@@ -662,12 +663,18 @@ def _encode_all(
         report=report,
         check=check,
     )
+
+    def write(group: list[EncodedBatch]) -> None:
+        group.reverse()
+        while group:
+            writer._write_batch(group.pop())
+
     # Nothing of a shard is there before this is done, which takes as long as encoding several megabytes.
     writing = pipeline.Task(begin)
     try:
-        for batch in batches:
+        for group in groups:
             writing.result()
-            writing = pipeline.Task(writer._write_batch, batch)
+            writing = pipeline.Task(write, group)
         writing.result()
     except BaseException:
         writing.wait()

@@ -2,7 +2,8 @@
 
 :class:`Tokenizer` is one immutable value: a vocabulary, the order of its merges, a split pattern and special
 tokens. All work happens in the compiled core with the GIL released; this file holds names, defaults and
-documentation.
+documentation. What is called for every text, ``encode``, ``decode`` and their kin, is inherited from the
+compiled ``Codec``, so that a short text does not wait for a Python function.
 
 Three promises hold for every method:
 
@@ -17,20 +18,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeVar, Unpack
+from typing import Any, Self, SupportsIndex, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from gptbpe import files, packaged, pipeline, sources, training
-from gptbpe._core import CoreTokenizer, EncodedBatch, StreamDecoder
+from gptbpe._core import Codec, CoreTokenizer, EncodedBatch
 from gptbpe.errors import TokenizerFileError
-from gptbpe.types import END_OF_TEXT, Ids, Names, Pattern, Progress, Source, Text, TieBreak
-
-AnyText = TypeVar("AnyText", str, bytes)
+from gptbpe.types import END_OF_TEXT, Ids, Pattern, Progress, Source, Text, TieBreak
 
 
-class Tokenizer:
+class Tokenizer(Codec):
     """An immutable byte-level BPE (or character) tokenizer.
 
     Make one with :meth:`train`, :meth:`load`, :meth:`get` or one of the ``from_…`` methods. Tokenizers
@@ -47,17 +46,14 @@ class Tokenizer:
     (260, {'<|endoftext|>': 259})
     """
 
-    __slots__ = ("_core",)
-    _core: CoreTokenizer
+    __slots__ = ()
 
-    def __init__(self) -> None:
+    def __new__(cls) -> Self:
         raise TypeError("a Tokenizer is made by Tokenizer.train, .load, .get, .from_tiktoken, .from_ranks, …")
 
     @classmethod
-    def _of(cls, core: CoreTokenizer) -> Tokenizer:
-        self = object.__new__(cls)
-        object.__setattr__(self, "_core", core)
-        return self
+    def _of(cls, core: CoreTokenizer) -> Self:
+        return super().__new__(cls, core)
 
     # ---- training --------------------------------------------------------------------------------
 
@@ -383,97 +379,6 @@ class Tokenizer:
 
     # ---- text to ids -----------------------------------------------------------------------------
 
-    def encode(
-        self,
-        text: Text,
-        *,
-        allowed_special: Names = (),
-        disallowed_special: Names = "all",
-    ) -> list[int]:
-        """Encode text, with tiktoken's rules for special tokens.
-
-        Special tokens in ``allowed_special`` become their ids. Text that holds a special token in
-        ``disallowed_special`` (by default: every one that is not allowed) is refused. With
-        ``disallowed_special=()`` what is not allowed is ordinary text.
-
-        Raises:
-            SpecialTokenError: the text holds a disallowed special token.
-            TextError: the text is not text.
-            UnknownCharacterError: a character tokenizer met a character outside its alphabet.
-
-        >>> tok = Tokenizer.get("gpt2")
-        >>> tok.encode("hi<|endoftext|>", allowed_special="all")
-        [5303, 50256]
-        >>> tok.encode("<|endoftext|>", disallowed_special=())
-        [27, 91, 437, 1659, 5239, 91, 29]
-        >>> tok.encode("<|endoftext|>")
-        Traceback (most recent call last):
-        ...
-        gptbpe.errors.SpecialTokenError: ...
-        """
-        return self._core.encode(text, allowed_special, disallowed_special)
-
-    def encode_ordinary(self, text: Text) -> list[int]:
-        """Encode text in which nothing is special: the same as ``encode(text, disallowed_special=())``.
-
-        >>> Tokenizer.get("gpt2").encode_ordinary("hi<|endoftext|>")
-        [5303, 27, 91, 437, 1659, 5239, 91, 29]
-        """
-        return self._core.encode_ordinary(text)
-
-    def encode_to_numpy(
-        self,
-        text: Text,
-        *,
-        allowed_special: Names = (),
-        disallowed_special: Names = "all",
-    ) -> npt.NDArray[Any]:
-        """Encode into an array of shape (tokens,): uint16 where ``vocab_size`` ≤ 65,536, else uint32.
-
-        The array takes over the core's memory; no Python integers are made. Otherwise as :meth:`encode`.
-
-        >>> Tokenizer.get("gpt2").encode_to_numpy("Hello, world!")
-        array([15496,    11,   995,     0], dtype=uint16)
-        """
-        return self._core.encode_to_numpy(text, allowed_special, disallowed_special)
-
-    def encode_batch(
-        self,
-        texts: Iterable[Text],
-        *,
-        allowed_special: Names = (),
-        disallowed_special: Names = "all",
-        threads: int | None = None,
-    ) -> list[list[int]]:
-        """Encode several texts in parallel; one list per text, in order. Otherwise as :meth:`encode`.
-
-        An error names the text by its index. ``threads`` is one per core by default.
-
-        >>> Tokenizer.get("gpt2").encode_batch(["Hello", " world"])
-        [[15496], [995]]
-        """
-        return self._core.encode_batch(texts, allowed_special, disallowed_special, threads)
-
-    def encode_ragged(
-        self,
-        texts: Iterable[Text],
-        *,
-        allowed_special: Names = (),
-        disallowed_special: Names = "all",
-        threads: int | None = None,
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """Encode several texts into two arrays: all ids, and where each text begins.
-
-        Returns:
-            ``ids`` of shape (tokens,), dtype as in :meth:`encode_to_numpy`, and ``offsets`` of shape (texts +
-            1,), int64: text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
-
-        >>> ids, offsets = Tokenizer.get("gpt2").encode_ragged(["Hello, world!", " Hello"])
-        >>> ids.tolist(), offsets.tolist()
-        ([15496, 11, 995, 0, 18435], [0, 4, 5])
-        """
-        return self._core.encode_ragged(texts, allowed_special, disallowed_special, threads)
-
     def encode_files(
         self,
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
@@ -513,144 +418,7 @@ class Tokenizer:
         )
         return _whole_documents(batches)
 
-    def encode_with_offsets(
-        self,
-        text: Text,
-        *,
-        allowed_special: Names = (),
-        disallowed_special: Names = "all",
-    ) -> tuple[list[int], list[int]]:
-        """Encode, and tell where each token begins: ids and offsets of equal length, in linear time.
-
-        Offsets count characters where ``text`` is ``str`` and bytes where it is bytes. Token ``i`` covers the
-        text from ``offsets[i]`` to ``offsets[i + 1]``, the last one to the end. Among characters, a token
-        that begins inside a character has that character's offset, so several tokens may have the same.
-
-        >>> tok = Tokenizer.get("gpt2")
-        >>> tok.encode_with_offsets("Hello, world!")
-        ([15496, 11, 995, 0], [0, 5, 6, 12])
-        >>> tok.encode_with_offsets("a 🦆!")[1], tok.encode_with_offsets("a 🦆!".encode())[1]
-        ([0, 1, 2, 2, 3], [0, 1, 4, 5, 6])
-        """
-        return self._core.encode_with_offsets(text, allowed_special, disallowed_special)
-
-    def count(
-        self,
-        text: Text,
-        *,
-        allowed_special: Names = (),
-        disallowed_special: Names = "all",
-    ) -> int:
-        """Count the tokens of text without making them: ``len(encode(text))``.
-
-        >>> Tokenizer.get("gpt2").count("Hello, world!")
-        4
-        """
-        return self._core.count(text, allowed_special, disallowed_special)
-
-    def count_until(
-        self,
-        text: Text,
-        limit: SupportsIndex,
-        *,
-        allowed_special: Names = (),
-        disallowed_special: Names = "all",
-    ) -> int | None:
-        """Count the tokens of text if there are at most ``limit``; else return None, soon.
-
-        Whether a long text fits into a context is known without encoding all of it: what comes more than
-        about a thousand pre-tokens after the limit is only searched for disallowed special tokens, and with
-        ``disallowed_special=()`` it is not looked at.
-
-        >>> tok = Tokenizer.get("gpt2")
-        >>> tok.count_until("Hello, world!", 4)
-        4
-        >>> tok.count_until("Hello, world!", 3) is None
-        True
-        """
-        return self._core.count_until(text, limit, allowed_special, disallowed_special)
-
-    def encode_with_dropout(
-        self,
-        text: Text,
-        probability: float,
-        *,
-        seed: SupportsIndex,
-        allowed_special: Names = (),
-        disallowed_special: Names = "all",
-    ) -> list[int]:
-        """Encode with BPE-dropout: another segmentation of the text for each seed.
-
-        Training on them makes a model sturdier against rare words and misspellings (Provilkov, Emelianenko
-        and Voita, *BPE-Dropout: Simple and Effective Subword Regularization*, ACL 2020; the paper uses 0.1).
-        At each step of merging a pre-token every pair that could merge is skipped with ``probability``, and
-        of the others the first merges, as in the paper; ``dropout`` in Hugging Face's ``tokenizers`` skips a
-        little less. 0 gives the ids of :meth:`encode`, 1 those of single bytes. Special tokens are never
-        skipped.
-
-        The ids depend on the tokenizer, the text, the probability and the seed alone. Give each text and each
-        epoch a seed of its own.
-
-        Args:
-            text: what to encode.
-            probability: from 0 to 1.
-            seed: from 0 to 2**64 - 1.
-            allowed_special: as in :meth:`encode`.
-            disallowed_special: as in :meth:`encode`.
-
-        Raises:
-            TokenizerError: the probability or the seed is out of range.
-
-        >>> tok = Tokenizer.get("gpt2")
-        >>> for seed in range(3):
-        ...     print([tok.decode([id]) for id in tok.encode_with_dropout("unbelievable", 0.5, seed=seed)])
-        ['un', 'be', 'li', 'ev', 'ab', 'le']
-        ['un', 'bel', 'iev', 'able']
-        ['un', 'bel', 'i', 'ev', 'able']
-        """
-        return self._core.encode_with_dropout(text, probability, seed, allowed_special, disallowed_special)
-
-    def truncate(self, text: AnyText, max_tokens: SupportsIndex) -> AnyText:
-        """Return the part of the text that its first ``max_tokens`` tokens cover, cut between characters.
-
-        Tokens that end inside a character are left out. Nothing in the text is special. The time is that of
-        encoding what is kept: what comes more than about a thousand pre-tokens after the cut is not looked
-        at.
-
-        >>> Tokenizer.get("gpt2").truncate("Hello, world!", 3)
-        'Hello, world'
-        """
-        return self._core.truncate(text, max_tokens)
-
-    def split(self, text: Text) -> list[bytes]:
-        """Split text into pre-tokens, the pieces inside which merging happens; together they are the text.
-
-        >>> Tokenizer.get("gpt2").split("Hello, world!")
-        [b'Hello', b',', b' world', b'!']
-        """
-        return self._core.split(text)
-
     # ---- ids to text -----------------------------------------------------------------------------
-
-    def decode(self, ids: Ids, errors: str = "replace") -> str:
-        """Decode ids to text; bytes that are not UTF-8 are handled as ``bytes.decode(errors=…)`` does.
-
-        Raises:
-            UnknownTokenError: an element is no token; it names the element and its index.
-
-        >>> Tokenizer.get("gpt2").decode([15496, 11, 995, 0])
-        'Hello, world!'
-        """
-        return self._core.decode(ids, errors)
-
-    def decode_bytes(self, ids: Ids) -> bytes:
-        r"""Decode ids to the bytes that were encoded, without loss.
-
-        >>> tok = Tokenizer.get("gpt2")
-        >>> tok.decode_bytes(tok.encode(b"\xff\x00"))
-        b'\xff\x00'
-        """
-        return self._core.decode_bytes(ids)
 
     def decode_batch(self, batch: Iterable[Ids], errors: str = "replace") -> list[str]:
         """Decode several sequences of ids; one text each, in order.
@@ -658,23 +426,8 @@ class Tokenizer:
         >>> Tokenizer.get("gpt2").decode_batch([[15496], [995]])
         ['Hello', ' world']
         """
-        decode = self._core.decode
+        decode = self.decode
         return [decode(ids, errors) for ids in batch]
-
-    def decode_stream(self) -> StreamDecoder:
-        """Start decoding ids one by one, as a model makes them; text never ends inside a character.
-
-        ``push(id)`` returns the text that became complete (often ``""`` within an emoji), ``finish()`` what
-        is left.
-
-        >>> tok = Tokenizer.get("gpt2")
-        >>> stream = tok.decode_stream()
-        >>> [stream.push(id) for id in tok.encode("a 🦆!")]
-        ['a', ' ', '', '🦆', '!']
-        >>> stream.finish()
-        ''
-        """
-        return self._core.decode_stream()
 
     # ---- what it is ------------------------------------------------------------------------------
 

@@ -171,6 +171,19 @@ def test_an_error_far_in_ends_the_work(tok: Tokenizer, tmp_path: Path) -> None:
         list(letters.encode_files(tmp_path / "input.txt"))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_of_several_errors_the_first_is_raised(threads: int, tmp_path: Path) -> None:
+    letters = Tokenizer.characters(b"fine ")
+    documents = ["fine "] * 30 + ["fine ж", "fine"] * 30
+    (tmp_path / "input.txt").write_text(EOT.join(documents))
+    found: list[Any] = []
+    with pytest.raises(errors.UnknownCharacterError, match=r"document 30: .* byte 5 "):
+        found.extend(letters.encode_files(tmp_path / "input.txt", batch_bytes=1, threads=threads))
+    assert len(found) == 30
+    with pytest.raises(ValueError, match="at least 1"):
+        next(letters.encode_files(tmp_path / "input.txt", threads=0))
+
+
 FULL_DISK = """
 import resource, signal, sys, threading
 from gptbpe import Tokenizer, shard_files

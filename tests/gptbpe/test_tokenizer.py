@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import array
 import contextlib
+import doctest
 import gc
+import inspect
 import itertools
 import mmap
 import re
@@ -19,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptbpe import Tokenizer
+from gptbpe._core import Codec
 from gptbpe.errors import (
     SpecialTokenError,
     TextError,
@@ -510,3 +513,38 @@ def test_everything_public_is_documented() -> None:
 def test_it_is_not_made_by_calling() -> None:
     with pytest.raises(TypeError, match=r"Tokenizer\.train"):
         Tokenizer()
+
+
+COMPILED = [name for name in vars(Codec) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_methods_are_documented_like_others(name: str) -> None:
+    """Pytest finds no doctest in what a class inherits from a compiled one."""
+    method = getattr(Tokenizer, name)
+    assert next(iter(inspect.signature(method).parameters)) == "self"
+    (test,) = doctest.DocTestFinder().find(method, name, module=False, globs={"Tokenizer": Tokenizer})
+    assert test.examples
+    assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test).failed == 0
+
+
+def test_a_subclass_is_a_tokenizer(tok: Tokenizer, text: str) -> None:
+    class Named(Tokenizer):
+        name = "mine"
+
+        def encode_ordinary(self, text: str) -> list[int]:
+            return [0, *super().encode_ordinary(text)]
+
+    mine = Named._of(tok._core)
+    assert isinstance(mine, Named)
+    assert mine == tok
+    assert mine.encode(text) == tok.encode(text)
+    assert mine.encode_ordinary("low") == [0, *tok.encode_ordinary("low")]
+    with pytest.raises(TypeError, match=r"Tokenizer\.train"):
+        Named()
+
+
+@pytest.mark.parametrize("argument", ["allowed_special", "disallowed_special"])
+def test_none_is_no_choice_of_special_tokens(tok: Tokenizer, argument: str) -> None:
+    with pytest.raises(TypeError, match="iterable"):
+        tok.encode("low", **{argument: None})

@@ -249,9 +249,9 @@ class Encoding:
         if not isinstance(text, str):
             _text(text)
         try:
-            return self._core.encode_ordinary(text)
+            return self._tokenizer.encode_ordinary(text)
         except TextError:
-            return self._core.encode_ordinary(_repaired(text))
+            return self._tokenizer.encode_ordinary(_repaired(text))
 
     def encode(
         self, text: str, *, allowed_special: Allowed = _NOTHING, disallowed_special: Disallowed = "all"
@@ -273,10 +273,10 @@ class Encoding:
         if not isinstance(text, str):
             _text(text)
         try:
-            return self._core.encode(text, allowed, disallowed)
+            return self._tokenizer.encode(text, allowed_special=allowed, disallowed_special=disallowed)
         except TextError:
             self._refuse(text, allowed, disallowed)
-            return self._core.encode(_repaired(text), allowed, ())
+            return self._tokenizer.encode(_repaired(text), allowed_special=allowed, disallowed_special=())
 
     def encode_to_numpy(
         self, text: str, *, allowed_special: Allowed = _NOTHING, disallowed_special: Disallowed = "all"
@@ -494,7 +494,7 @@ class Encoding:
         """
         ids = list(tokens) if isinstance(tokens, (bytes, bytearray)) else tokens
         try:
-            return self._core.decode_bytes(ids)
+            return self._tokenizer.decode_bytes(ids)
         except UnknownTokenError as error:
             raise _no_token(error, ids) from None
 
@@ -506,7 +506,7 @@ class Encoding:
         """
         ids = list(tokens) if isinstance(tokens, (bytes, bytearray)) else tokens
         try:
-            return self._core.decode(ids, errors)
+            return self._tokenizer.decode(ids, errors)
         except UnknownTokenError as error:
             raise _no_token(error, ids) from None
 

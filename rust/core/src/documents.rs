@@ -27,8 +27,8 @@ use crate::{Error, Result};
 
 /// A batch has at most this many documents, so that many empty ones do not fill the memory.
 const MOST_DOCUMENTS: usize = 1 << 16;
-/// Buffers that are kept for the next batches: one is filled while two are worked on.
-const SPARE_BUFFERS: usize = 3;
+/// Buffers that are kept for the next batches. There are no more than batches that were alive at one time.
+const SPARE_BUFFERS: usize = 64;
 
 /// What ends documents in running text.
 #[derive(Debug, Clone)]

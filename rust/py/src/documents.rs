@@ -15,7 +15,7 @@ use pyo3::types::PyBytes;
 use crate::error::{ArgumentError, guard, of_document, to_python};
 use crate::input::{Names, Text, threads};
 use crate::output::array;
-use crate::signals::Signals;
+use crate::signals::{Cancel, Signals};
 use crate::tokenizer::CoreTokenizer;
 
 /// Cuts text into documents; `gptbpe.sources` fills it.
@@ -182,13 +182,15 @@ impl DocumentBatch {
         parts.map(|part| PyBytes::new(py, part)).collect()
     }
 
-    /// The ids of all documents, made by several threads.
+    /// The ids of all documents, made by several threads; `cancel` ends that.
+    #[pyo3(signature = (tokenizer, allowed_special, threads, cancel=None))]
     fn encode(
         &self,
         py: Python<'_>,
         tokenizer: &CoreTokenizer,
         allowed_special: &Bound<'_, PyAny>,
         threads: Option<usize>,
+        cancel: Option<&Cancel>,
     ) -> PyResult<EncodedBatch> {
         guard(|| {
             let (allowed, threads) = (
@@ -196,8 +198,9 @@ impl DocumentBatch {
                 self::threads(threads)?,
             );
             let ragged = listening(py, |go_on| {
+                let go_on = || go_on() && !cancel.is_some_and(Cancel::is_set);
                 let core = tokenizer.core();
-                core.encode_documents(&self.batch, &allowed, threads, go_on)
+                core.encode_documents(&self.batch, &allowed, threads, &go_on)
             })?;
             Ok(EncodedBatch {
                 text_bytes: self.batch.parts().map(|part| part.len() as u64).collect(),

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple, PyTupleMethods};
 
-use crate::error::{ArgumentError, TextError, to_python};
+use crate::error::{ArgumentError, TextError, guard, to_python};
 
 /// A piece of text that stays where Python keeps it.
 pub(crate) enum Text<'py> {
@@ -329,6 +329,12 @@ pub(crate) fn threads(asked: Option<usize>) -> PyResult<usize> {
         Some(0) => Err(ArgumentError::NoThreads.into()),
         Some(count) => Ok(count),
     }
+}
+
+/// How many threads an argument stands for.
+#[pyfunction]
+pub(crate) fn thread_count(threads: Option<usize>) -> PyResult<usize> {
+    guard(|| self::threads(threads))
 }
 
 /// A split pattern: a name or a regex, several regexes, or None.

@@ -1,10 +1,12 @@
 //! `gptbpe._core`: take Python values, release the GIL, call the core, convert back.
 //!
-//! No policy lives here: defaults, names and documentation are `python/gptbpe`'s.
+//! No policy lives here: defaults, names and documentation are `python/gptbpe`'s, but for those of `codec`, whose methods
+//! stand in the public class as they are.
 
 // PyO3 hands arguments over by value.
 #![allow(clippy::needless_pass_by_value)]
 
+mod codec;
 mod documents;
 mod error;
 mod input;
@@ -23,11 +25,17 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::codec::Codec;
+    #[pymodule_export]
     use crate::documents::{DocumentBatch, DocumentBuffer, EncodedBatch};
+    #[pymodule_export]
+    use crate::input::thread_count;
     #[pymodule_export]
     use crate::sampler::CoreSampler;
     #[pymodule_export]
     use crate::shard::{AtomicFile, CoreShardReader, CoreShardWriter, atomic_write};
+    #[pymodule_export]
+    use crate::signals::Cancel;
     #[pymodule_export]
     use crate::tokenizer::{CoreTokenizer, PyStreamDecoder};
     #[pymodule_export]

@@ -1,12 +1,15 @@
 //! Plain Rust values in, Python values out: ids as lists and arrays, bytes as text.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use gptbpe_core::{CheckedIds, Error, Ids};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyUnicodeDecodeError;
+use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString};
 
@@ -19,7 +22,47 @@ const WORTH_OWNING: usize = 1 << 10;
 ///
 /// A list of ids takes most of its time and memory to make integers, and texts repeat their tokens.
 #[derive(Default)]
-pub(crate) struct Integers(OnceLock<Box<[OnceLock<Py<PyInt>>]>>);
+pub(crate) struct Integers(OnceLock<Box<[Known]>>);
+
+/// A place for the integer of an id: null until it is made, and owned by the place from then on.
+#[derive(Default)]
+struct Known(AtomicPtr<PyObject>);
+
+impl Known {
+    fn get<'py>(&self, py: Python<'py>, id: u32) -> Bound<'py, PyInt> {
+        let known = self.0.load(Ordering::Acquire);
+        if known.is_null() {
+            return self.make(py, id);
+        }
+        // SAFETY: what is in a place is an integer and stays alive as long as the place, and longer than this call.
+        unsafe { Bound::from_borrowed_ptr(py, known).cast_into_unchecked() }
+    }
+
+    #[cold]
+    fn make<'py>(&self, py: Python<'py>, id: u32) -> Bound<'py, PyInt> {
+        let integer = PyInt::new(py, id);
+        let owned = integer.clone().into_ptr();
+        let none = std::ptr::null_mut();
+        let kept = self
+            .0
+            .compare_exchange(none, owned, Ordering::AcqRel, Ordering::Relaxed);
+        if kept.is_err() {
+            // SAFETY: another thread was first, so this reference is still ours to give up.
+            drop(unsafe { Bound::from_owned_ptr(py, owned) });
+        }
+        integer
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        let known = *self.0.get_mut();
+        if !known.is_null() {
+            // SAFETY: the place owns a reference, and is not used after this.
+            Python::attach(|py| drop(unsafe { Bound::from_owned_ptr(py, known) }));
+        }
+    }
+}
 
 impl Integers {
     /// Ids smaller than `vocab_size` as a list.
@@ -29,15 +72,21 @@ impl Integers {
         ids: &[I],
         vocab_size: usize,
     ) -> PyResult<Bound<'py, PyList>> {
-        let none = || (0..vocab_size).map(|_| OnceLock::new()).collect();
+        let none = || (0..vocab_size).map(|_| Known::default()).collect();
         let known = self.0.get_or_init(none);
-        let made = Cell::new(0);
         let listed = |&id: &I| Listed {
             known,
             id: id.into(),
+        };
+        if ids.len() < BETWEEN_SIGNALS {
+            return PyList::new(py, ids.iter().map(listed));
+        }
+        let made = Cell::new(0);
+        let heard = |id: &I| Heard {
+            listed: listed(id),
             made: &made,
         };
-        PyList::new(py, ids.iter().map(listed))
+        PyList::new(py, ids.iter().map(heard))
     }
 
     /// Some of several ids as a list.
@@ -55,33 +104,48 @@ impl Integers {
     }
 }
 
-/// How many integers are listed between two looks for signals.
-const BETWEEN_SIGNALS: usize = 1 << 18;
-
-/// An id on its way into a list. A long list takes seconds to make, so Ctrl-C is heard meanwhile.
+/// An id on its way into a list.
 struct Listed<'a> {
-    known: &'a [OnceLock<Py<PyInt>>],
+    known: &'a [Known],
     id: u32,
-    made: &'a Cell<usize>,
 }
 
 impl<'py> IntoPyObject<'py> for Listed<'_> {
     type Target = PyInt;
     type Output = Bound<'py, PyInt>;
-    type Error = PyErr;
+    type Error = Infallible;
 
     #[inline]
+    fn into_pyobject(self, py: Python<'py>) -> Result<Bound<'py, PyInt>, Infallible> {
+        Ok(match self.known.get(self.id as usize) {
+            Some(known) => known.get(py, self.id),
+            None => PyInt::new(py, self.id),
+        })
+    }
+}
+
+/// How many integers are listed between two looks for signals.
+const BETWEEN_SIGNALS: usize = 1 << 18;
+
+/// The same in a long list, which takes seconds to make, so Ctrl-C is heard meanwhile.
+struct Heard<'a> {
+    listed: Listed<'a>,
+    made: &'a Cell<usize>,
+}
+
+impl<'py> IntoPyObject<'py> for Heard<'_> {
+    type Target = PyInt;
+    type Output = Bound<'py, PyInt>;
+    type Error = PyErr;
+
     fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyInt>> {
         let made = self.made.get() + 1;
         self.made.set(made);
         if made.is_multiple_of(BETWEEN_SIGNALS) {
             py.check_signals()?;
         }
-        let integer = || PyInt::new(py, self.id).unbind();
-        Ok(match self.known.get(self.id as usize) {
-            Some(place) => place.get_or_init(integer).bind(py).clone(),
-            None => integer().into_bound(py),
-        })
+        let Ok(integer) = self.listed.into_pyobject(py);
+        Ok(integer)
     }
 }
 

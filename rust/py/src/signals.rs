@@ -61,6 +61,27 @@ impl Signals {
     }
 }
 
+/// Ends what several threads work on: a thread that is not the main one hears of Ctrl-C by it.
+#[pyclass(module = "gptbpe._core", frozen)]
+pub(crate) struct Cancel(AtomicBool);
+
+#[pymethods]
+impl Cancel {
+    #[new]
+    fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    #[getter]
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn look(py: Python<'_>) -> PyResult<()> {
     py.check_signals()
 }

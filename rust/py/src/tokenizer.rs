@@ -1,27 +1,17 @@
-//! `CoreTokenizer`: the core's tokenizer with Python arguments.
-//!
+//! `CoreTokenizer`: how the core's tokenizer is made, written and asked what it is, with Python arguments. How it encodes and
+//! decodes is in `codec`.
 //! The core's value never changes, so any number of threads may call it at once, with or without the GIL.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
-use gptbpe_core::Text as CoreText;
 use gptbpe_core::pattern::Pattern;
-use gptbpe_core::{
-    CheckedIds, Dropout, EncodeOptions, Error, Ids, Kernel, Ragged, SpecialPolicy, SpecialSet,
-    StreamDecoder, Tokenizer, format,
-};
-use numpy::{IntoPyArray, PyArray1};
+use gptbpe_core::{EncodeOptions, Error, Ids, Kernel, StreamDecoder, Tokenizer, format};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple};
 
 use crate::error::{ArgumentError, guard, of_file, to_python};
-use crate::input::{Names, Text, all_core, ids, limit, pattern, single_id, texts, threads};
-use crate::output::{self, Integers, WORTH_DETACHING, array};
-use crate::signals::Signals;
-
-/// Shorter texts are done before anybody could press Ctrl-C.
-const WORTH_SIGNALS: usize = 1 << 18;
+use crate::input::{Text, ids, pattern, single_id};
+use crate::output::Integers;
 
 /// The compiled tokenizer behind `gptbpe.Tokenizer`.
 #[pyclass(module = "gptbpe._core", frozen)]
@@ -51,95 +41,17 @@ impl CoreTokenizer {
             .map_err(to_python)
     }
 
-    fn check_ids<'a, I: Copy + Into<u32>>(&'a self, ids: &'a [I]) -> PyResult<CheckedIds<'a, I>> {
-        self.tokenizer.check_ids(ids).map_err(to_python)
-    }
-
     pub(crate) fn core(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
+    /// The Python integers of its ids.
+    pub(crate) fn integers(&self) -> &Integers {
+        &self.integers
+    }
+
     fn vocab_size(&self) -> usize {
         self.tokenizer.vocab_size() as usize
-    }
-
-    /// Some ids as a list.
-    fn list<'py>(
-        &self,
-        py: Python<'py>,
-        ids: &Ids,
-        range: Range<usize>,
-    ) -> PyResult<Bound<'py, PyList>> {
-        self.integers.range(py, ids, range, self.vocab_size())
-    }
-
-    /// What a call allows and refuses among special tokens.
-    fn policy(
-        &self,
-        allowed: &Bound<'_, PyAny>,
-        disallowed: &Bound<'_, PyAny>,
-    ) -> PyResult<Cow<'_, SpecialPolicy>> {
-        let allowed = Names::new("allowed_special", allowed)?;
-        let disallowed = Names::new("disallowed_special", disallowed)?;
-        allowed
-            .with(|allowed| {
-                disallowed.with(|disallowed| self.tokenizer.special_policy(allowed, disallowed))
-            })
-            .map_err(to_python)
-    }
-
-    /// Works on one text after looking for what is refused in it: without the GIL unless it is short. Work on a long
-    /// text asks now and then whether to go on.
-    fn run<T: Send>(
-        &self,
-        py: Python<'_>,
-        text: &Text<'_>,
-        policy: &SpecialPolicy,
-        work: impl FnOnce(&Tokenizer, CoreText<'_>, &SpecialSet, &dyn Fn() -> bool) -> Result<T, Error>
-        + Send,
-    ) -> PyResult<T> {
-        let core = text.core()?;
-        let bytes = core.as_bytes();
-        if bytes.len() < WORTH_SIGNALS {
-            let work = || {
-                self.tokenizer.check_special(bytes, policy)?;
-                work(&self.tokenizer, core, policy.allowed(), &|| true)
-            };
-            let result = if bytes.len() < WORTH_DETACHING {
-                work()
-            } else {
-                py.detach(work)
-            };
-            return result.map_err(to_python);
-        }
-        let signals = Signals::new();
-        let result = py.detach(|| {
-            self.tokenizer.check_special(bytes, policy)?;
-            work(&self.tokenizer, core, policy.allowed(), &|| signals.go_on())
-        });
-        signals.end()?;
-        result.map_err(to_python)
-    }
-
-    fn run_batch(
-        &self,
-        values: &Bound<'_, PyAny>,
-        policy: &SpecialPolicy,
-        asked_threads: Option<usize>,
-    ) -> PyResult<Ragged> {
-        let py = values.py();
-        let threads = threads(asked_threads)?;
-        let texts = texts(values)?;
-        let core = all_core(py, &texts)?;
-        let signals = Signals::new();
-        let go_on = || signals.go_on();
-        let result = py.detach(|| {
-            self.tokenizer.check_special_batch(&core, policy, &go_on)?;
-            self.tokenizer
-                .encode_batch_while(&core, policy.allowed(), threads, &go_on)
-        });
-        signals.end()?;
-        result.map_err(to_python)
     }
 }
 
@@ -276,204 +188,6 @@ impl CoreTokenizer {
         })
     }
 
-    // ---- text to ids ------------------------------------------------------------------------------------------
-
-    fn encode<'py>(
-        &self,
-        text: &Bound<'py, PyAny>,
-        allowed_special: &Bound<'py, PyAny>,
-        disallowed_special: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyList>> {
-        guard(|| {
-            let policy = self.policy(allowed_special, disallowed_special)?;
-            let ids = self.run(
-                text.py(),
-                &Text::new(text)?,
-                &policy,
-                Tokenizer::encode_while,
-            )?;
-            self.list(text.py(), &ids, 0..ids.len())
-        })
-    }
-
-    fn encode_ordinary<'py>(&self, text: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        guard(|| {
-            let policy = SpecialPolicy::none();
-            let ids = self.run(
-                text.py(),
-                &Text::new(text)?,
-                &policy,
-                Tokenizer::encode_while,
-            )?;
-            self.list(text.py(), &ids, 0..ids.len())
-        })
-    }
-
-    fn encode_to_numpy<'py>(
-        &self,
-        text: &Bound<'py, PyAny>,
-        allowed_special: &Bound<'py, PyAny>,
-        disallowed_special: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        guard(|| {
-            let policy = self.policy(allowed_special, disallowed_special)?;
-            let ids = self.run(
-                text.py(),
-                &Text::new(text)?,
-                &policy,
-                Tokenizer::encode_while,
-            )?;
-            Ok(array(text.py(), ids, self.vocab_size()))
-        })
-    }
-
-    #[pyo3(signature = (texts, allowed_special, disallowed_special, threads))]
-    fn encode_batch<'py>(
-        &self,
-        texts: &Bound<'py, PyAny>,
-        allowed_special: &Bound<'py, PyAny>,
-        disallowed_special: &Bound<'py, PyAny>,
-        threads: Option<usize>,
-    ) -> PyResult<Vec<Bound<'py, PyList>>> {
-        guard(|| {
-            let policy = self.policy(allowed_special, disallowed_special)?;
-            let ragged = self.run_batch(texts, &policy, threads)?;
-            let pairs = ragged.offsets.windows(2);
-            pairs
-                .map(|pair| self.list(texts.py(), &ragged.ids, pair[0]..pair[1]))
-                .collect()
-        })
-    }
-
-    #[pyo3(signature = (texts, allowed_special, disallowed_special, threads))]
-    fn encode_ragged<'py>(
-        &self,
-        texts: &Bound<'py, PyAny>,
-        allowed_special: &Bound<'py, PyAny>,
-        disallowed_special: &Bound<'py, PyAny>,
-        threads: Option<usize>,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
-        guard(|| {
-            let policy = self.policy(allowed_special, disallowed_special)?;
-            let ragged = self.run_batch(texts, &policy, threads)?;
-            let py = texts.py();
-            // A vector has at most isize::MAX elements.
-            #[expect(clippy::cast_possible_wrap)]
-            let offsets: Vec<i64> = ragged.offsets.iter().map(|&at| at as i64).collect();
-            let ids = array(py, ragged.ids, self.vocab_size());
-            Ok((ids, offsets.into_pyarray(py)))
-        })
-    }
-
-    fn encode_with_offsets<'py>(
-        &self,
-        text: &Bound<'py, PyAny>,
-        allowed_special: &Bound<'_, PyAny>,
-        disallowed_special: &Bound<'_, PyAny>,
-    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
-        guard(|| {
-            let policy = self.policy(allowed_special, disallowed_special)?;
-            let (py, text) = (text.py(), Text::new(text)?);
-            let by_character = text.is_str();
-            let (ids, starts) = self.run(
-                py,
-                &text,
-                &policy,
-                move |tokenizer, text, allowed, go_on| {
-                    let (ids, mut starts) =
-                        tokenizer.encode_with_offsets_while(text, allowed, go_on)?;
-                    if by_character {
-                        count_characters(text.as_bytes(), &mut starts);
-                    }
-                    Ok((ids, starts))
-                },
-            )?;
-            let ids = self.integers.list(py, &ids, self.vocab_size())?;
-            Ok((ids, PyList::new(py, starts)?))
-        })
-    }
-
-    fn encode_with_dropout<'py>(
-        &self,
-        text: &Bound<'py, PyAny>,
-        probability: f64,
-        seed: &Bound<'_, PyAny>,
-        allowed_special: &Bound<'_, PyAny>,
-        disallowed_special: &Bound<'_, PyAny>,
-    ) -> PyResult<Bound<'py, PyList>> {
-        guard(|| {
-            let seed = seed.extract::<u64>().map_err(|_| ArgumentError::Seed {
-                found: seed.to_string(),
-            })?;
-            let mut dropout = Dropout::new(probability, seed).map_err(to_python)?;
-            let policy = self.policy(allowed_special, disallowed_special)?;
-            let (py, text) = (text.py(), Text::new(text)?);
-            let ids = self.run(py, &text, &policy, |tokenizer, text, allowed, go_on| {
-                tokenizer.encode_with_dropout_while(text, allowed, &mut dropout, go_on)
-            })?;
-            self.integers.list(py, &ids, self.vocab_size())
-        })
-    }
-
-    fn count(
-        &self,
-        text: &Bound<'_, PyAny>,
-        allowed_special: &Bound<'_, PyAny>,
-        disallowed_special: &Bound<'_, PyAny>,
-    ) -> PyResult<usize> {
-        guard(|| {
-            let policy = self.policy(allowed_special, disallowed_special)?;
-            self.run(
-                text.py(),
-                &Text::new(text)?,
-                &policy,
-                Tokenizer::count_while,
-            )
-        })
-    }
-
-    /// The number of tokens, or None if there are more than `limit`.
-    fn count_until(
-        &self,
-        text: &Bound<'_, PyAny>,
-        limit: &Bound<'_, PyAny>,
-        allowed_special: &Bound<'_, PyAny>,
-        disallowed_special: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<usize>> {
-        guard(|| {
-            let limit = self::limit("limit", limit)?;
-            let policy = self.policy(allowed_special, disallowed_special)?;
-            let (py, text) = (text.py(), Text::new(text)?);
-            self.run(py, &text, &policy, |tokenizer, text, allowed, go_on| {
-                tokenizer.count_until_while(text, limit, allowed, go_on)
-            })
-        })
-    }
-
-    fn truncate<'py>(
-        &self,
-        text: &Bound<'py, PyAny>,
-        max_tokens: &Bound<'_, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        guard(|| {
-            let max_tokens = limit("max_tokens", max_tokens)?;
-            // Read once: a buffer may be another one by the next time.
-            let (py, text) = (text.py(), Text::new(text)?);
-            let policy = SpecialPolicy::none();
-            let end = self.run(py, &text, &policy, |tokenizer, text, allowed, go_on| {
-                let (_, end) = tokenizer.truncate_while(text, max_tokens, allowed, go_on)?;
-                Ok(end)
-            })?;
-            let kept = &text.bytes()?[..end];
-            if text.is_str() {
-                // The end is between two characters: nothing is replaced.
-                let kept = String::from_utf8_lossy(kept);
-                return Ok(PyString::new(py, &kept).into_any());
-            }
-            Ok(PyBytes::new(py, kept).into_any())
-        })
-    }
-
     /// What the merges make of a piece of text as one pre-token.
     fn merge_piece(&self, piece: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
         guard(|| {
@@ -481,54 +195,6 @@ impl CoreTokenizer {
             self.tokenizer
                 .merge_piece(piece.bytes()?)
                 .map_err(to_python)
-        })
-    }
-
-    /// The pre-tokens of a text.
-    fn split<'py>(&self, text: &Bound<'py, PyAny>) -> PyResult<Vec<Cow<'py, [u8]>>> {
-        guard(|| {
-            let mut pieces = Vec::new();
-            let (py, text) = (text.py(), Text::new(text)?);
-            self.run(
-                py,
-                &text,
-                &SpecialPolicy::none(),
-                |tokenizer, text, _, _| {
-                    tokenizer.split(text.as_bytes(), |piece| {
-                        pieces.push(Cow::Owned(piece.to_vec()));
-                    });
-                    Ok(())
-                },
-            )?;
-            Ok(pieces)
-        })
-    }
-
-    // ---- ids to text ------------------------------------------------------------------------------------------
-
-    fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        guard(|| match self::ids(ids, self.vocab_size())? {
-            Ids::Narrow(narrow) => output::bytes(ids.py(), &self.check_ids(&narrow)?),
-            Ids::Wide(wide) => output::bytes(ids.py(), &self.check_ids(&wide)?),
-        })
-    }
-
-    fn decode<'py>(&self, ids: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyString>> {
-        guard(|| {
-            let py = ids.py();
-            let ids = self::ids(ids, self.vocab_size())?;
-            let decode = || match &ids {
-                Ids::Narrow(ids) => self.tokenizer.decode(ids),
-                Ids::Wide(ids) => self.tokenizer.decode(ids),
-            };
-            let bytes = if ids.len() < WORTH_DETACHING {
-                decode()
-            } else {
-                py.detach(decode)
-            };
-            let bytes = bytes.map_err(to_python)?;
-            drop(ids);
-            output::text(py, &bytes, errors)
         })
     }
 
@@ -552,13 +218,6 @@ impl CoreTokenizer {
     #[getter]
     fn kernel(&self) -> &'static str {
         self.tokenizer.encode_options().kernel.name()
-    }
-
-    fn decode_stream(&self) -> PyStreamDecoder {
-        PyStreamDecoder {
-            vocab_size: self.vocab_size(),
-            decoder: StreamDecoder::new(self.tokenizer.clone()),
-        }
     }
 
     // ---- what it is -------------------------------------------------------------------------------------------
@@ -669,26 +328,20 @@ impl CoreTokenizer {
     }
 }
 
-/// Turns byte offsets (in order) into character offsets.
-fn count_characters(text: &[u8], starts: &mut [usize]) {
-    let (mut at, mut characters) = (0, 0);
-    for start in starts {
-        characters += text[at..*start]
-            .iter()
-            .filter(|&&byte| byte & 0xC0 != 0x80)
-            .count();
-        at = *start;
-        // A token that begins inside a character belongs to that character.
-        let inside = text.get(at).is_some_and(|&byte| byte & 0xC0 == 0x80);
-        *start = characters - usize::from(inside && characters > 0);
-    }
-}
-
 /// Decodes ids one by one; text comes out as soon as it is whole.
 #[pyclass(module = "gptbpe._core", name = "StreamDecoder")]
 pub(crate) struct PyStreamDecoder {
     decoder: StreamDecoder,
     vocab_size: usize,
+}
+
+impl PyStreamDecoder {
+    pub(crate) fn new(decoder: StreamDecoder, vocab_size: usize) -> Self {
+        Self {
+            decoder,
+            vocab_size,
+        }
+    }
 }
 
 #[pymethods]

@@ -33,11 +33,15 @@ static ALPHABET: LazyLock<Alphabet> = LazyLock::new(|| {
 
 /// The characters of some bytes.
 pub(super) fn to_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    push_text(&mut text, bytes);
+    text
+}
+
+/// Appends the characters of some bytes.
+pub(super) fn push_text(text: &mut String, bytes: &[u8]) {
     let characters = &ALPHABET.characters;
-    bytes
-        .iter()
-        .map(|&byte| characters[byte as usize])
-        .collect()
+    text.extend(bytes.iter().map(|&byte| characters[byte as usize]));
 }
 
 /// The bytes of some characters; none when one is outside the alphabet.

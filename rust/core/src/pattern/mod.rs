@@ -3,13 +3,15 @@
 //!
 //! `parser` reads a text into the alternatives of `ast`; `recognise` compares
 //! them with the shapes of `grammar`; `regex` and `two_pass` search for all others,
-//! and `safe_cuts` says where a text may be cut before it is split. How recognised
-//! patterns are searched for is the business of [`crate::scan`].
+//! and keep what they learn of a pattern in a `pool`; `safe_cuts` says where a text may be
+//! cut before it is split. How recognised patterns are searched for is the business of
+//! [`crate::scan`].
 
 pub(crate) mod ast;
 pub(crate) mod grammar;
 mod named;
 pub(crate) mod parser;
+mod pool;
 pub(crate) mod recognise;
 pub(crate) mod regex;
 mod safe_cuts;

@@ -16,14 +16,13 @@
 //! This is also the slow twin of the scanner: the property tests hold them
 //! equal for every named pattern, and it to the regex crate's own search.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{Compiler, Config, NFA, WhichCaptures};
 use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::{Class, Hir};
 
 use super::ast::{Alternative, Element, Node};
+use super::pool::Pool;
 use super::two_pass::{Memory, TwoPass, Walk};
 use crate::{Error, Result};
 
@@ -33,8 +32,8 @@ pub(crate) struct RegexSplit {
     /// First all alternatives, then those after each look-ahead; none where a DFA cannot.
     tiers: Vec<Tier>,
     two_pass: TwoPass,
-    /// What threads remembered and left.
-    idle: Arc<Mutex<Vec<Remembered>>>,
+    /// What searches remembered and left.
+    idle: Pool<Remembered>,
 }
 
 #[derive(Debug)]
@@ -63,15 +62,14 @@ pub(crate) struct Effort {
 
 #[derive(Debug)]
 struct Lease {
-    remembered: Option<Remembered>,
-    owner: Arc<Mutex<Vec<Remembered>>>,
+    remembered: Option<Box<Remembered>>,
+    owner: Pool<Remembered>,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(remembered) = self.remembered.take() {
-            let mut idle = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.push(remembered);
+            self.owner.put(remembered);
         }
     }
 }
@@ -96,7 +94,7 @@ impl RegexSplit {
         Ok(Self {
             tiers,
             two_pass,
-            idle: Arc::default(),
+            idle: Pool::default(),
         })
     }
 
@@ -191,18 +189,12 @@ impl RegexSplit {
     }
 
     fn lease(&self) -> Lease {
-        let idle = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        let remembered = idle.unwrap_or_else(|| Remembered {
-            caches: self
-                .tiers
-                .iter()
-                .map(|tier| tier.dfa.create_cache())
-                .collect(),
-            memory: Memory::default(),
+        let remembered = self.idle.take().unwrap_or_else(|| {
+            let caches = self.tiers.iter().map(|tier| tier.dfa.create_cache());
+            Box::new(Remembered {
+                caches: caches.collect(),
+                memory: Memory::default(),
+            })
         });
         Lease {
             remembered: Some(remembered),
@@ -576,5 +568,23 @@ mod tests {
         assert_eq!(ends(&split, &text, 128, &mut effort), oracle.ends(&text));
         let read = effort.read - OVERDRAWN;
         assert!(read <= 6 * text.len(), "{read}");
+    }
+
+    /// What one text taught is there for the next, and a text that brings nothing new teaches nothing.
+    #[test]
+    fn sets_are_kept_from_text_to_text() {
+        let (split, oracle) = compiled(r"\b\w|\B\w+");
+        let learned = |text: &str| {
+            let found = ends(&split, text.as_bytes(), 4, &mut Effort::default());
+            assert_eq!(found, oracle.ends(text.as_bytes()));
+            let kept = split.idle.take().unwrap();
+            let steps = kept.memory.known_steps();
+            split.idle.put(kept);
+            steps
+        };
+        let words = learned("the house");
+        let more = learned("é, 中; its ids\n");
+        assert!(more > words);
+        assert_eq!(learned("the house"), more);
     }
 }

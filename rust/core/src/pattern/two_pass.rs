@@ -12,10 +12,11 @@
 //! other assertions (`^`, `\b`, …) are asked of the text at each place.
 //!
 //! Sets are numbered as they appear, and the steps between them and the choices in them are
-//! remembered, as in a lazily built DFA. The text's places are handled in blocks, last to first
-//! to find the set at the end of each and then again block by block, so that memory does not grow with
-//! the text but for one set per block. When the remembered sets fill their room they are
-//! forgotten and the block is cut there; each place is passed at most three times.
+//! remembered, as in a lazily built DFA, also from one text to the next. The text's places are
+//! handled in blocks, last to first to find the set at the end of each and then again block by
+//! block, so that memory does not grow with the text but for one set per block. When the
+//! remembered sets fill their room they are forgotten and the block is cut there; each place is
+//! passed at most three times.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -328,11 +329,18 @@ pub(crate) struct Memory {
     steps: Vec<Id>,
     /// A row per set, a column per state at which to choose.
     choices: Vec<Id>,
+    /// The set of the end of a text, by the assertions that hold there.
+    ends: Vec<Id>,
     used: usize,
     scratch: Scratch,
 }
 
 impl Memory {
+    #[cfg(test)]
+    pub(crate) fn known_steps(&self) -> usize {
+        self.steps.iter().filter(|&&next| next != UNKNOWN).count()
+    }
+
     fn is_full(&self) -> bool {
         self.used > ROOM
     }
@@ -342,6 +350,7 @@ impl Memory {
         self.numbers.clear();
         self.steps.clear();
         self.choices.clear();
+        self.ends.clear();
         self.used = 0;
     }
 
@@ -358,6 +367,17 @@ impl Memory {
             .resize(self.choices.len() + automaton.columns, UNKNOWN);
         self.used += 4 * (set.len() + automaton.row() + automaton.columns) + 64;
         number
+    }
+
+    /// The set at the end of `text`.
+    fn end(&mut self, automaton: &TwoPass, text: &[u8]) -> Id {
+        let looks = automaton.looks_at(text, text.len());
+        self.ends.resize(1 << automaton.looks.len(), UNKNOWN);
+        if self.ends[looks] == UNKNOWN {
+            let set = automaton.set_before(None, looks, &mut self.scratch);
+            self.ends[looks] = self.number(automaton, &set);
+        }
+        self.ends[looks]
     }
 
     /// The set at `at`, from the one at `at + 1`.
@@ -410,17 +430,18 @@ pub(crate) struct Walk {
 impl Walk {
     /// Reads `text` backwards down to `from`.
     pub(crate) fn new(automaton: &TwoPass, memory: &mut Memory, text: &[u8], from: usize) -> Self {
-        let looks = automaton.looks_at(text, text.len());
-        let set = automaton.set_before(None, looks, &mut memory.scratch);
+        // No numbers of an earlier text are in use any more.
+        if memory.is_full() {
+            memory.clear();
+        }
+        let mut number = memory.end(automaton, text);
         let mut walk = Self {
-            ends: vec![(text.len(), set.clone())],
+            ends: vec![(text.len(), memory.sets[number as usize].clone())],
             first: from,
             sets: Vec::new(),
             found: None,
             read: 0,
         };
-        memory.clear();
-        let mut number = memory.number(automaton, &set);
         // The nearest block is read when it is loaded.
         let blocks = (text.len() - from) / BLOCK;
         let nearest = text.len() - blocks * BLOCK;

@@ -19,6 +19,7 @@ mod pipeline;
 
 use std::collections::{HashMap, HashSet};
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::{alphabet, broken, excerpt, of_file};
@@ -119,24 +120,25 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             )
         }
     };
-    let ids: HashMap<&str, u32> = entries
-        .iter()
-        .map(|(text, id)| (text.as_str(), *id))
+    let special = tokenizer.special_tokens().iter();
+    let mut special: HashMap<&str, &SpecialToken> = special
+        .map(|token| (token.content.as_str(), token))
         .collect();
-    let mut more = Vec::new();
-    for token in tokenizer.special_tokens() {
-        match ids.get(token.content.as_str()) {
-            None => more.push((token.content.clone(), token.id)),
-            Some(&id) if id == token.id => {}
-            Some(id) => {
+    for (text, id) in &entries {
+        match special.remove(text.as_str()) {
+            Some(token) if *id != token.id => {
                 return Err(refuse(Inexpressible::WrittenAlike {
                     content: token.content.clone(),
                     id: token.id,
                     other: *id,
                 }));
             }
+            _ => {}
         }
     }
+    // The others are in no entry yet; their order is seen to with that of all.
+    let more = special.into_values();
+    let more = more.map(|token| (token.content.clone(), token.id));
     entries.extend(more);
     entries.sort_by_key(|&(_, id)| id);
     let file = Written {
@@ -159,7 +161,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             ignore_merges: tokenizer.vocab().is_some_and(Vocab::whole_first),
             fingerprint: Some(hex(&tokenizer.fingerprint())),
             vocab: Entries(entries),
-            merges: tokenizer.vocab().map(pairs).unwrap_or_default(),
+            merges: tokenizer.vocab().map(merges).unwrap_or_default(),
         },
     };
     let mut bytes = serde_json::to_vec_pretty(&file)
@@ -169,8 +171,8 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
 }
 
 /// The file as written, in the order of fields that `tokenizers` uses.
-#[derive(serde::Serialize)]
-struct Written {
+#[derive(Serialize)]
+struct Written<'v> {
     version: &'static str,
     truncation: (),
     padding: (),
@@ -179,7 +181,7 @@ struct Written {
     pre_tokenizer: Value,
     post_processor: (),
     decoder: Value,
-    model: Model,
+    model: Model<MergeLine<'v>>,
 }
 
 fn added(token: &SpecialToken) -> AddedToken {
@@ -194,11 +196,25 @@ fn added(token: &SpecialToken) -> AddedToken {
     }
 }
 
-fn pairs(vocab: &Vocab) -> Vec<Pair> {
-    let text = |id| alphabet::to_text(vocab.token(id).unwrap_or_default());
+/// The bytes of the two tokens that a merge joins.
+struct MergeLine<'v>(&'v [u8], &'v [u8]);
+
+impl Serialize for MergeLine<'_> {
+    /// As one string: every version of `tokenizers` reads it, and the byte alphabet has no space.
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut line = String::with_capacity(2 * (self.0.len() + self.1.len()) + 1);
+        alphabet::push_text(&mut line, self.0);
+        line.push(' ');
+        alphabet::push_text(&mut line, self.1);
+        serializer.serialize_str(&line)
+    }
+}
+
+fn merges(vocab: &Vocab) -> Vec<MergeLine<'_>> {
+    let bytes = |id| vocab.token(id).unwrap_or_default();
     let merges = vocab.merges().iter();
     merges
-        .map(|merge| Pair(text(merge.left), text(merge.right)))
+        .map(|merge| MergeLine(bytes(merge.left), bytes(merge.right)))
         .collect()
 }
 

@@ -59,8 +59,9 @@ pub(super) struct AddedToken {
     pub(super) special: bool,
 }
 
+/// With merges as they are read, or as they are written.
 #[derive(Deserialize, Serialize)]
-pub(super) struct Model {
+pub(super) struct Model<M = Pair> {
     #[serde(rename = "type", default)]
     pub(super) kind: Option<String>,
     pub(super) dropout: Option<f64>,
@@ -77,7 +78,7 @@ pub(super) struct Model {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) fingerprint: Option<String>,
     pub(super) vocab: Entries,
-    pub(super) merges: Vec<Pair>,
+    pub(super) merges: Vec<M>,
 }
 
 /// `{"text": id, …}`, in the order of the file.
@@ -150,13 +151,6 @@ impl<'de> Deserialize<'de> for Pair {
             }
         }
         deserializer.deserialize_any(Merge)
-    }
-}
-
-impl Serialize for Pair {
-    /// As one string: every version of `tokenizers` reads it, and the byte alphabet has no space.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{} {}", self.0, self.1))
     }
 }
 
