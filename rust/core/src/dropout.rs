@@ -90,7 +90,7 @@ impl Tokenizer {
                 return;
             }
             let first = ids.len();
-            state = merge_with_dropout(vocab.rules(), piece, dropout, ids);
+            state = merge_with_dropout(vocab.rules(), piece, dropout, ids, &mut || go_on());
             for symbol in &mut ids[first..] {
                 *symbol = vocab.rules().id(*symbol);
             }

@@ -12,7 +12,7 @@ use super::long_pieces;
 use super::sink::Sink;
 use super::table::{PieceTable, Tokens};
 use super::{Control, Scheme};
-use crate::merge::{Buffers, merge_piece};
+use crate::merge::{Buffers, merge_piece, merge_piece_while};
 use crate::scan::Pretokenizer;
 use crate::scan::{PIECES, Starts, Text};
 use crate::simd::{
@@ -22,12 +22,15 @@ use crate::{Error, Result};
 
 /// Room for a block that is nearly full and the pieces of one more scan.
 const ROOM: usize = 2 * PIECES + 4 * BLOCK;
-/// A longer piece is merged by itself, between blocks.
-const HUGE_PIECE: usize = 1 << 16;
+/// A longer piece is not remembered. It is merged by itself, between blocks: so a block holds no more than
+/// some hundred kilobytes of text, and the caller is asked often enough whether to go on.
+const HUGE_PIECE: usize = long_pieces::LONGEST;
+/// The tokens of such a piece are handed on in groups of so many.
+const HANDED_ON: usize = 1 << 12;
+/// Room for more symbols than this is given back after use.
+const KEPT_SYMBOLS: usize = 1 << 16;
 /// Starts farther from their base than this get a new base.
 const FARTHEST: usize = 1 << 30;
-/// Entries of [`PieceTable`]'s lists are below this; tokens that are not remembered lie above.
-const LOOSE: u32 = 1 << 31;
 
 /// A thread's working memory: the table and the arrays of a block.
 #[derive(Debug)]
@@ -47,8 +50,6 @@ pub(super) struct Worker {
     /// Places of values whose tokens lie in lists.
     apart: Vec<u32>,
     long: Vec<u32>,
-    /// Tokens of pieces that are not remembered: a number of them, and these.
-    loose: Vec<u32>,
     merged: Words,
     buffers: Buffers,
     symbols: Vec<u32>,
@@ -69,7 +70,6 @@ impl Worker {
             fresh: Vec::new(),
             apart: Vec::new(),
             long: Vec::new(),
-            loose: Vec::new(),
             merged: Words::new(),
             buffers: Buffers::default(),
             symbols: Vec::new(),
@@ -306,10 +306,36 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         if self.flush()?.is_break() {
             return Ok(Going::Break(()));
         }
-        tokens_of(self.scheme, piece, self.worker)?;
-        self.sink.list(&self.worker.tokens)?;
-        self.worker.tokens = Vec::new();
-        Ok(self.control.after(self.sink.count()))
+        let (scheme, count) = (self.scheme, self.sink.count());
+        if let Some(id) = scheme.whole(piece) {
+            self.sink.list(&[id])?;
+            return Ok(self.control.after(self.sink.count()));
+        }
+        let mut symbols = std::mem::take(&mut self.worker.symbols);
+        symbols.clear();
+        let rules = scheme.vocab.rules();
+        let buffers = &mut self.worker.buffers;
+        let mut go_on = || self.control.after(count).is_continue();
+        match merge_piece_while(rules, piece, buffers, &mut symbols, &mut go_on) {
+            Err(Error::Cancelled) => return Ok(Going::Break(())),
+            merged => merged?,
+        }
+        let mut going = GO_ON;
+        self.sink.expect(symbols.len())?;
+        for group in symbols.chunks(HANDED_ON) {
+            let tokens = &mut self.worker.tokens;
+            tokens.clear();
+            tokens.extend(group.iter().map(|&symbol| rules.id(symbol)));
+            self.sink.list(tokens)?;
+            going = self.control.after(self.sink.count());
+            if going.is_break() {
+                break;
+            }
+        }
+        if symbols.capacity() <= KEPT_SYMBOLS {
+            self.worker.symbols = symbols;
+        }
+        Ok(going)
     }
 
     /// Encodes what is in the block.
@@ -326,7 +352,6 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             slots,
             values,
             others,
-            loose,
             ..
         } = &mut *self.worker;
         let (keys, slots) = (&keys[..self.count], &slots[..self.count]);
@@ -337,7 +362,6 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         } else {
             kernel.sort_out::<false>(values, others)
         };
-        loose.clear();
         for index in 0..count {
             let at = self.worker.others[index];
             let value = Value(self.worker.values[at as usize]);
@@ -412,23 +436,14 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             Keyless::Token(token) => return Ok(worker.table.value_of(&[token])),
             Keyless::Piece(piece) => piece,
         };
-        let remembered = piece.len() <= long_pieces::LONGEST;
-        if remembered {
-            let value = worker.table.find_long(piece);
-            if value != Value::ABSENT {
-                return Ok(value);
-            }
-        }
-        tokens_of(self.scheme, piece, worker)?;
-        if remembered {
-            let value = worker.table.value_of(&worker.tokens);
-            worker.table.insert_long(piece, value);
+        let value = worker.table.find_long(piece);
+        if value != Value::ABSENT {
             return Ok(value);
         }
-        let index = worker.loose.len() as u32;
-        worker.loose.push(worker.tokens.len() as u32);
-        worker.loose.extend_from_slice(&worker.tokens);
-        Ok(Value::list(LOOSE + index))
+        tokens_of(self.scheme, piece, worker)?;
+        let value = worker.table.value_of(&worker.tokens);
+        worker.table.insert_long(piece, value);
+        Ok(value)
     }
 
     /// Merges words that are new.
@@ -514,7 +529,6 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             table,
             values,
             apart,
-            loose,
             ..
         } = &mut *self.worker;
         // Lists interrupt the lanes.
@@ -531,7 +545,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             }
             self.sink.lanes(kernel, &values[from..stop])?;
             if is_list {
-                match table.tokens_at(Value(values[stop]), loose) {
+                match table.tokens(Value(values[stop])) {
                     Tokens::List(tokens) => self.sink.list(tokens)?,
                     Tokens::Lanes(lanes) => {
                         let tokens = [0, 16, 32, 48].map(|shift| (lanes >> shift) as u32 & 0xFFFF);
@@ -593,24 +607,6 @@ impl Job for MakeKeys<'_, '_> {
     }
 }
 
-impl PieceTable {
-    /// The tokens behind a value, which may lie in `loose`.
-    #[inline]
-    fn tokens_at<'t>(&'t self, value: Value, loose: &'t [u32]) -> Tokens<'t> {
-        match value
-            .list_index()
-            .and_then(|index| index.checked_sub(LOOSE))
-        {
-            Some(index) => {
-                let list = loose[index as usize..].split_first();
-                let (&length, tokens) = list.unwrap_or((&0, &[]));
-                Tokens::List(&tokens[..length as usize])
-            }
-            None => self.tokens(value),
-        }
-    }
-}
-
 /// Puts the tokens of a piece into `worker.tokens`.
 fn tokens_of(scheme: &Scheme<'_>, piece: &[u8], worker: &mut Worker) -> Result<()> {
     worker.tokens.clear();
@@ -622,11 +618,7 @@ fn tokens_of(scheme: &Scheme<'_>, piece: &[u8], worker: &mut Worker) -> Result<(
     let rules = scheme.vocab.rules();
     merge_piece(rules, piece, &mut worker.buffers, &mut worker.symbols)?;
     let ids = worker.symbols.iter().map(|&symbol| rules.id(symbol));
-    crate::memory::reserve(&mut worker.tokens, worker.symbols.len())?;
     worker.tokens.extend(ids);
-    if worker.symbols.capacity() > HUGE_PIECE {
-        worker.symbols = Vec::new();
-    }
     Ok(())
 }
 

@@ -16,6 +16,9 @@ pub(super) trait Sink {
     /// Tokens by their ids.
     fn list(&mut self, tokens: &[u32]) -> Result<()>;
 
+    /// Makes room for so many more tokens.
+    fn expect(&mut self, tokens: usize) -> Result<()>;
+
     /// How many tokens it has taken.
     fn count(&self) -> usize;
 }
@@ -33,6 +36,10 @@ impl<T: Token> Sink for Vec<T> {
         reserve(self, tokens.len())?;
         self.extend(tokens.iter().map(|&token| T::new(token)));
         Ok(())
+    }
+
+    fn expect(&mut self, tokens: usize) -> Result<()> {
+        reserve(self, tokens)
     }
 
     #[inline]
@@ -69,6 +76,10 @@ impl<T: Token> Sink for Counter<T> {
 
     fn list(&mut self, tokens: &[u32]) -> Result<()> {
         self.count += tokens.len();
+        Ok(())
+    }
+
+    fn expect(&mut self, _tokens: usize) -> Result<()> {
         Ok(())
     }
 

@@ -212,9 +212,14 @@ fn the_first_bad_document_is_named_whatever_the_threads() {
 fn every_call_ends_when_it_is_told_to() {
     let tokenizer = Tokenizer::from_merges(&[], Pattern::named("gpt2").unwrap(), &[]).unwrap();
     let none = SpecialSet::none();
-    let text = "a ".repeat(10_000);
-    let text = || Text::from(&*text);
-    for answers in [0, 1, 3] {
+    // Many pieces; a few that are long; one that is the whole text.
+    let long = "a".repeat(20_000) + " ";
+    let texts = ["a ".repeat(10_000), long.repeat(10), "a".repeat(200_000)];
+    for (text, answers) in texts
+        .iter()
+        .flat_map(|text| [0, 1, 3].map(|answers| (text, answers)))
+    {
+        let text = || Text::from(&**text);
         let asked = std::cell::Cell::new(0);
         let go_on = || {
             asked.set(asked.get() + 1);

@@ -2,7 +2,7 @@
 //! several segmentations (Provilkov, Emelianenko and Voita, *BPE-Dropout: Simple and Effective Subword
 //! Regularization*, ACL 2020).
 //!
-//! At each step the pairs that could merge stand in the order of `short` and `long`, by number and then
+//! At each step the pairs that could merge stand in the order of `short` and `heap`, by number and then
 //! by place. Each of them is skipped with the same probability, independently of all
 //! others and of earlier steps. The first that is not skipped merges; when all are skipped, the piece is done.
 //! That is the paper's definition. Hugging Face's `tokenizers` differs a little: its queue also holds
@@ -22,8 +22,8 @@
 
 use std::collections::BTreeSet;
 
-use super::long::{self, Symbol};
-use super::{MergeRules, short};
+use super::heap::{self, Symbol};
+use super::{Asking, MergeRules, short};
 use crate::simd::NO_MERGE;
 use crate::{Error, Result};
 
@@ -90,12 +90,13 @@ pub(super) fn merge(
     piece: &[u8],
     dropout: &mut Dropout,
     out: &mut Vec<u32>,
+    asking: &mut Asking<'_>,
 ) -> Result<()> {
     if piece.len() <= short::LONGEST {
         merge_short(rules, piece, dropout, out);
         return Ok(());
     }
-    merge_long(rules, piece, dropout, out)
+    merge_long(rules, piece, dropout, out, asking)
 }
 
 fn merge_short(rules: &MergeRules, piece: &[u8], dropout: &mut Dropout, out: &mut Vec<u32>) {
@@ -130,17 +131,21 @@ fn merge_long(
     piece: &[u8],
     dropout: &mut Dropout,
     out: &mut Vec<u32>,
+    asking: &mut Asking<'_>,
 ) -> Result<()> {
     let mut symbols = Vec::new();
-    long::lay_out(rules, piece, &mut symbols)?;
-    let places = (0..).zip(&symbols);
-    let candidates = places.filter_map(|(at, symbol)| long::entry(symbol.number, at));
-    let mut candidates: BTreeSet<u64> = candidates.collect();
+    heap::lay_out(rules, piece, &mut symbols, asking)?;
+    let mut candidates = BTreeSet::new();
+    for (at, symbol) in (0..).zip(&symbols) {
+        candidates.extend(heap::entry(symbol.number, at));
+        asking.worked(1)?;
+    }
     while !candidates.is_empty() {
         let skipped = dropout.skipped();
         if skipped >= candidates.len() {
             break;
         }
+        asking.worked(1 + skipped)?;
         let Some(&chosen) = candidates.iter().nth(skipped) else {
             break;
         };
@@ -148,15 +153,15 @@ fn merge_long(
         let Symbol { previous, next, .. } = symbols[at as usize];
         for place in [previous, at, next] {
             let symbol = symbols.get(place as usize);
-            if let Some(gone) = symbol.and_then(|symbol| long::entry(symbol.number, place)) {
+            if let Some(gone) = symbol.and_then(|symbol| heap::entry(symbol.number, place)) {
                 candidates.remove(&gone);
             }
         }
-        long::join(rules, &mut symbols, at, number);
-        candidates.extend(long::refresh(rules, &mut symbols, at));
-        candidates.extend(long::refresh(rules, &mut symbols, previous));
+        heap::join(rules, &mut symbols, at, number);
+        candidates.extend(heap::refresh(rules, &mut symbols, at));
+        candidates.extend(heap::refresh(rules, &mut symbols, previous));
     }
-    out.extend(long::ids(&symbols));
+    out.extend(heap::symbols(&symbols).map(|(_, symbol)| symbol));
     Ok(())
 }
 
@@ -182,7 +187,14 @@ mod tests {
     fn merged(rules: &MergeRules, piece: &[u8], probability: f64, seed: u64) -> Vec<u32> {
         let mut out = vec![7];
         let mut dropout = Dropout::new(probability, seed).unwrap();
-        merge(rules, piece, &mut dropout, &mut out).unwrap();
+        merge(
+            rules,
+            piece,
+            &mut dropout,
+            &mut out,
+            &mut Asking::new(&mut || true),
+        )
+        .unwrap();
         out.split_off(1)
     }
 
@@ -269,7 +281,9 @@ mod tests {
             let rules = rules(&MERGES);
             let mut dropout = Dropout::new(probability, seed).unwrap();
             let mut by_list = Vec::new();
-            merge_long(&rules, piece.as_bytes(), &mut dropout, &mut by_list).unwrap();
+            let go_on = &mut || true;
+            let asking = &mut Asking::new(go_on);
+            merge_long(&rules, piece.as_bytes(), &mut dropout, &mut by_list, asking).unwrap();
             prop_assert_eq!(merged(&rules, piece.as_bytes(), probability, seed), by_list);
         }
     }

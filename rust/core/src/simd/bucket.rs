@@ -164,12 +164,6 @@ impl Value {
         self.0 >> Self::TAG_SHIFT == 1
     }
 
-    /// The index of a list, if the tokens are in one.
-    #[inline(always)]
-    pub(crate) fn list_index(self) -> Option<u32> {
-        (self.0 >> Self::TAG_SHIFT == 3).then_some(self.0 as u32)
-    }
-
     /// Where the tokens are.
     #[inline(always)]
     pub(crate) fn place(self) -> Place {
