@@ -251,7 +251,7 @@ def test_a_long_document_takes_little_memory(tok: Tokenizer, what: str, tmp_path
 NO_MEMORY = """
 import resource, sys
 from gptbpe.cli import main
-resource.setrlimit(resource.RLIMIT_AS, (2 << 30, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -259,7 +259,7 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
 @pytest.mark.parametrize("words", [["count"], ["encode", "-o", "ids"], ["shard", "-o", "data"]])
 def test_too_little_memory_is_one_line(tok: Tokenizer, words: list[str], tmp_path: Path) -> None:
-    """One pre-token of 256 MB cannot be merged in 2 GB: that is an error, not the end of the process."""
+    """One pre-token of 256 MB cannot be merged in 1 GB: that is an error, not the end of the process."""
     with (tmp_path / "input.txt").open("wb") as file:
         file.truncate(256 << 20)
     tok.save(tmp_path / "tokenizer.json")

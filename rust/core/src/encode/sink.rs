@@ -68,9 +68,8 @@ impl<T: Token> Sink for Counter<T> {
     type Token = T;
 
     #[inline(always)]
-    fn lanes<K: Simd>(&mut self, _kernel: K, lanes: &[u64]) -> Result<()> {
-        let counts = lanes.iter().map(|&lanes| T::count(lanes));
-        self.count += counts.sum::<usize>();
+    fn lanes<K: Simd>(&mut self, kernel: K, lanes: &[u64]) -> Result<()> {
+        self.count += T::count_all(kernel, lanes);
         Ok(())
     }
 

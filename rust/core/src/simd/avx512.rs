@@ -20,7 +20,7 @@ use std::mem::MaybeUninit;
 
 use super::bucket::{BUCKET_BITS, Bucket, Hasher, Key, LONGEST_KEY, Value};
 use super::kinds::{KindMasks, Kinds, PermuteTables};
-use super::portable::{self, keys_one_by_one};
+use super::portable::{self, Portable, keys_one_by_one};
 use super::{BLOCK, Job, SLACK, Simd};
 
 /// Proof that the machine has these instructions; only [`run`] makes one.
@@ -324,6 +324,30 @@ impl Simd for Avx512 {
         }
         // SAFETY: both point into `out`.
         unsafe { at.offset_from(first) }.unsigned_abs()
+    }
+
+    #[inline(always)]
+    fn count_narrow(self, lanes: &[u64]) -> usize {
+        let (eights, rest) = lanes.as_chunks();
+        let count = |eight| {
+            let used = avx512!(_mm512_cmpneq_epi16_mask(
+                load8(eight),
+                _mm512_set1_epi16(-1)
+            ));
+            used.count_ones() as usize
+        };
+        eights.iter().map(count).sum::<usize>() + Portable.count_narrow(rest)
+    }
+
+    #[inline(always)]
+    fn count_wide(self, lanes: &[u64]) -> usize {
+        let (eights, rest) = lanes.as_chunks();
+        let count = |eight| {
+            let none = avx512!(_mm512_set1_epi32(Value::NO_TOKEN.cast_signed()));
+            let used = avx512!(_mm512_cmpneq_epi32_mask(load8(eight), none));
+            used.count_ones() as usize
+        };
+        eights.iter().map(count).sum::<usize>() + Portable.count_wide(rest)
     }
 }
 

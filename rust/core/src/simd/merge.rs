@@ -9,10 +9,9 @@
 
 use super::Simd;
 use super::bucket::{Key, LONGEST_KEY, key_length};
-use super::words::{FIRST_MADE, NO_MERGE, NUMBER_BITS, PairLine, Pairs, WordRules, Words};
-
-/// One number for each place in a word.
-pub(super) type Row = [u32; LONGEST_KEY];
+use super::words::{
+    FIRST_MADE, NO_MERGE, NUMBER_BITS, PairLine, Pairs, Progress, Row, WordRules, Words,
+};
 
 /// What a kernel does with rows, and with the lines of [`Pairs`].
 pub(super) trait Rows: Copy {
@@ -85,22 +84,7 @@ pub(super) trait Rows: Copy {
     }
 }
 
-/// A word on its way.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Progress {
-    /// The number of the merge of each symbol with the next one.
-    merges: Row,
-    /// The symbols, between two rows that merge with nothing.
-    rows: [Row; 3],
-}
-
 impl Progress {
-    pub(super) const NEW: Self = Self {
-        merges: [NO_MERGE; LONGEST_KEY],
-        rows: [[NO_MERGE; LONGEST_KEY]; 3],
-    };
-
     /// Merges the pair that comes first, if one merges, and asks about its neighbours.
     #[inline(always)]
     fn merge<K: Simd>(&mut self, kernel: K, pairs: Pairs<'_>, word: u32) -> (bool, Questions) {

@@ -222,6 +222,17 @@ pub(crate) trait Simd: Rows {
     /// The same with lanes of 32 bits, two each.
     fn emit_wide(self, lanes: &[u64], out: &mut [MaybeUninit<u32>]) -> usize;
 
+    /// How many tokens [`Simd::emit_narrow`] would write.
+    #[inline(always)]
+    fn count_narrow(self, lanes: &[u64]) -> usize {
+        lanes.iter().map(|&lanes| u16::count(lanes)).sum()
+    }
+    /// How many tokens [`Simd::emit_wide`] would write.
+    #[inline(always)]
+    fn count_wide(self, lanes: &[u64]) -> usize {
+        lanes.iter().map(|&lanes| u32::count(lanes)).sum()
+    }
+
     /// Merges up to [`Words::MOST`] words of at most [`LONGEST_KEY`] bytes.
     #[inline(always)]
     fn merge_words(self, rules: WordRules<'_>, words: &[Key], out: &mut Words) {
@@ -248,6 +259,9 @@ pub(crate) trait Token: Copy + Send + Sync + 'static {
 
     /// How many tokens are in `lanes`.
     fn count(lanes: u64) -> usize;
+
+    /// [`Simd::count_narrow`] or [`Simd::count_wide`].
+    fn count_all<K: Simd>(kernel: K, lanes: &[u64]) -> usize;
 }
 
 impl Token for u16 {
@@ -268,6 +282,11 @@ impl Token for u16 {
     fn count(lanes: u64) -> usize {
         4 - lanes.leading_ones() as usize / 16
     }
+
+    #[inline(always)]
+    fn count_all<K: Simd>(kernel: K, lanes: &[u64]) -> usize {
+        kernel.count_narrow(lanes)
+    }
 }
 
 impl Token for u32 {
@@ -287,5 +306,10 @@ impl Token for u32 {
     #[inline(always)]
     fn count(lanes: u64) -> usize {
         1 + usize::from((lanes >> 32) as u32 != Value::NO_TOKEN)
+    }
+
+    #[inline(always)]
+    fn count_all<K: Simd>(kernel: K, lanes: &[u64]) -> usize {
+        kernel.count_wide(lanes)
     }
 }

@@ -156,10 +156,12 @@ impl Job for Emit<'_> {
         let mut long = vec![MaybeUninit::uninit(); 2 * inline.len() + SLACK];
         let lanes: Vec<u64> = inline.iter().map(|&v| Value(v).narrow_lanes()).collect();
         let count = kernel.emit_narrow(&lanes, &mut short);
+        assert_eq!(kernel.count_narrow(&lanes), count);
         // SAFETY: `emit_narrow` initialises what it counts.
         let short = short[..count].iter().map(|id| unsafe { id.assume_init() });
         let lanes: Vec<u64> = inline.iter().map(|&v| Value(v).wide_lanes()).collect();
         let count = kernel.emit_wide(&lanes, &mut long);
+        assert_eq!(kernel.count_wide(&lanes), count);
         // SAFETY: `emit_wide` initialises what it counts.
         let long = long[..count].iter().map(|id| unsafe { id.assume_init() });
         let places = vec![others, other_others];

@@ -1,9 +1,7 @@
-//! Merging a few short words side by side.
+//! What merging short words side by side has to know, and what comes of it.
 //!
-//! A word of at most 16 bytes has at most 15 pairs. Each step looks for the pair
-//! that merges first, merges it and asks about its two new neighbours. The answer
-//! takes a trip to the cache, so words are merged in lockstep: while one
-//! waits, the others go on.
+//! A word of at most 16 bytes has at most 15 pairs. Each step merges the pair that comes
+//! first and asks about its two new neighbours; `merge` has the steps.
 //!
 //! Symbols are numbers of tokens in the order of the merges: the bytes, then what
 //! each merge makes. So the number of a merge says both when it applies and what
@@ -12,7 +10,6 @@
 use super::bucket::LONGEST_KEY;
 #[cfg(test)]
 use super::bucket::{Key, key_length};
-use super::merge::Progress;
 
 /// No merge: greater than the number of every merge.
 pub(crate) const NO_MERGE: u32 = (1 << NUMBER_BITS) - 1;
@@ -91,6 +88,26 @@ pub(crate) struct Words {
     pub(super) symbols: [[u32; LONGEST_KEY]; Self::MOST],
     pub(super) lengths: [usize; Self::MOST],
     pub(super) progress: [Progress; Self::MOST],
+}
+
+/// One number for each place in a word.
+pub(super) type Row = [u32; LONGEST_KEY];
+
+/// A word on its way; see [`super::merge`].
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Progress {
+    /// The number of the merge of each symbol with the next one.
+    pub(super) merges: Row,
+    /// The symbols, between two rows that merge with nothing.
+    pub(super) rows: [Row; 3],
+}
+
+impl Progress {
+    const NEW: Self = Self {
+        merges: [NO_MERGE; LONGEST_KEY],
+        rows: [[NO_MERGE; LONGEST_KEY]; 3],
+    };
 }
 
 impl Words {

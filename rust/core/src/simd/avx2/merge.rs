@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 
 use super::Avx2;
 use crate::simd::bucket::LONGEST_KEY;
-use crate::simd::merge::{Row, Rows};
-use crate::simd::words::{NO_MERGE, NUMBER_BITS, PairLine};
+use crate::simd::merge::Rows;
+use crate::simd::words::{NO_MERGE, NUMBER_BITS, PairLine, Row};
 
 type Halves = [__m256i; 2];
 

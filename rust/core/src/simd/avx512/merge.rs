@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 
 use super::{Avx512, load8};
 use crate::simd::bucket::{Key, key_length};
-use crate::simd::merge::{Row, Rows};
-use crate::simd::words::{NO_MERGE, NUMBER_BITS, PairLine, WordRules};
+use crate::simd::merge::Rows;
+use crate::simd::words::{NO_MERGE, NUMBER_BITS, PairLine, Row, WordRules};
 
 #[inline(always)]
 fn none() -> __m512i {
