@@ -194,6 +194,24 @@ pub(crate) fn append_tokens<K: Simd, T: Token>(
     Ok(())
 }
 
+/// Appends the first `count` of `values`, at most all: a copy of fixed length costs no branch.
+#[inline(always)]
+#[allow(clippy::inline_always)]
+pub(crate) fn append_some<T: Copy, const N: usize>(
+    values: &[T; N],
+    count: usize,
+    all: &mut Vec<T>,
+) -> Result<()> {
+    reserve(all, N)?;
+    let room = all.spare_capacity_mut().iter_mut();
+    for (place, &value) in room.zip(values) {
+        place.write(value);
+    }
+    // SAFETY: there is room for `N`, and so many were written.
+    unsafe { all.set_len(all.len() + count.min(N)) };
+    Ok(())
+}
+
 /// All values of `parts` in their order, copied by `threads` threads.
 pub(crate) fn join<T: Copy + Send + Sync>(parts: &[Vec<T>], threads: usize) -> Result<Vec<T>> {
     let total = parts.iter().map(Vec::len).sum();
@@ -257,6 +275,15 @@ mod tests {
             assert_eq!(join(&parts, threads).unwrap(), parts.concat());
         }
         assert!(join::<u8>(&[], 2).unwrap().is_empty());
+    }
+
+    #[test]
+    fn some_of_a_few_are_appended() {
+        let mut all = vec![9_u16];
+        append_some(&[1, 2, 3, 4], 0, &mut all).unwrap();
+        append_some(&[1, 2, 3, 4], 3, &mut all).unwrap();
+        append_some(&[5, 6], 2, &mut all).unwrap();
+        assert_eq!(all, [9, 1, 2, 3, 5, 6]);
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub(super) struct Worker {
     /// Those of them that may be in the next buckets, and those that are new.
     beyond: Vec<u32>,
     fresh: Vec<u32>,
-    /// Places of values whose tokens lie in lists.
-    apart: Vec<u32>,
+    /// Places of values whose tokens lie in lists, in order.
+    apart: Places,
     long: Vec<u32>,
     merged: Words,
     buffers: Buffers,
@@ -68,13 +68,41 @@ impl Worker {
             absent: Vec::new(),
             beyond: Vec::new(),
             fresh: Vec::new(),
-            apart: Vec::new(),
+            apart: Places::new(),
             long: Vec::new(),
             merged: Words::new(),
             buffers: Buffers::default(),
             symbols: Vec::new(),
             tokens: Vec::new(),
         }
+    }
+}
+
+/// Places in a block, one bit each: they come as they are found, and are wanted in order.
+#[derive(Debug)]
+struct Places([u64; ROOM / 64]);
+
+impl Places {
+    const fn new() -> Self {
+        Self([0; ROOM / 64])
+    }
+
+    #[inline(always)]
+    fn insert(&mut self, at: u32) {
+        self.0[at as usize / 64 % (ROOM / 64)] |= 1 << (at % 64);
+    }
+
+    #[inline(always)]
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().flat_map(|(word, &bits)| {
+            let lowest = |bits: u64| (bits != 0).then_some(bits);
+            let rest = std::iter::successors(lowest(bits), move |&bits| lowest(bits & (bits - 1)));
+            rest.map(move |bits| word * 64 + bits.trailing_zeros() as usize)
+        })
+    }
+
+    fn clear(&mut self) {
+        *self = Self::new();
     }
 }
 
@@ -368,12 +396,11 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             if value == Value::ABSENT {
                 self.worker.absent.push(at);
             } else {
-                self.note_apart(at, value);
+                self.note_apart(kernel, at, value);
             }
         }
         if !self.worker.absent.is_empty() {
             self.find_absent(kernel)?;
-            self.worker.apart.sort_unstable();
         }
         self.emit(kernel)?;
         self.count = 0;
@@ -403,7 +430,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             } else if let Some(&(_, keyless)) = keyless.find(|(place, _)| *place == at) {
                 // They come in the order of the block.
                 let value = self.keyless_value(keyless)?;
-                self.set(at, value);
+                self.set(kernel, at, value);
             }
         }
         for at in beyond.drain(..) {
@@ -415,7 +442,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             if value == Value::ABSENT {
                 fresh.push(at);
             } else {
-                self.set(at, value);
+                self.set(kernel, at, value);
             }
         }
         for group in fresh.chunks(Words::MOST) {
@@ -491,18 +518,18 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
                 value = worker.table.value_of(&worker.tokens);
                 worker.table.insert(key, slot, value);
             }
-            self.set(at, value);
+            self.set(kernel, at, value);
         }
         Ok(())
     }
 
     /// Puts the value of a piece where it belongs.
     #[inline(always)]
-    fn set(&mut self, at: u32, value: Value) {
+    fn set<K: Simd>(&mut self, kernel: K, at: u32, value: Value) {
         let place = &mut self.worker.values[at as usize];
         if !value.is_inline() {
             *place = value.0;
-            self.note_apart(at, value);
+            self.note_apart(kernel, at, value);
         } else if <S::Token as Token>::NARROW {
             *place = value.narrow_lanes();
         } else {
@@ -510,15 +537,20 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         }
     }
 
-    /// Puts four short tokens where they belong, and notes the place of a list.
+    /// Puts four short tokens where they belong, and notes and fetches a list.
     #[inline(always)]
-    fn note_apart(&mut self, at: u32, value: Value) {
+    fn note_apart<K: Simd>(&mut self, kernel: K, at: u32, value: Value) {
         let worker = &mut *self.worker;
         match value.place() {
             Place::Quad(index) if <S::Token as Token>::NARROW => {
                 worker.values[at as usize] = worker.table.quad(index);
             }
-            _ => worker.apart.push(at),
+            place => {
+                if let Place::List(index) = place {
+                    kernel.fetch(worker.table.list_address(index));
+                }
+                worker.apart.insert(at);
+            }
         }
     }
 
@@ -531,34 +563,56 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             apart,
             ..
         } = &mut *self.worker;
-        // Lists interrupt the lanes.
+        let lists = apart.iter();
+        if self.ends.is_empty() {
+            emit_lanes_and_lists(kernel, self.sink, table, &values[..self.count], 0, lists)?;
+            apart.clear();
+            return Ok(());
+        }
+        let mut lists = lists.peekable();
         let mut from = 0;
-        let mut ends = self.ends.iter().map(|&end| end as usize).peekable();
-        let stops = apart.iter().map(|&at| (at as usize, true));
-        for (stop, is_list) in stops.chain([(self.count, false)]) {
-            while let Some(end) = ends.next_if(|&end| end <= stop) {
-                self.sink.lanes(kernel, &values[from..end])?;
-                from = end;
-                if let Some(offsets) = self.offsets.as_deref_mut() {
-                    offsets.push(self.sink.count());
-                }
-            }
-            self.sink.lanes(kernel, &values[from..stop])?;
-            if is_list {
-                match table.tokens(Value(values[stop])) {
-                    Tokens::List(tokens) => self.sink.list(tokens)?,
-                    Tokens::Lanes(lanes) => {
-                        let tokens = [0, 16, 32, 48].map(|shift| (lanes >> shift) as u32 & 0xFFFF);
-                        self.sink.list(&tokens[..u16::count(lanes)])?;
-                    }
-                }
-                from = stop + 1;
+        for &end in &self.ends {
+            let end = end as usize;
+            let here = std::iter::from_fn(|| lists.next_if(|&at| at < end));
+            emit_lanes_and_lists(kernel, self.sink, table, &values[..end], from, here)?;
+            from = end;
+            if let Some(offsets) = self.offsets.as_deref_mut() {
+                offsets.push(self.sink.count());
             }
         }
+        let values = &values[..self.count];
+        emit_lanes_and_lists(kernel, self.sink, table, values, from, lists)?;
         apart.clear();
         self.ends.clear();
         Ok(())
     }
+}
+
+/// Writes out the values from `from` on: lanes, which are interrupted by lists at `lists`.
+#[inline(always)]
+fn emit_lanes_and_lists<K: Simd, S: Sink>(
+    kernel: K,
+    sink: &mut S,
+    table: &PieceTable,
+    values: &[u64],
+    mut from: usize,
+    lists: impl Iterator<Item = usize>,
+) -> Result<()> {
+    for at in lists {
+        if from < at {
+            sink.lanes(kernel, &values[from..at])?;
+        }
+        from = at + 1;
+        match table.tokens(Value(values[at])) {
+            Tokens::Short(tokens, count) => sink.short_list(tokens, count)?,
+            Tokens::List(tokens) => sink.list(tokens)?,
+            Tokens::Lanes(lanes) => {
+                let tokens = [0, 16, 32, 48].map(|shift| (lanes >> shift) as u32 & 0xFFFF);
+                sink.list(&tokens[..u16::count(lanes)])?;
+            }
+        }
+    }
+    sink.lanes(kernel, &values[from..])
 }
 
 /// [`Run::flush`] for one kernel.

@@ -2,8 +2,9 @@
 
 use std::marker::PhantomData;
 
+use super::table::SHORT_LIST;
 use crate::Result;
-use crate::memory::{append_tokens, reserve};
+use crate::memory::{append_some, append_tokens, reserve};
 use crate::simd::{Simd, Token};
 
 /// Takes tokens in their order.
@@ -15,6 +16,11 @@ pub(super) trait Sink {
 
     /// Tokens by their ids.
     fn list(&mut self, tokens: &[u32]) -> Result<()>;
+
+    /// The first few of `tokens`.
+    fn short_list(&mut self, tokens: &[u32; SHORT_LIST], count: usize) -> Result<()> {
+        self.list(&tokens[..count])
+    }
 
     /// Makes room for so many more tokens.
     fn expect(&mut self, tokens: usize) -> Result<()>;
@@ -36,6 +42,11 @@ impl<T: Token> Sink for Vec<T> {
         reserve(self, tokens.len())?;
         self.extend(tokens.iter().map(|&token| T::new(token)));
         Ok(())
+    }
+
+    #[inline(always)]
+    fn short_list(&mut self, tokens: &[u32; SHORT_LIST], count: usize) -> Result<()> {
+        append_some(&tokens.map(T::new), count, self)
     }
 
     fn expect(&mut self, tokens: usize) -> Result<()> {

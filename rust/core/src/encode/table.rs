@@ -21,6 +21,8 @@ const FIRST_BITS: u32 = 8;
 pub(super) const MOST_BITS: u32 = 18;
 /// Tokens in lists: 16 MiB.
 const MOST_LISTED: usize = 1 << 22;
+/// A shorter list is copied as if it had so many tokens.
+pub(super) const SHORT_LIST: usize = 8;
 /// Buckets that a key may lie in.
 const PROBES: usize = 4;
 
@@ -93,12 +95,26 @@ impl PieceTable {
         self.quads[index as usize]
     }
 
-    #[inline]
-    pub(super) fn list(&self, index: u32) -> &[u32] {
-        let (&length, tokens) = self.lists[index as usize..]
-            .split_first()
-            .unwrap_or((&0, &[]));
-        &tokens[..length as usize]
+    /// Where a list lies, to fetch it.
+    #[inline(always)]
+    pub(super) fn list_address(&self, index: u32) -> *const u8 {
+        self.lists.as_ptr().wrapping_add(index as usize).cast()
+    }
+
+    #[inline(always)]
+    fn list(&self, index: u32) -> Tokens<'_> {
+        let (length, tokens) = match self
+            .lists
+            .get(index as usize..)
+            .and_then(<[_]>::split_first)
+        {
+            Some((&length, tokens)) => (length as usize, tokens),
+            None => (0, &[][..]),
+        };
+        match tokens.first_chunk() {
+            Some(first) if length <= SHORT_LIST => Tokens::Short(first, length),
+            _ => Tokens::List(&tokens[..length]),
+        }
     }
 
     /// The value of a key.
@@ -267,15 +283,17 @@ impl PieceTable {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Tokens<'t> {
     Lanes(u64),
+    /// The first few of these.
+    Short(&'t [u32; SHORT_LIST], usize),
     List(&'t [u32]),
 }
 
 impl PieceTable {
-    #[inline]
+    #[inline(always)]
     pub(super) fn tokens(&self, value: Value) -> Tokens<'_> {
         match value.place() {
             Place::Quad(index) => Tokens::Lanes(self.quad(index)),
-            Place::List(index) => Tokens::List(self.list(index)),
+            Place::List(index) => self.list(index),
             Place::Nowhere | Place::Here => Tokens::List(&[]),
         }
     }
@@ -324,6 +342,12 @@ mod tests {
             Tokens::Lanes(0xFFFF_0003_0002_0001)
         ));
         assert!(matches!(table.tokens(five), Tokens::List([1, 2, 3, 4, 5])));
+        let six = table.value_of(&[6, 5, 4, 3, 2, 1]);
+        table.value_of(&[9; 20]);
+        assert!(matches!(
+            table.tokens(six),
+            Tokens::Short([6, 5, 4, 3, 2, 1, _, _], 6)
+        ));
         assert!(matches!(table.tokens(large), Tokens::List([0xFFFF])));
         let mut wide = PieceTable::new(Kernel::best(), false, Some(4));
         let two = wide.value_of(&[70_000, 80_000]);

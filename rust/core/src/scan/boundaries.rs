@@ -347,12 +347,23 @@ pub(super) fn block<K: Simd, const INTERIOR: bool>(
     if let Some(cuts) = scene.cuts {
         let before_is_high = high << 1 | u64::from(at > 0 && text.bytes()[at - 1] >= 0x80);
         let mut candidates = leads & !begins & before_is_high;
+        // From two bytes before the block on: a character beyond ASCII lies before each candidate.
+        let near: &[u8; 2 * BLOCK] = match at.checked_sub(2) {
+            Some(near) => text.window(near),
+            None => text.window(0),
+        };
+        let shift = at.min(2) as u32;
         while candidates != 0 {
-            let place = at + candidates.trailing_zeros() as usize;
-            let around = text.bytes()[place - 2..].first_chunk();
-            if around.is_some_and(|&around| cuts.is_cut(around)) {
-                cut_begins |= candidates & candidates.wrapping_neg();
-            }
+            let place = (candidates.trailing_zeros() + shift - 2) as usize % BLOCK;
+            let around = [
+                near[place],
+                near[place + 1],
+                near[place + 2],
+                near[place + 3],
+            ];
+            // No branch: where words are cut cannot be predicted.
+            let cut = u64::from(cuts.is_cut(around)).wrapping_neg();
+            cut_begins |= candidates & candidates.wrapping_neg() & cut;
             candidates &= candidates - 1;
         }
     }
