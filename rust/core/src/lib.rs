@@ -19,6 +19,7 @@ pub mod format;
 mod memory;
 mod merge;
 pub mod model;
+pub mod normalize;
 #[doc(hidden)]
 pub mod oracle;
 pub mod pattern;

@@ -127,6 +127,21 @@ impl RegexSplit {
         filled
     }
 
+    /// The leftmost match at or after `from`, which is 0 or the end of the match before.
+    pub(crate) fn next_match(
+        &self,
+        text: &[u8],
+        from: usize,
+        effort: &mut Effort,
+    ) -> Option<(usize, usize)> {
+        if from == 0 {
+            effort.walk = None;
+        }
+        let found = self.find(text, from, effort);
+        effort.passed += found.map_or(text.len(), |(_, end)| end) - from;
+        found
+    }
+
     /// The leftmost match at or after `from`.
     fn find(&self, text: &[u8], from: usize, effort: &mut Effort) -> Option<(usize, usize)> {
         let lease = effort.lease.get_or_insert_with(|| self.lease());
