@@ -58,6 +58,16 @@ pub(crate) struct Effort {
     /// Bytes split, and bytes read for that.
     passed: usize,
     read: usize,
+    /// The text in another spelling, where a stage reads that.
+    pub(crate) spelled: Option<Box<Spelled>>,
+}
+
+/// A text in GPT-2's alphabet, and how far it is split.
+#[derive(Debug, Default)]
+pub(crate) struct Spelled {
+    pub(crate) text: String,
+    pub(crate) at: usize,
+    pub(crate) effort: Effort,
 }
 
 #[derive(Debug)]
