@@ -611,6 +611,12 @@ pub enum Inexpressible {
         /// The ordinary token.
         other: u32,
     },
+    /// An added token that whole pre-tokens would become.
+    #[error("pre-tokens that are spelled like the added token {content:?} would become it; give it the next free id")]
+    LookedUp {
+        /// The added token.
+        content: String,
+    },
     /// The format has only a pattern.
     #[error("it has {what}, for which the format has no place; write tokenizer.json")]
     Pipeline {

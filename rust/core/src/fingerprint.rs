@@ -168,9 +168,16 @@ impl Form {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::{Pipeline, Step, Wanted};
     use crate::Tokenizer;
+    use crate::model::Model;
+    use crate::normalize::Form;
     use crate::pattern::Pattern;
+    use crate::pipeline::PrefixSpace;
     use crate::special::SpecialToken;
+    use crate::template::Template;
     use crate::vocab::Vocab;
 
     const A: u32 = b'a' as u32;
@@ -269,5 +276,40 @@ mod tests {
             Tokenizer::from_vocab(vocab, Pattern::default(), vec![token]).unwrap()
         };
         assert_eq!(with(true).fingerprint(), with(false).fingerprint());
+    }
+
+    /// Each change of ids is another fingerprint, and what changes none is none.
+    #[test]
+    fn what_stands_around_enters() {
+        let with = |change: &dyn Fn(&mut Pipeline)| {
+            let mut pipeline = Pipeline::from(Pattern::default());
+            change(&mut pipeline);
+            let model = Model::Bytes(Box::new(Vocab::from_merges(&[]).unwrap()));
+            Tokenizer::new(model, pipeline, Vec::new())
+                .unwrap()
+                .fingerprint()
+        };
+        let replace = |wanted: Wanted| Step::Replace {
+            wanted,
+            content: "y".to_owned(),
+        };
+        let all = [
+            with(&|_| {}),
+            with(&|all| all.normalizer = vec![Step::Form(Form::Nfc)]),
+            with(&|all| all.normalizer = vec![Step::Form(Form::Nfc), Step::Lowercase]),
+            with(&|all| all.normalizer = vec![replace(Wanted::Text("x".to_owned()))]),
+            with(&|all| all.normalizer = vec![replace(Wanted::Regex("x".to_owned()))]),
+            with(&|all| all.normalizer = vec![Step::Prepend("x".to_owned())]),
+            with(&|all| all.prefix_space = Some(PrefixSpace::default())),
+            with(&|all| all.template = Template::new(vec![65], vec![])),
+            with(&|all| all.template = Template::new(vec![], vec![65])),
+            with(&|all| all.pattern = Pattern::default().then_on_alphabet(vec!["x".to_owned()])),
+        ];
+        for (i, left) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|right| left != right), "{i}");
+        }
+        let plain = with(&|all| all.sections = Some(Arc::default()));
+        assert_eq!(plain, all[0]);
+        assert_eq!(plain, of(&[], "cl100k", &[]));
     }
 }

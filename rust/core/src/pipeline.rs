@@ -78,9 +78,8 @@ impl Pipeline {
         let template = self.template.renumbered(&number)?;
         let sections = self.sections.as_deref().map(|sections| {
             let around = self.template.before().iter().chain(self.template.after());
-            let mut renumbered: HashMap<u32, u32> = around
-                .filter_map(|&id| Some((id, number(id)?)))
-                .collect();
+            let mut renumbered: HashMap<u32, u32> =
+                around.filter_map(|&id| Some((id, number(id)?))).collect();
             for (&first, &before) in &sections.renumbered {
                 if let Some(now) = number(before) {
                     renumbered.insert(first, now);

@@ -156,7 +156,8 @@ impl Rewriting {
     }
 
     fn may_cut(&self, cuts: Cuts, text: &[u8], at: usize) -> bool {
-        let (Some(before), Some(after)) = (last_characters(&text[..at]), first_characters(&text[at..]))
+        let (Some(before), Some(after)) =
+            (last_characters(&text[..at]), first_characters(&text[at..]))
         else {
             return false;
         };
@@ -228,8 +229,11 @@ impl<'t> Gaps<'_, 't> {
         for found in self.allowed.after_normalizing(stretch.text.as_bytes()) {
             self.rewriting
                 .spaced(&stretch, at.min(found.start)..found.start, self.parts);
-            self.parts
-                .push(token(found.id, stretch.from + found.start, stretch.places(found.start, false)));
+            self.parts.push(token(
+                found.id,
+                stretch.from + found.start,
+                stretch.places(found.start, false),
+            ));
             at = found.end;
         }
         if at == 0 && matches!(self.rewriting.prefix, Prefix::Nowhere) {
@@ -317,7 +321,9 @@ fn token<'t>(id: u32, from: usize, places: Option<Places>) -> Part<'t> {
 /// The last two characters, or the last where it is the only one.
 fn last_characters(text: &[u8]) -> Option<&str> {
     let is_start = |&at: &usize| text[at] & 0xC0 != 0x80;
-    let mut starts = (text.len().saturating_sub(8)..text.len()).rev().filter(is_start);
+    let mut starts = (text.len().saturating_sub(8)..text.len())
+        .rev()
+        .filter(is_start);
     let last = starts.next()?;
     let begin = starts.next().unwrap_or(last);
     std::str::from_utf8(&text[begin..]).ok()
@@ -329,4 +335,128 @@ fn first_characters(text: &[u8]) -> Option<&str> {
     let valid = chunk.valid();
     let (third, character) = valid.char_indices().nth(2)?;
     Some(&valid[..third + character.len_utf8()])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Model;
+    use crate::normalize::{Form, Step};
+    use crate::pipeline::PrefixSpace;
+    use crate::special::SpecialToken;
+    use crate::vocab::Vocab;
+    use crate::{SpecialSet, Tokenizer};
+
+    fn tokenizer(pipeline: Pipeline, special: Vec<SpecialToken>) -> Tokenizer {
+        let merges = [
+            (101, 114),
+            (108, 111),
+            (257, 119),
+            (32, 258),
+            (32, 116),
+            (204, 129),
+        ];
+        let vocab = Vocab::from_merges(&merges).unwrap();
+        Tokenizer::new(Model::Bytes(Box::new(vocab)), pipeline, special).unwrap()
+    }
+
+    fn gpt2(normalizer: Vec<Step>, prefix_space: Option<PrefixSpace>) -> Pipeline {
+        Pipeline {
+            normalizer,
+            prefix_space,
+            pattern: Pattern::named("gpt2").unwrap(),
+            ..Pipeline::default()
+        }
+    }
+
+    fn pieces(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
+        let mut pieces = Vec::new();
+        tokenizer.split(text.as_bytes(), |piece| {
+            pieces.push(String::from_utf8_lossy(piece).into_owned());
+        });
+        pieces
+    }
+
+    #[test]
+    fn a_space_stands_before_what_has_none() {
+        let of = |pieces: &[&str]| {
+            let pieces = pieces.iter().map(ToString::to_string).collect();
+            tokenizer(gpt2(Vec::new(), Some(PrefixSpace { pieces })), Vec::new())
+        };
+        assert_eq!(pieces(&of(&[]), "low er"), [" low", " er"]);
+        assert_eq!(pieces(&of(&[]), " low"), [" low"]);
+        assert_eq!(pieces(&of(&[]), ""), [""; 0]);
+        assert_eq!(pieces(&of(&["[0-9]"]), "a1 b"), [" a", " 1", " b"]);
+    }
+
+    /// Tokens before normalising, gaps by themselves, tokens after normalising, spaces at last.
+    #[test]
+    fn the_order_is_that_of_tokenizers() {
+        let token = |content: &str, id, normalized| SpecialToken {
+            normalized,
+            ..SpecialToken::new(content, id)
+        };
+        let special = vec![token("<A>", 300, false), token("X", 301, true)];
+        let steps = vec![Step::Prepend("_".to_owned()), Step::Lowercase];
+        let tokenizer = tokenizer(gpt2(steps, Some(PrefixSpace::default())), special);
+        let ids = |text: &str| tokenizer.encode(text, tokenizer.all_special()).unwrap();
+        let bytes = |text: &str| tokenizer.encode_ordinary(text).unwrap();
+        assert_eq!(bytes("B"), [32, 95, 98]);
+        // The content of the second is "_x" in normalised text.
+        assert_eq!(ids("B<A>Xb<a>"), [32, 95, 98, 300, 301, 32, 98, 60, 97, 62]);
+    }
+
+    #[test]
+    fn places_are_those_of_the_given_text() {
+        let tokenizer = tokenizer(gpt2(vec![Step::Form(Form::Nfd)], None), Vec::new());
+        let none = SpecialSet::none();
+        let (ids, places) = tokenizer.encode_with_offsets("éa\u{e9} lo", &none).unwrap();
+        assert_eq!(ids, [101, 261, 97, 101, 261, 32, 257]);
+        assert_eq!(places, [0, 0, 2, 3, 3, 5, 6]);
+        let end = |most| tokenizer.truncate("éa\u{e9} lo", most, &none).unwrap();
+        assert_eq!(end(1), (vec![], 0));
+        assert_eq!(end(2), (vec![101, 261], 2));
+        assert_eq!(end(4).1, 3);
+        assert_eq!(end(7).1, 8);
+    }
+
+    #[test]
+    fn steps_on_the_alphabet_may_split_a_character() {
+        let pattern = Pattern::named("gpt2").unwrap();
+        let pattern = pattern.then_on_alphabet(vec![r"\p{N}+".to_owned()]);
+        let tokenizer = tokenizer(pattern.into(), Vec::new());
+        let mut pieces = Vec::new();
+        tokenizer.split("x²³ 12".as_bytes(), |piece| pieces.push(piece.to_vec()));
+        let expected: [&[u8]; 7] = [b"x", b"\xC2", b"\xB2", b"\xC2", b"\xB3", b" ", b"12"];
+        assert_eq!(pieces, expected);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn the_two_sides_of_a_cut_have_the_ids_of_the_whole(
+            text in prop::collection::vec(prop::sample::select(vec![
+                "low lower", "\n", "e\u{301}", "\u{301}", "\nЙ", "。\n好", " ", "İ", "가\u{11A8}", "\nк", "ﬁ x", ".\nか\u{3099}",
+            ]), 0..12),
+            steps in prop::collection::vec(prop::sample::select(vec![
+                Step::Form(Form::Nfc), Step::Form(Form::Nfd), Step::Form(Form::Nfkc), Step::Form(Form::Nfkd),
+                Step::Lowercase, Step::Strip { left: true, right: false },
+            ]), 0..3),
+            prefix in any::<bool>(),
+            seen in 0.0..1.0,
+        ) {
+            let tokenizer = tokenizer(gpt2(steps, prefix.then(PrefixSpace::default)), Vec::new());
+            let text = text.concat();
+            let seen = (text.len() as f64 * seen) as usize;
+            let none = SpecialSet::none();
+            if let Some(at) = tokenizer.last_cut(&text.as_bytes()[..seen], &none) {
+                let mut ids = tokenizer.encode_ordinary(&text[..at]).unwrap();
+                ids.extend(tokenizer.encode_ordinary(&text[at..]).unwrap());
+                prop_assert_eq!(ids, tokenizer.encode_ordinary(&*text).unwrap());
+            }
+        }
+    }
 }

@@ -140,9 +140,10 @@ mod tests {
     #[test]
     fn every_text_gets_them() {
         let template = Template::new(vec![1], vec![2, 3]);
-        for wrap in [|ids: Vec<u16>| Ids::Narrow(ids), |ids: Vec<u16>| {
-            Ids::Wide(ids.into_iter().map(u32::from).collect())
-        }] {
+        for wrap in [
+            |ids: Vec<u16>| Ids::Narrow(ids),
+            |ids: Vec<u16>| Ids::Wide(ids.into_iter().map(u32::from).collect()),
+        ] {
             let ragged = Ragged {
                 ids: wrap(vec![7, 8, 9]),
                 offsets: vec![0, 2, 2, 3],

@@ -21,8 +21,7 @@ pub(super) type Refusal = (String, &'static str);
 pub(super) const RESPELL: &str = "respell it with what Oniguruma and the regex crate read alike";
 pub(super) const ONLY_BYTE_LEVEL: &str =
     "only byte-level BPE is read: use a tokenizer that has ByteLevel, or tokenizers itself";
-pub(super) const NO_EQUAL: &str =
-    "its ids could not be made equal: encode with tokenizers itself, or train a tokenizer without it";
+pub(super) const NO_EQUAL: &str = "its ids could not be made equal: encode with tokenizers itself, or train a tokenizer without it";
 pub(super) const REMOVE: &str = "remove it from the file, or prepare the text before encoding";
 
 /// What a file says around its model.
@@ -67,7 +66,10 @@ pub(super) fn read(file: &File, origin: &str) -> Result<Around> {
     let template = post_processor::read(&sections.post_processor).map_err(refuse)?;
     decoder::check(&sections.decoder, splitting.byte_level).map_err(refuse)?;
     if !splitting.byte_level && !steps.is_empty() {
-        let feature = format!("the normalizer {} without ByteLevel", kind(&file.normalizer));
+        let feature = format!(
+            "the normalizer {} without ByteLevel",
+            kind(&file.normalizer)
+        );
         return Err(refuse((feature, REMOVE)));
     }
     Ok(Around {

@@ -59,7 +59,11 @@ fn template(step: &Value) -> Result<Template, Refusal> {
             let name = piece["SpecialToken"]["id"].as_str().unwrap_or_default();
             let found = ids(&step["special_tokens"][name]["ids"]);
             let found = found.ok_or_else(|| refuse(format!("without the ids of {name:?}")))?;
-            let side = if sequences == 0 { &mut before } else { &mut after };
+            let side = if sequences == 0 {
+                &mut before
+            } else {
+                &mut after
+            };
             side.extend(found);
         }
     }
@@ -76,7 +80,9 @@ fn ids(list: &Value) -> Option<Vec<u32>> {
 
 /// The id of `["<s>", 0]`.
 fn named_id(step: &Value, field: &str) -> Result<u32, Refusal> {
-    let id = step[field][1].as_u64().and_then(|id| u32::try_from(id).ok());
+    let id = step[field][1]
+        .as_u64()
+        .and_then(|id| u32::try_from(id).ok());
     id.ok_or_else(|| (format!("a {} without {field}", kind(step)), EDIT))
 }
 

@@ -119,7 +119,10 @@ impl Reader {
     fn byte_level(&mut self, step: &Value) -> Result<(), Refusal> {
         if self.byte_level {
             let feature = "a second ByteLevel pre-tokenizer".to_owned();
-            return Err((feature, "remove one of them: the second would spell the first's spelling"));
+            return Err((
+                feature,
+                "remove one of them: the second would spell the first's spelling",
+            ));
         }
         self.byte_level = true;
         if flag(step, "add_prefix_space", true) {
@@ -171,7 +174,8 @@ impl Reader {
                 Err(removes(step))
             };
         }
-        let feature = format!("the Split behavior {behavior} of a pattern that is no set of characters");
+        let feature =
+            format!("the Split behavior {behavior} of a pattern that is no set of characters");
         Err((feature, "use Isolated if it is meant"))
     }
 }

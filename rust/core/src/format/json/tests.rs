@@ -1,6 +1,7 @@
 //! Round trips, refusals by name, and files made to break the reader.
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::pattern::{NAMES, Pattern};
@@ -129,12 +130,16 @@ fn what_is_not_supported_is_named() {
             json!("##"),
             "continuing_subword_prefix",
         ),
-        ("/model/byte_fallback", json!(true), "needs byte_fallback"),
-        ("/normalizer", json!({"type": "NFC"}), "the normalizer NFC"),
+        ("/normalizer", json!({"type": "Nmt"}), "the normalizer Nmt"),
         (
             "/normalizer",
-            json!({"type": "Sequence", "normalizers": [{"type": "Lowercase"}]}),
-            "Lowercase",
+            json!({"type": "Sequence", "normalizers": [{"type": "StripAccents"}]}),
+            "StripAccents",
+        ),
+        (
+            "/normalizer",
+            json!({"type": "Replace", "pattern": {"Regex": "x*"}, "content": ""}),
+            "a Replace of which it is said",
         ),
         ("/truncation", json!({"max_length": 3}), "needs truncation"),
         (
@@ -145,18 +150,24 @@ fn what_is_not_supported_is_named() {
         (
             "/pre_tokenizer",
             json!({"type": "Whitespace"}),
-            "the pre-tokenizer Whitespace",
+            "the pre-tokenizer Whitespace, which takes text away",
         ),
         (
             "/pre_tokenizer",
-            json!({"type": "ByteLevel", "add_prefix_space": true}),
-            "add_prefix_space",
+            json!({"type": "Sequence", "pretokenizers": [
+                {"type": "ByteLevel"}, {"type": "ByteLevel"}]}),
+            "a second ByteLevel",
         ),
         ("/pre_tokenizer", json!(null), "BPE over characters"),
         (
             "/pre_tokenizer",
             split("Removed", r"\s+"),
-            "the Split behavior Removed",
+            "the pre-tokenizer Split, which takes text away",
+        ),
+        (
+            "/pre_tokenizer",
+            split("MergedWithNext", "ab"),
+            "the Split behavior MergedWithNext of a pattern that is no set",
         ),
         ("/pre_tokenizer", split("Isolated", r"a$|b"), "`$`"),
         (
@@ -183,7 +194,17 @@ fn what_is_not_supported_is_named() {
         (
             "/post_processor",
             json!({"type": "RobertaProcessing"}),
-            "the post-processor Roberta",
+            "a RobertaProcessing without cls",
+        ),
+        (
+            "/post_processor",
+            json!({"type": "TemplateProcessing", "single": []}),
+            "a TemplateProcessing with sequence A 0 times",
+        ),
+        (
+            "/post_processor",
+            json!({"type": "BertProcessing", "cls": ["x", 9999], "sep": ["x", 300]}),
+            "the id 9999 in its post-processor, which no token has",
         ),
         (
             "/decoder",
@@ -246,7 +267,7 @@ fn what_is_not_supported_is_named() {
             json!([["a", 0.0]]),
             "expected a map from tokens to ids",
         ),
-        ("/model", json!(3), "invalid type"),
+        ("/model", json!(3), "a vocab.json is read with its merges.txt"),
     ];
     for (place, value, expected) in rows {
         let mut file = written(&toy("llama3"));
@@ -260,17 +281,22 @@ fn what_is_not_supported_is_named() {
 }
 
 #[test]
-fn harmless_parts_are_passed_over() {
+fn harmless_parts_change_no_id_and_are_kept() {
     let mut file = written(&toy("gpt2"));
     file["post_processor"] = json!({"type": "Sequence", "processors": [
-        {"type": "ByteLevel"}, {"type": "TemplateProcessing", "single": []}]});
+        {"type": "ByteLevel"}, {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}]}]});
     file["normalizer"] = json!({"type": "Sequence", "normalizers": []});
     file["something_new"] = json!([1, 2]);
     file["model"]["unk_token"] = json!("<|e|>");
-    assert_eq!(
-        read_value(&file).unwrap().fingerprint(),
-        toy("gpt2").fingerprint()
-    );
+    file["model"]["byte_fallback"] = json!(true);
+    let read = read_value(&file).unwrap();
+    assert_eq!(read.fingerprint(), toy("gpt2").fingerprint());
+    let again = written(&read);
+    for section in ["post_processor", "normalizer", "pre_tokenizer", "decoder"] {
+        assert_eq!(again[section], file[section], "{section}");
+    }
+    assert_eq!(again["model"]["unk_token"], file["model"]["unk_token"]);
+    assert_eq!(again["model"]["byte_fallback"], json!(true));
     file["pre_tokenizer"] = json!({"type": "Split", "invert": true, "behavior": "Removed",
         "pattern": {"Regex": Pattern::named("gpt2").unwrap().regexes()[0]}});
     file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
