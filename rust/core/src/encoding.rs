@@ -16,6 +16,9 @@ impl Tokenizer {
 
     /// The ids of `text`, in which the special tokens of `allowed` stand for themselves.
     pub fn encode<'t>(&self, text: impl Into<Text<'t>>, allowed: &SpecialSet) -> Result<Vec<u32>> {
+        if let Some(scheme) = self.scheme() {
+            return scheme.encode_whole(text.into(), allowed, &mut to_the_end);
+        }
         let mut ids = Vec::new();
         self.encode_under(text.into(), allowed, &mut ids, &mut to_the_end)?;
         Ok(ids)
@@ -39,15 +42,9 @@ impl Tokenizer {
         let scheme = self.scheme();
         let ids = match &scheme {
             Some(scheme) if scheme.is_narrow() => {
-                let mut ids = Vec::new();
-                scheme.encode(text, allowed, &mut ids, &mut control)?;
-                Ids::Narrow(ids)
+                Ids::Narrow(scheme.encode_whole(text, allowed, &mut control)?)
             }
-            Some(scheme) => {
-                let mut ids = Vec::new();
-                scheme.encode(text, allowed, &mut ids, &mut control)?;
-                Ids::Wide(ids)
-            }
+            Some(scheme) => Ids::Wide(scheme.encode_whole(text, allowed, &mut control)?),
             None => {
                 let mut ids = Vec::new();
                 self.encode_under(text, allowed, &mut ids, &mut control)?;
