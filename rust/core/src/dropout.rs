@@ -80,7 +80,7 @@ impl Tokenizer {
     ) -> Result<()> {
         let mut state = Ok(());
         let mut pieces = 0_usize;
-        self.split(text, |piece| {
+        self.pretokenizer().for_each(text, |piece| {
             if state.is_err() {
                 return;
             }

@@ -229,9 +229,19 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Calls `f` with every pre-token of `text`, in order; a character tokenizer has one.
-    pub fn split(&self, text: &[u8], f: impl FnMut(&[u8])) {
-        self.pretokenizer().for_each(text, f);
+    /// Calls `f` with every pre-token of `text`, in order; a character tokenizer has one. An added token that
+    /// is always matched is a piece of its own.
+    pub fn split(&self, text: &[u8], mut f: impl FnMut(&[u8])) {
+        let mut from = 0;
+        for found in self.inner.special.always().matches(text) {
+            if from < found.start {
+                self.pretokenizer()
+                    .for_each(&text[from..found.start], &mut f);
+            }
+            f(&text[from.max(found.start).min(found.end)..found.end]);
+            from = found.end;
+        }
+        self.pretokenizer().for_each(&text[from..], &mut f);
     }
 
     /// What the merges make of `piece` as one pre-token, even if `piece` is a token or is not UTF-8.
