@@ -480,6 +480,7 @@ mod tests {
     /// Parts, spans and pieces know what a token takes of the white space beside it.
     #[test]
     fn tokens_that_take_white_space_stay_whole() {
+        type Case = (fn(&mut SpecialToken), bool);
         let vocab = || Vocab::from_merges(&[(108, 111), (256, 119)]).unwrap();
         let with = |change: fn(&mut SpecialToken)| {
             let mut token = SpecialToken::new("<x>", 300);
@@ -489,7 +490,6 @@ mod tests {
         };
         let text = format!("{TEXT}low <x> low\nx<x>\nlow x<x> low  <x>").repeat(4);
         let none = SpecialSet::none();
-        type Case = (fn(&mut SpecialToken), bool);
         let cases: [Case; 5] = [
             (|_| {}, true),
             (|token| token.single_word = true, true),

@@ -148,12 +148,11 @@ impl WordCounter {
                 .map_or(0, |trained| trained.merges.len() as u32);
             report.end(py, done)?;
             let trained = trained.map_err(to_python)?;
-            let added = match like {
-                Some(like) => like.core().special_tokens().to_vec(),
-                None => {
-                    let names = self.special_tokens.iter();
-                    names.map(|name| SpecialToken::new(name, 0)).collect()
-                }
+            let added = if let Some(like) = like {
+                like.core().special_tokens().to_vec()
+            } else {
+                let names = self.special_tokens.iter();
+                names.map(|name| SpecialToken::new(name, 0)).collect()
             };
             CoreTokenizer::trained(&trained.merges, self.pattern.clone(), &added)
         })
