@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,6 +201,23 @@ def test_what_is_given_twice_or_with_other_ids(tokens: list[dict[str, Any]]) -> 
     expected = ids_of(theirs, text, none_allowed=False)
     assert expected is not None
     assert ours.encode(text, allowed_special="all") == expected[0]
+
+
+def test_every_token_of_deepseek(shared_data: Path) -> None:
+    """A file with 53 tokens that are always matched and 1,230 special ones."""
+    path = shared_data / "vocabs" / "deepseek_tokenizer.json"
+    theirs, ours = tokenizers.Tokenizer.from_file(str(path)), Tokenizer.load(path)
+    always = [token.content for token in ours.added_tokens if not token.special]
+    special = list(ours.special_tokens)
+    assert (len(always), len(special)) == (53, 1230)
+    text = " hi ".join(always) + "\n".join(special) + " 你好 ".join(always[::-1]) + "x".join(special)
+    for none_allowed in (False, True):
+        expected = ids_of(theirs, text, none_allowed)
+        assert expected is not None
+        allowed = () if none_allowed else "all"
+        assert ours.encode(text, allowed_special=allowed, disallowed_special=()) == expected[0]
+    saved, given = json.loads(ours.to_bytes()), json.loads(path.read_text())
+    assert saved["added_tokens"] == given["added_tokens"]
 
 
 def test_of_equal_merges_the_last_counts() -> None:
