@@ -70,6 +70,8 @@ class CoreTokenizer:
     @property
     def special_tokens(self) -> list[tuple[str, int]]: ...
     @property
+    def added_tokens(self) -> list[tuple[str, int, bool, bool, bool, bool, bool]]: ...
+    @property
     def pattern(self) -> str | tuple[str, ...] | None: ...
     @property
     def regexes(self) -> list[str]: ...
@@ -155,6 +157,7 @@ class WordCounter:
         max_token_bytes: int | None,
         initial_merges: Sequence[tuple[int, int]],
         progress: Callable[[str, int, int | None], None] | None,
+        like: CoreTokenizer | None = None,
     ) -> CoreTokenizer: ...
 
 @final

@@ -442,6 +442,9 @@ pub enum SpecialTokenProblem {
     /// Its text is that of an earlier one.
     #[error("is given twice, with two ids")]
     Repeated,
+    /// The normalizer makes the same of it and of another one.
+    #[error("is the same as another special token after normalizing; rename one of them")]
+    NormalizedAlike,
     /// All together are more than a matcher can hold.
     #[error("and the others are too long together")]
     TooLongTogether,
@@ -543,15 +546,11 @@ pub enum FormatProblem {
         /// The token.
         found: String,
     },
-    /// A special token with two ids.
-    #[error("{found} has id {id} here, but {other} in the vocabulary")]
-    OtherId {
-        /// The special token.
+    /// An added token that is special first and then is not.
+    #[error("{found} is given as a special token and again as one that is not; leave one of them out")]
+    SpecialAndNot {
+        /// The token.
         found: String,
-        /// Its id.
-        id: u32,
-        /// The id in the vocabulary.
-        other: u32,
     },
     /// The file was written for another tokenizer than it defines.
     #[error(

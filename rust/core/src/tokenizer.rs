@@ -88,7 +88,7 @@ impl Tokenizer {
     }
 
     fn new(model: Model, pattern: Pattern, special: Vec<SpecialToken>) -> Result<Self> {
-        let special = SpecialTokens::new(special, |id| model.token(id))?;
+        let special = SpecialTokens::new(special, |id| model.token(id), str::to_owned)?;
         let inner = Inner {
             pretokenizer: Pretokenizer::new(&pattern)?,
             model,
@@ -173,12 +173,13 @@ impl Tokenizer {
         })
     }
 
-    /// All special tokens, ready to be looked for.
+    /// All added tokens, ready to be looked for.
     pub fn all_special(&self) -> &SpecialSet {
         self.inner.special.all()
     }
 
-    /// Those of the named special tokens that this tokenizer has, ready to be looked for.
+    /// Those of the named special tokens that this tokenizer has, with the tokens that are always
+    /// matched, ready to be looked for.
     ///
     /// The last few sets are kept, so the same names may be given in every call.
     pub fn special_set<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<SpecialSet> {
@@ -228,9 +229,19 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Calls `f` with every pre-token of `text`, in order; a character tokenizer has one.
-    pub fn split(&self, text: &[u8], f: impl FnMut(&[u8])) {
-        self.pretokenizer().for_each(text, f);
+    /// Calls `f` with every pre-token of `text`, in order; a character tokenizer has one. An added token that
+    /// is always matched is a piece of its own.
+    pub fn split(&self, text: &[u8], mut f: impl FnMut(&[u8])) {
+        let mut from = 0;
+        for found in self.inner.special.always().matches(text) {
+            if from < found.start {
+                self.pretokenizer()
+                    .for_each(&text[from..found.start], &mut f);
+            }
+            f(&text[from.max(found.start).min(found.end)..found.end]);
+            from = found.end;
+        }
+        self.pretokenizer().for_each(&text[from..], &mut f);
     }
 
     /// What the merges make of `piece` as one pre-token, even if `piece` is a token or is not UTF-8.
@@ -300,6 +311,16 @@ impl Tokenizer {
             ..token.clone()
         });
         Self::from_vocab(vocab, self.pattern().clone(), special.collect())
+    }
+
+    /// What is looked for where a call allows `allowed`: an empty set stands for what is always matched.
+    #[inline]
+    pub(crate) fn looked_for<'a>(&'a self, allowed: &'a SpecialSet) -> &'a SpecialSet {
+        if allowed.is_empty() {
+            self.inner.special.always()
+        } else {
+            allowed
+        }
     }
 
     /// The byte-level vocabulary, ready to encode; none for characters.
@@ -373,7 +394,7 @@ mod tests {
     fn only_known_names_enter_a_set() {
         let tokenizer = toy();
         let set = tokenizer.special_set(["<|y|>", "<|y|>", "<|z|>"]).unwrap();
-        let found = set.find(b"a<|x|><|y|>", 0).unwrap();
+        let found = set.find(b"a<|x|><|y|>").unwrap();
         assert_eq!((found.id, found.start, found.end), (260, 6, 11));
         assert!(tokenizer.special_set(["<|z|>"]).unwrap().is_empty());
     }

@@ -176,7 +176,8 @@ impl Codec {
     ///
     /// Special tokens in ``allowed_special`` become their ids. Text that holds a special token in
     /// ``disallowed_special`` (by default: every one that is not allowed) is refused. With
-    /// ``disallowed_special=()`` what is not allowed is ordinary text.
+    /// ``disallowed_special=()`` what is not allowed is ordinary text. Added tokens that are not special (see
+    /// :attr:`gptbpe.Tokenizer.added_tokens`) become their ids in any case, here and in every other method.
     ///
     /// Raises:
     ///     SpecialTokenError: the text holds a disallowed special token.

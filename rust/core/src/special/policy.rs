@@ -3,7 +3,11 @@
 //! A call names the special tokens that stand for themselves (*allowed*), and strings
 //! that must not stand in the text (*disallowed*). By default nothing is allowed, and
 //! all special tokens that are not allowed are disallowed. Disallowed strings need not
-//! be special tokens of the tokenizer.
+//! be special tokens of the tokenizer. Added tokens that are always matched are no special tokens: allowing
+//! one says nothing, and it is disallowed only if it is named.
+//!
+//! A text is refused if it holds a disallowed string anywhere, even where the token's options
+//! (`single_word`) or a longer token would keep it from matching.
 //!
 //! Making a policy must cost little, since every call makes one. Those of the usual calls are
 //! kept; they need no memory and no matcher. "All but the allowed" is only built when it can matter: a
@@ -12,7 +16,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{SpecialSet, SpecialToken, SpecialTokens};
+use super::set::Contents;
+use super::{Chosen, SpecialSet, SpecialToken, SpecialTokens};
 use crate::{Error, Result};
 
 /// The special tokens that an argument of a call names.
@@ -63,17 +68,21 @@ pub(super) struct Usual {
 }
 
 impl Usual {
-    pub(super) fn new(all: &SpecialSet) -> Self {
+    pub(super) fn new(all: &SpecialSet, always: &SpecialSet) -> Self {
+        let nothing = SpecialPolicy {
+            allowed: always.clone(),
+            ..SpecialPolicy::none()
+        };
         Self {
-            nothing: SpecialPolicy::none(),
             refuse_all: SpecialPolicy {
                 refused: Refused::All,
-                ..SpecialPolicy::none()
+                ..nothing.clone()
             },
             allow_all: SpecialPolicy {
                 allowed: all.clone(),
                 ..SpecialPolicy::none()
             },
+            nothing,
         }
     }
 }
@@ -125,23 +134,27 @@ impl SpecialTokens {
         let mut policy = SpecialPolicy::none();
         let allowed_ids = match allowed {
             SpecialNames::All => Vec::new(),
-            SpecialNames::These(names) => self.ids(names.iter().copied()),
+            SpecialNames::These(names) => self.ids(names.iter().copied(), true),
         };
         policy.refused = match (disallowed, allowed) {
             (SpecialNames::These([]), _) | (SpecialNames::All, SpecialNames::All) => {
                 Refused::Nothing
             }
             (SpecialNames::All, _) if allowed_ids.is_empty() => Refused::All,
-            (SpecialNames::All, _) if allowed_ids.len() == self.tokens.len() => Refused::Nothing,
+            (SpecialNames::All, _) if allowed_ids.len() == self.special.len() => Refused::Nothing,
             (SpecialNames::All, _) => Refused::AllBut(allowed_ids.as_slice().into()),
             (SpecialNames::These(names), _) => {
                 policy.others = self.others(names)?;
-                Refused::These(self.named(names.iter().copied())?)
+                let ids = self.ids(names.iter().copied(), false);
+                match ids[..] {
+                    [] => Refused::Nothing,
+                    _ => Refused::These(self.set(Chosen::Strings(ids))?),
+                }
             }
         };
         policy.allowed = match allowed {
             SpecialNames::All => self.all.clone(),
-            SpecialNames::These(_) => self.these(allowed_ids)?,
+            SpecialNames::These(_) => self.allowed(allowed_ids)?,
         };
         Ok(policy)
     }
@@ -160,7 +173,7 @@ impl SpecialTokens {
             let tokens = (0..).zip(names);
             let tokens = tokens.map(|(number, name)| SpecialToken::new(name, number));
             Ok(Others {
-                set: SpecialSet::new(&tokens.collect::<Vec<_>>())?,
+                set: SpecialSet::new(&tokens.collect::<Vec<_>>(), &Contents::new())?,
                 names: names.as_slice().into(),
             })
         });
@@ -173,11 +186,11 @@ impl SpecialTokens {
     pub(crate) fn check(&self, text: &[u8], policy: &SpecialPolicy) -> Result<()> {
         let known = match &policy.refused {
             Refused::Nothing => None,
-            Refused::All => self.all.find(text, 0),
-            Refused::These(set) => set.find(text, 0),
-            Refused::AllBut(ids) => match self.all.find(text, 0) {
+            Refused::All => self.strings.find(text),
+            Refused::These(set) => set.find(text),
+            Refused::AllBut(ids) => match self.strings.find(text) {
                 None => None,
-                Some(_) => self.all_but(ids)?.find(text, 0),
+                Some(_) => self.set(Chosen::StringsBut(ids.to_vec()))?.find(text),
             },
         };
         let known = known.and_then(|found| {
@@ -185,7 +198,7 @@ impl SpecialTokens {
             Some((found.start, token.content.as_str()))
         });
         let other = policy.others.as_ref().and_then(|others| {
-            let found = others.set.find(text, 0)?;
+            let found = others.set.find(text)?;
             Some((found.start, others.names[found.id as usize].as_str()))
         });
         match known.into_iter().chain(other).min() {
@@ -268,6 +281,45 @@ mod tests {
                 "{row}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_always_matched_needs_no_permission() {
+        let mut list: Vec<SpecialToken> = tokens(&[A, B, "a>"]).as_slice().to_vec();
+        list[2].special = false;
+        let tokens = SpecialTokens::new(list, |_| None, str::to_owned).unwrap();
+        let built = work::built();
+        let rows = [
+            (These(&[]), All, "a>.", None, vec![102]),
+            (These(&[]), These(&[]), "a>", None, vec![102]),
+            (These(&[]), These(&[]), "<a>", None, vec![]),
+            (These(&["a>"]), All, "a><b>", Some((B, 2)), vec![102]),
+            (These(&[B]), All, "a><b>", None, vec![102, 101]),
+            (These(&[B]), These(&[]), "<a><b>", None, vec![101]),
+            (All, All, "<a>a>", None, vec![100, 102]),
+            (These(&[A, B]), All, "<a>a>", None, vec![100, 102]),
+        ];
+        for (allowed, disallowed, text, refused, ids) in rows {
+            let refused = refused.map(|(content, at): (&str, usize)| (content.to_owned(), at));
+            let found = outcome(&tokens, allowed, disallowed, text);
+            assert_eq!(found, (refused, ids), "{allowed:?} {disallowed:?} {text}");
+        }
+        assert_eq!(work::built() - built, 1, "all but B, to refuse the rest");
+        let named = outcome(&tokens, These(&[]), These(&["a>"]), ".a>");
+        assert_eq!(named.0, Some(("a>".to_owned(), 1)));
+    }
+
+    #[test]
+    fn options_do_not_hide_what_is_refused() {
+        let mut list: Vec<SpecialToken> = tokens(&[A]).as_slice().to_vec();
+        (list[0].single_word, list[0].lstrip) = (true, true);
+        let tokens = SpecialTokens::new(list, |_| None, str::to_owned).unwrap();
+        let refused = Some((A.to_owned(), 2));
+        assert_eq!(
+            outcome(&tokens, These(&[]), All, "x <a>x"),
+            (refused, vec![])
+        );
+        assert_eq!(outcome(&tokens, All, All, "x<a>x <a>"), (None, vec![100]));
     }
 
     #[test]

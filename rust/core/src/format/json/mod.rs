@@ -11,8 +11,10 @@
 //! `model.fingerprint`, which they skip and do not write again, is checked when the file is read:
 //! a flipped bit may leave valid JSON with other ids. It also says that a split pattern is meant as we read it, so
 //! patterns that Oniguruma reads otherwise (`\w`) are kept in files of our own, though other programs split by them otherwise. Special tokens stand in the vocabulary too, as in GPT-2's own file,
-//! for otherwise `tokenizers` would number them anew. Reading what was written gives the same fingerprint.
+//! for otherwise `tokenizers` would number them anew; but not where it would give them the same ids and has
+//! `ignore_merges`, with which it looks words up there. Reading what was written gives the same fingerprint.
 
+mod added;
 mod oniguruma;
 pub(in crate::format) mod parts;
 mod pipeline;
@@ -69,7 +71,7 @@ fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<Strin
     let file: File = serde_json::from_slice(bytes).map_err(at)?;
     check_model(&file.model).map_err(refuse)?;
     let splitting = pipeline::read(&file, origin)?;
-    let special = special_tokens(&file, origin)?;
+    let special = added::read(&file, origin)?;
     if splitting.byte_level {
         pipeline::check_decoding(&file, origin, true)?;
         let vocab = read_bytes(&file, origin)?;
@@ -136,16 +138,27 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             _ => {}
         }
     }
-    // The others are in no entry yet; their order is seen to with that of all.
+    let ignore_merges = tokenizer.vocab().is_some_and(Vocab::whole_first);
     let more = special.into_values();
-    let more = more.map(|token| (token.content.clone(), token.id));
-    entries.extend(more);
+    let mut more: Vec<_> = more
+        .map(|token| (token.content.clone(), token.id))
+        .collect();
+    more.sort_by_key(|&(_, id)| id);
+    let mut next = entries.len() as u32..;
+    let are_next = more.iter().all(|&(_, id)| next.next() == Some(id));
+    if !(ignore_merges && are_next) {
+        entries.extend(more);
+    }
     entries.sort_by_key(|&(_, id)| id);
     let file = Written {
         version: "1.0",
         truncation: (),
         padding: (),
-        added_tokens: tokenizer.special_tokens().iter().map(added).collect(),
+        added_tokens: tokenizer
+            .special_tokens()
+            .iter()
+            .map(added::written)
+            .collect(),
         normalizer: (),
         pre_tokenizer,
         post_processor: (),
@@ -158,7 +171,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             end_of_word_suffix: None,
             fuse_unk: false,
             byte_fallback: false,
-            ignore_merges: tokenizer.vocab().is_some_and(Vocab::whole_first),
+            ignore_merges,
             fingerprint: Some(hex(&tokenizer.fingerprint())),
             vocab: Entries(entries),
             merges: tokenizer.vocab().map(merges).unwrap_or_default(),
@@ -182,18 +195,6 @@ struct Written<'v> {
     post_processor: (),
     decoder: Value,
     model: Model<MergeLine<'v>>,
-}
-
-fn added(token: &SpecialToken) -> AddedToken {
-    AddedToken {
-        id: token.id,
-        content: token.content.clone(),
-        single_word: false,
-        lstrip: false,
-        rstrip: false,
-        normalized: Some(token.normalized),
-        special: token.special,
-    }
 }
 
 /// The bytes of the two tokens that a merge joins.
@@ -236,45 +237,9 @@ fn check_model(model: &Model) -> Result<(), String> {
     Ok(())
 }
 
-fn special_tokens(file: &File, origin: &str) -> Result<Vec<SpecialToken>> {
-    let ids: HashMap<&str, u32> = entries(file).collect();
-    let mut tokens = Vec::with_capacity(file.added_tokens.len());
-    for token in &file.added_tokens {
-        let options = [
-            (token.single_word, "single_word"),
-            (token.lstrip, "lstrip"),
-            (token.rstrip, "rstrip"),
-        ];
-        if let Some((_, name)) = options.iter().find(|(set, _)| *set) {
-            return Err(Error::Unsupported {
-                origin: origin.to_owned(),
-                feature: format!("{name} of the added token {}", excerpt(&token.content)),
-                advice: "set it to false if the exact ids do not matter",
-            });
-        }
-        if let Some(id) = ids
-            .get(token.content.as_str())
-            .filter(|&&id| id != token.id)
-        {
-            let problem = FormatProblem::OtherId {
-                found: excerpt(&token.content),
-                id: token.id,
-                other: *id,
-            };
-            return Err(broken(FORMAT, origin, "added_tokens", problem));
-        }
-        tokens.push(SpecialToken {
-            content: token.content.clone(),
-            id: token.id,
-            special: token.special,
-            normalized: token.normalized.unwrap_or(!token.special),
-        });
-    }
-    Ok(tokens)
-}
-
 fn read_bytes(file: &File, origin: &str) -> Result<Vocab> {
-    let only_special = only_special(file);
+    let only_special = added::only_special(file);
+    added::check_look_up(file, &only_special, origin)?;
     let ordinary = entries(file).filter(|(text, _)| !only_special.contains(text));
     let merges = file
         .model
@@ -283,28 +248,24 @@ fn read_bytes(file: &File, origin: &str) -> Result<Vocab> {
         .map(|Pair(left, right)| (left.as_str(), right.as_str()));
     let (tokens, merges) = resolve(ordinary, merges)
         .map_err(|(place, problem)| broken(FORMAT, origin, format!("model, {place}"), problem))?;
-    let tokens = tokens.iter().map(|(id, bytes)| (*id, bytes.as_slice()));
-    Vocab::from_tokens(tokens, &merges, file.model.ignore_merges).map_err(of_file(origin))
+    let tokens = || tokens.iter().map(|(id, bytes)| (*id, bytes.as_slice()));
+    let whole_first = file.model.ignore_merges;
+    match Vocab::from_tokens(tokens(), &merges, whole_first) {
+        Err(Error::DuplicateMerge { .. }) => {
+            Vocab::from_tokens(tokens(), &last_of_each(&merges), whole_first)
+        }
+        vocab => vocab,
+    }
+    .map_err(of_file(origin))
 }
 
-/// The special tokens that are in the vocabulary for their ids only: neither a
-/// byte nor part of any merge.
-fn only_special(file: &File) -> HashSet<&str> {
-    let mut found: HashSet<&str> = file
-        .added_tokens
-        .iter()
-        .map(|token| token.content.as_str())
-        .filter(|content| alphabet::to_bytes(content).is_none_or(|bytes| bytes.len() != 1))
-        .collect();
-    for Pair(left, right) in &file.model.merges {
-        if found.is_empty() {
-            break;
-        }
-        for part in [left, right, &format!("{left}{right}")] {
-            found.remove(part.as_str());
-        }
-    }
-    found
+/// Of a merge that is given several times the last place counts in `tokenizers`.
+fn last_of_each(merges: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    let mut seen = HashSet::new();
+    let last = merges.iter().rev().filter(|&merge| seen.insert(merge));
+    let mut last: Vec<_> = last.copied().collect();
+    last.reverse();
+    last
 }
 
 fn read_characters(file: &File, origin: &str) -> Result<Characters> {
