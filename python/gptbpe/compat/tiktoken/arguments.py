@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from operator import index
-from typing import Literal
+from typing import Any, Literal
 
 from gptbpe.errors import SpecialTokenError
 
@@ -39,6 +39,15 @@ def as_id(value: object) -> int:
     if not 0 <= id < 1 << 32:
         raise OverflowError(f"{id} is no id: ids have 32 bits and no sign")
     return id
+
+
+def as_sequence(ids: Any) -> Any:
+    """Check that ids have an order: sets, mappings and iterators are refused."""
+    if isinstance(ids, (bytes, bytearray)):
+        return list(ids)
+    if isinstance(ids, dict) or not hasattr(type(ids), "__getitem__"):
+        raise TypeError(f"expected a sequence of ids, found {type(ids).__name__}")
+    return ids
 
 
 def as_threads(count: int | None) -> int | None:

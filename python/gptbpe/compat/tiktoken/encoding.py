@@ -306,7 +306,7 @@ class Encoding:
         stable = self._restored(text, ids[: len(ids) - unstable])
         if unstable == 0:
             return stable, []
-        completions = ends.completions(ends.bytes_of(ids[-unstable:]))
+        completions = ends.completions(ends.bytes_of(ids[-unstable:]), self._sorted_tokens)
         return stable, [list(completion) for completion in completions]
 
     # Not public, but tiktoken's own tests and some programs call them.
@@ -351,7 +351,7 @@ class Encoding:
         >>> get_encoding("gpt2").decode_bytes([31373, 995])
         b'hello world'
         """
-        ids = list(tokens) if isinstance(tokens, (bytes, bytearray)) else tokens
+        ids = tokens if type(tokens) is list else arguments.as_sequence(tokens)
         try:
             return self._decoder.decode_bytes(ids)
         except UnknownTokenError as error:
@@ -364,7 +364,7 @@ class Encoding:
         >>> get_encoding("gpt2").decode([31373, 995])
         'hello world'
         """
-        ids = list(tokens) if isinstance(tokens, (bytes, bytearray)) else tokens
+        ids = tokens if type(tokens) is list else arguments.as_sequence(tokens)
         try:
             return self._decoder.decode(ids, errors)
         except UnknownTokenError as error:
@@ -473,7 +473,7 @@ class Encoding:
 
     @cached_property
     def _ends(self) -> Ends:
-        return Ends(self._tokenizer, self._sorted_tokens, self._shared.original if self._shared else {})
+        return Ends(self._tokenizer, self._shared.original if self._shared else {})
 
 
 def _blank(kind: type[Encoding]) -> Encoding:

@@ -9,7 +9,7 @@ pre-token.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gptbpe.tokenizer import Tokenizer
 
@@ -19,15 +19,11 @@ class Ends:
 
     Args:
         tokenizer: what encodes.
-        tokens: (bytes, id) of every ordinary token, sorted.
         original: id of the tokenizer -> id of the encoding, where they differ.
     """
 
-    def __init__(
-        self, tokenizer: Tokenizer, tokens: Sequence[tuple[bytes, int]], original: Mapping[int, int]
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, original: Mapping[int, int]) -> None:
         self._tokenizer = tokenizer
-        self._tokens = tokens
         self._original = original
         self._special_ids = frozenset(tokenizer.special_tokens.values())
 
@@ -62,21 +58,17 @@ class Ends:
         original, token_bytes = self._original, self._tokenizer.token_bytes
         return b"".join(token_bytes(original.get(id, id)) for id in ids)
 
-    def completions(self, rest: bytes) -> set[tuple[int, ...]]:
-        """Return the shortest sequences of ids that cover ``rest`` in a text that begins with it."""
-        found: set[tuple[int, ...]] = {(id,) for _, id in self._tokens_that_begin(rest)}
+    def completions(self, rest: bytes, tokens: Sequence[tuple[bytes, int]]) -> set[tuple[int, ...]]:
+        """Return the shortest sequences of ids that cover ``rest`` in a text that begins with it.
+
+        ``tokens`` are (bytes, id) of every ordinary token, sorted.
+        """
+        found: set[tuple[int, ...]] = {(id,) for _, id in _that_begin(tokens, rest)}
         for cut in range(1, len(rest)):
-            for token, _ in self._tokens_that_begin(rest[cut:]):
+            for token, _ in _that_begin(tokens, rest[cut:]):
                 found.add(self._covering(rest[:cut] + token, len(rest)))
         found.update(self._split_at_last_space(rest))
         return found
-
-    def _tokens_that_begin(self, prefix: bytes) -> Iterable[tuple[bytes, int]]:
-        tokens = self._tokens
-        place = bisect_left(tokens, (prefix, -1))
-        while place < len(tokens) and tokens[place][0].startswith(prefix):
-            yield tokens[place]
-            place += 1
 
     def _covering(self, possible: bytes, length: int) -> tuple[int, ...]:
         """Return the first ids of a possible text, as many as cover ``length`` bytes."""
@@ -101,3 +93,10 @@ class Ends:
         if len(rest) > width and last.isspace() and last not in "\x1c\x1d\x1e\x1f":
             merge = self._tokenizer._core.merge_piece
             yield tuple(merge(rest[:-width]) + merge(rest[-width:]))
+
+
+def _that_begin(tokens: Sequence[tuple[bytes, int]], prefix: bytes) -> Iterator[tuple[bytes, int]]:
+    place = bisect_left(tokens, (prefix, -1))
+    while place < len(tokens) and tokens[place][0].startswith(prefix):
+        yield tokens[place]
+        place += 1
