@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from gptbpe.compat.tiktoken.unstable import Ends
 from gptbpe.errors import UnknownTokenError
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.types import END_OF_TEXT
+
+_T = TypeVar("_T")
 
 ENCODINGS: dict[str, Encoding] = {}
 """What ``get_encoding`` has returned, by name."""
@@ -198,11 +200,18 @@ class Encoding:
             return ids
         return self._shared.restore(ids)
 
-    def _checked(self, text: str, allowed: Allowed, disallowed: Disallowed) -> None:
-        """Raise what tiktoken raises where it repairs no text."""
+    def _strictly(self, encode: Callable[..., _T], text: str, allowed: Allowed, disallowed: Disallowed) -> _T:
+        """Call what encodes, where tiktoken repairs no text."""
+        disallowed = arguments.as_names(disallowed)
+        if isinstance(text, str) and arguments.is_known_form(allowed, disallowed):
+            try:
+                return encode(text, allowed_special=allowed, disallowed_special=disallowed)
+            except (TypeError, ValueError):
+                pass
         arguments.refuse(arguments.as_text(text), allowed, disallowed, self.special_tokens_set)
         text.encode()
         arguments.check_allowed(allowed)
+        return encode(text, allowed_special=allowed, disallowed_special=())
 
     def encode_to_numpy(
         self, text: str, *, allowed_special: Allowed = NOTHING, disallowed_special: Disallowed = "all"
@@ -212,10 +221,9 @@ class Encoding:
         Raises:
             UnicodeEncodeError: the text has a surrogate; only :meth:`encode` repairs it, as in tiktoken.
         """
-        disallowed = arguments.as_names(disallowed_special)
-        self._checked(text, allowed_special, disallowed)
-        ids = self._tokenizer.encode_to_numpy(text, allowed_special=allowed_special, disallowed_special=())
-        if self._shared is not None:
+        encode = self._tokenizer.encode_to_numpy
+        ids = self._strictly(encode, text, allowed_special, disallowed_special)
+        if self._shared is not None and self._shared.may_occur(text):
             self._shared.restore_array(ids)
         return ids.astype(np.uint32, copy=False)
 
@@ -297,10 +305,8 @@ class Encoding:
         >>> stable, [277, 4910] in completions
         ([31373], True)
         """
-        self._checked(text, allowed_special, arguments.as_names(disallowed_special))
-        ids, starts = self._tokenizer.encode_with_offsets(
-            text, allowed_special=allowed_special, disallowed_special=()
-        )
+        encode = self._tokenizer.encode_with_offsets
+        ids, starts = self._strictly(encode, text, allowed_special, disallowed_special)
         ends = self._ends
         unstable = ends.unstable(ids, ends.after_last_special(text, ids, starts))
         stable = self._restored(text, ids[: len(ids) - unstable])
