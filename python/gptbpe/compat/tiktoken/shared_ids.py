@@ -8,6 +8,7 @@ not know the ids of this kind. An encoding without shared ids has none of this.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class SharedIds:
             else:
                 self._names.append(name)
                 self.renumbered[name] = above
-                self.original[above] = id
+                self.original[above] = index(id)  # 97.0 is in a set of 97, and no id
                 above += 1
 
     def may_occur(self, text: str) -> bool:
