@@ -19,8 +19,9 @@ The interface is that of tiktoken 0.14.0, whose own tests pass. What differs, on
   ``registry.ENCODING_CONSTRUCTORS``;
 * texts on which tiktoken's regex overflows its stack are encoded;
 * text that no match of ``pat_str`` covers is encoded, tiktoken leaves it out;
-* a ``pat_str`` that matches the empty text, has back-references, or look-around other than ``\s+(?!\S)``
-  and its kin is refused (:class:`~gptbpe.errors.PatternError`, a ``ValueError``);
+* a ``pat_str`` that matches the empty text, or has back-references, look-around other than ``\s+(?!\S)`` and
+  its kin, or possessive quantifiers that differ from greedy ones is refused:
+  :class:`~gptbpe.errors.PatternError`, which is a ``ValueError``;
 * a vocabulary must have all 256 bytes, ids up to 2,097,150, and no empty token or special token:
   :class:`~gptbpe.errors.TokenizerError`, which is a ``ValueError``, where tiktoken takes them or panics;
 * where one special token begins with another the longer one is found, in tiktoken the first in a hash table;
