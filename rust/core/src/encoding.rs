@@ -18,7 +18,7 @@ impl Tokenizer {
     /// The ids of `text`, in which the special tokens of `allowed` stand for themselves.
     pub fn encode<'t>(&self, text: impl Into<Text<'t>>, allowed: &SpecialSet) -> Result<Vec<u32>> {
         if let Some(scheme) = self.scheme() {
-            return scheme.encode_whole(text.into(), allowed, &mut to_the_end);
+            return scheme.encode_whole(text.into(), self.looked_for(allowed), &mut to_the_end);
         }
         let mut ids = Vec::new();
         self.encode_under(text.into(), allowed, &mut ids, &mut to_the_end)?;
