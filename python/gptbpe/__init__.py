@@ -9,8 +9,10 @@
 from gptbpe._core import StreamDecoder, __version__
 from gptbpe.shards import Sampler, ShardReader, ShardWriter, shard_files
 from gptbpe.tokenizer import Tokenizer
+from gptbpe.types import AddedToken
 
 __all__ = [
+    "AddedToken",
     "Sampler",
     "ShardReader",
     "ShardWriter",

@@ -591,7 +591,8 @@ def shard_files(
         "text_field": text_field,
         "inputs": _input_names(files),
     }
-    mark = tokenizer.special_tokens.get(separator) if separator else None
+    marks = {token.content: token.id for token in tokenizer.added_tokens}
+    mark = marks.get(separator) if separator else None
     key = _input_key(files, tokenizer, options, shard_tokens)
     journal = out / JOURNAL_NAME
     with ShardWriter(

@@ -9,7 +9,8 @@ Three promises hold for every method:
 
 * text is ``str``, ``bytes`` or any buffer of bytes; bytes that are not UTF-8 are encoded without loss, and a
   ``str`` with a lone surrogate is a :class:`~gptbpe.errors.TextError` that names the position;
-* text never becomes a special token unless the call allows it;
+* text never becomes a special token unless the call allows it (added tokens that are not special are always
+  matched, as in ``tokenizers``);
 * an id that names no token is an :class:`~gptbpe.errors.UnknownTokenError`, with the id and its index.
 """
 
@@ -26,7 +27,7 @@ import numpy.typing as npt
 from gptbpe import files, packaged, pipeline, sources, training
 from gptbpe._core import Codec, CoreTokenizer, EncodedBatch
 from gptbpe.errors import TokenizerFileError
-from gptbpe.types import END_OF_TEXT, Ids, Pattern, Progress, Source, Text, TieBreak
+from gptbpe.types import END_OF_TEXT, AddedToken, Ids, Pattern, Progress, Source, Text, TieBreak
 
 
 class Tokenizer(Codec):
@@ -442,7 +443,12 @@ class Tokenizer(Codec):
 
     @property
     def special_tokens(self) -> dict[str, int]:
-        """Special tokens: string -> id, in the order of ids."""
+        """Special tokens: string -> id, in the order of ids.
+
+        They are what ``allowed_special`` and ``disallowed_special`` speak of. A file of Hugging Face's may
+        also have added tokens that are not special and match without being allowed: see
+        :attr:`added_tokens`.
+        """
         return dict(self._core.special_tokens)
 
     @property
@@ -467,6 +473,19 @@ class Tokenizer(Codec):
     def pad_token_id(self) -> int | None:
         """The id of a special token with a usual name for padding (``<pad>``, ``[PAD]``, …), or None."""
         return self._core.pad_token_id
+
+    @property
+    def added_tokens(self) -> tuple[AddedToken, ...]:
+        """All tokens beside the merges, special or not, with their options, in the order of ids.
+
+        >>> Tokenizer.get("gpt2").added_tokens[0]
+        AddedToken(content='<|endoftext|>', id=50256, special=True, normalized=False, single_word=False, \
+lstrip=False, rstrip=False)
+        """
+        return tuple(
+            AddedToken(content, id, special, normalized, single_word, lstrip, rstrip)
+            for content, id, special, normalized, single_word, lstrip, rstrip in self._core.added_tokens
+        )
 
     @property
     def pattern(self) -> str | tuple[str, ...] | None:

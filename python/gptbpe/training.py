@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack, cast
 
@@ -149,7 +149,7 @@ def extend(
         raise TrainingError(
             "a character tokenizer has no merges to extend; train a new one on all of the text"
         )
-    names = [name for name, _ in core.special_tokens]
+    names = [token[0] for token in core.added_tokens]
     merges = core.trained_merges()
     if merges is None or core.vocab_size != 256 + len(merges) + len(names):
         raise TrainingError(
@@ -168,8 +168,8 @@ def extend(
         )
     words = count(pieces, core.pattern, names, threads, progress)
     wanted = _merges_wanted(vocab_size, names)
-    learned = words.learn(wanted, tie_break, min_count, max_token_bytes, merges, progress)
-    return _finished(core.extended(learned.merges()), vocab_size)
+    longer = words.learn(wanted, tie_break, min_count, max_token_bytes, merges, progress, core)
+    return _finished(longer, vocab_size)
 
 
 def characters(source: Source, special_tokens: Sequence[str]) -> CoreTokenizer:
@@ -238,6 +238,17 @@ def _names(special_tokens: Sequence[str]) -> list[str]:
     if isinstance(special_tokens, str):
         raise TrainingError(
             f"special_tokens is a list of strings, found one string; write [{special_tokens!r}]"
+        )
+    if isinstance(special_tokens, Mapping):
+        raise TrainingError(
+            "special_tokens is a list of strings, found a mapping: training numbers special tokens itself, "
+            f"in their order behind the last merge; write {list(special_tokens)!r}, or give ids to "
+            "Tokenizer.from_ranks"
+        )
+    if isinstance(special_tokens, Set):
+        raise TrainingError(
+            "special_tokens is a list of strings, found a set, which has no order that their ids could "
+            f"follow; write {sorted(special_tokens)!r}"
         )
     return list(special_tokens)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, SupportsIndex, TypeAlias
 
 import numpy.typing as npt
@@ -31,3 +32,23 @@ Progress: TypeAlias = Callable[[str, int, int | None], None]
 
 END_OF_TEXT = "<|endoftext|>"
 """The special token that a trained tokenizer has unless told otherwise, and the usual end of documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddedToken:
+    """A string that stands for an id of its own, outside the merges, with the options of ``tokenizers``."""
+
+    content: str
+    """The string."""
+    id: int
+    """Its id."""
+    special: bool = True
+    """Matched only where a call allows it; a token that is not special is always matched."""
+    normalized: bool = False
+    """Looked for after those that are not normalized, in what they leave."""
+    single_word: bool = False
+    """Matched only where no word character (``\\w``) stands beside it."""
+    lstrip: bool = False
+    """Takes the white space before it along."""
+    rstrip: bool = False
+    """Takes the white space after it along."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gptbpe import Tokenizer
-from gptbpe.errors import GptBpeError, SpecialTokenError
+from gptbpe import AddedToken, Tokenizer, shard_files
+from gptbpe.errors import GptBpeError, SpecialTokenError, TokenizerFileError, TrainingError
 
 END = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -121,3 +125,117 @@ def test_two_kinds_of_special_tokens_are_found_in_linear_time() -> None:
     first, second = tok.special_tokens["<n>"], tok.special_tokens["<p>"]
     text = "<n>" * 200_000 + "<p>"
     assert tok.encode(text, allowed_special="all") == [first] * 200_000 + [second]
+
+
+# ---- added tokens of Hugging Face's files --------------------------------------------------------
+
+
+def with_added(tok: Tokenizer, *tokens: dict[str, Any]) -> Tokenizer:
+    """Return the tokenizer of the same file with more added tokens, which take the next ids."""
+    definition = json.loads(tok.to_bytes())
+    definition["model"].pop("fingerprint")
+    definition["added_tokens"] += [
+        {"id": tok.vocab_size + number, "special": False, **token} for number, token in enumerate(tokens)
+    ]
+    return Tokenizer.from_bytes(json.dumps(definition))
+
+
+THINK = "<think>"
+
+
+@pytest.fixture(scope="module")
+def thinking(tok: Tokenizer) -> Tokenizer:
+    """Return a tokenizer with a token that is always matched, and one that takes white space."""
+    return with_added(tok, {"content": THINK}, {"content": "<end>", "lstrip": True, "rstrip": True})
+
+
+def test_added_tokens_show_their_options(tok: Tokenizer, thinking: Tokenizer) -> None:
+    id = thinking.vocab_size - 2
+    assert thinking.special_tokens == tok.special_tokens
+    assert [token.content for token in thinking.added_tokens] == [END, PAD, THINK, "<end>"]
+    assert thinking.added_tokens[2] == AddedToken(THINK, id, special=False, normalized=True)
+    assert thinking.added_tokens[3] == AddedToken("<end>", id + 1, False, True, lstrip=True, rstrip=True)
+    with pytest.raises(FrozenInstanceError):
+        thinking.added_tokens[0].id = 1  # type: ignore[misc]
+    assert thinking != tok
+
+
+def test_what_is_not_special_is_always_matched(thinking: Tokenizer, tmp_path: Path) -> None:
+    think = thinking.token_id(THINK)
+    text = f"low {THINK}low"
+    ids = thinking.encode(text)
+    assert think in ids
+    assert ids == [*thinking.encode("low "), think, *thinking.encode("low")]
+    ways: list[Callable[[str], Any]] = [
+        thinking.encode_ordinary,
+        lambda text: thinking.encode(text, allowed_special="all"),
+        lambda text: thinking.encode(text, allowed_special={END}, disallowed_special=()),
+        lambda text: thinking.encode(text, disallowed_special=()),
+        lambda text: thinking.encode_to_numpy(text).tolist(),
+        lambda text: thinking.encode_batch([text, text], threads=2)[1],
+        lambda text: thinking.encode_ragged([text])[0].tolist(),
+        lambda text: thinking.encode_with_offsets(text)[0],
+        lambda text: thinking.encode_with_dropout(text, 0.0, seed=1),
+    ]
+    assert all(way(text) == ids for way in ways)
+    assert thinking.encode_with_dropout(text, 1.0, seed=1).count(think or 0) == 1
+    assert thinking.count(text) == thinking.count_until(text, 100) == len(ids)
+    assert thinking.truncate(text, ids.index(think) + 1) == f"low {THINK}"
+    assert b"".join(thinking.split(text)) == text.encode()
+    assert THINK.encode() in thinking.split(text)
+    path = tmp_path / "text.txt"
+    path.write_text(text)
+    assert [batch.tolist() for batch, _ in thinking.encode_files(path)] == [ids]
+    reader = shard_files(path, thinking, tmp_path / "shards")
+    assert reader.tokens(0).tolist() == [*ids, thinking.special_tokens[END]]
+
+
+def test_what_is_always_matched_is_disallowed_only_by_name(thinking: Tokenizer) -> None:
+    assert thinking.encode(THINK, disallowed_special="all") == [thinking.token_id(THINK)]
+    assert thinking.encode(THINK, allowed_special={THINK}) == [thinking.token_id(THINK)]
+    with pytest.raises(SpecialTokenError, match="<think>"):
+        thinking.encode(THINK, disallowed_special={THINK})
+    with pytest.raises(SpecialTokenError, match=r"<\|pad\|>"):
+        thinking.encode(THINK + PAD)
+
+
+def test_offsets_and_cuts_know_what_a_token_takes(thinking: Tokenizer) -> None:
+    text = "low  <end>\n\tlow"
+    ids, offsets = thinking.encode_with_offsets(text)
+    at = ids.index(thinking.token_id("<end>"))
+    assert (offsets[at], offsets[at + 1]) == (3, 12)
+    assert thinking.truncate(text, at + 1) == "low  <end>\n\t"
+    assert thinking.decode(ids) == "low<end>low"
+
+
+def test_added_tokens_are_kept(thinking: Tokenizer) -> None:
+    again = Tokenizer.from_bytes(thinking.to_bytes())
+    assert again.to_bytes() == thinking.to_bytes()
+    assert again == thinking
+    assert again.added_tokens == thinking.added_tokens
+    options = [(token.content, token.special, token.lstrip) for token in thinking.added_tokens]
+    for other in (
+        thinking.shrink(thinking.vocab_size - 1),
+        thinking.extend(b"zq zq zq", thinking.vocab_size),
+    ):
+        assert [(token.content, token.special, token.lstrip) for token in other.added_tokens] == options
+
+
+@pytest.mark.parametrize("names", [{"<s>": 0}, {"<s>", "</s>"}])
+def test_training_numbers_special_tokens_itself(names: Any) -> None:
+    with pytest.raises(TrainingError, match="special_tokens is a list of strings, found a"):
+        Tokenizer.train(b"low low", vocab_size=260, special_tokens=names)
+    with pytest.raises(TrainingError, match="special_tokens is a list of strings, found a"):
+        Tokenizer.characters(b"low low", special_tokens=names)
+
+
+def test_a_token_that_is_special_and_not_is_refused(tok: Tokenizer) -> None:
+    with pytest.raises(TokenizerFileError, match="again as one that is not"):
+        with_added(tok, {"content": END})
+
+
+def test_one_long_added_token(tok: Tokenizer) -> None:
+    """A matcher that compared each of its prefixes with the others would take minutes."""
+    long = with_added(tok, {"content": "x" * 500_000})
+    assert long.encode("x" * 500_000 + "low") == [tok.vocab_size, *tok.encode("low")]
+    assert Tokenizer.from_bytes(long.to_bytes()) == long

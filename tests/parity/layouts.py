@@ -71,7 +71,7 @@ def packaged(name: str) -> str:
     file = json.loads(Tokenizer.get(name).to_bytes())
     del file["model"]["fingerprint"]
     for token in file["added_tokens"]:
-        del file["model"]["vocab"][token["content"]]
+        file["model"]["vocab"].pop(token["content"], None)
     file["added_tokens"] = []
     return json.dumps(file)
 

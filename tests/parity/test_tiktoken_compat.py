@@ -6,8 +6,13 @@ import copy
 import inspect
 import pickle
 import random
+import subprocess
+import sys
+from array import array
+from collections import deque
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,6 +25,7 @@ from gptbpe.compat.tiktoken import Encoding, get_encoding
 
 tiktoken = pytest.importorskip("tiktoken")
 models = pytest.importorskip("tiktoken.model")
+registry = pytest.importorskip("tiktoken.registry")
 openai_public = pytest.importorskip("tiktoken_ext.openai_public")
 
 END, MARK = "<|endoftext|>", "<|é|>"
@@ -155,6 +161,8 @@ def test_what_it_is(pair: Pair) -> None:
 
 def test_functions_of_the_module() -> None:
     assert compat.list_encoding_names() == tiktoken.list_encoding_names()
+    assert compat.model.MODEL_TO_ENCODING == models.MODEL_TO_ENCODING
+    assert compat.model.MODEL_PREFIX_TO_ENCODING == models.MODEL_PREFIX_TO_ENCODING
     names = [*models.MODEL_TO_ENCODING, *models.MODEL_PREFIX_TO_ENCODING]
     names += [name + "-x" for name in names] + [name[:-1] for name in names] + ["", "GPT-4", "x"]
     for name in names:
@@ -178,10 +186,8 @@ def test_encodings_are_defined_alike(name: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(openai_public, "data_gym_to_mergeable_bpe_ranks", lambda *_, **__: {})
     theirs = openai_public.ENCODING_CONSTRUCTORS[name]()
     ours = get_encoding(name)
-    special_tokens = theirs["special_tokens"]
-    if name == "o200k_harmony":
-        assert special_tokens.pop("<|reserved_200018|>") == special_tokens["<|endofprompt|>"]
-    assert ours._special_tokens == special_tokens
+    assert ours._special_tokens == theirs["special_tokens"]
+    assert compat.registry.ENCODING_CONSTRUCTORS[name]().keys() == theirs.keys() - {"explicit_n_vocab"}
     assert ours.name == name
     ranks = {bytes([byte]): byte for byte in range(256)}
     assert Tokenizer.from_ranks(ranks, pattern=[theirs["pat_str"]]).pattern == ours._tokenizer.pattern
@@ -198,6 +204,34 @@ def test_pickles_and_copies(pair: Pair) -> None:
     assert len(pickle.dumps(known)) < 100
 
 
+@pytest.mark.parametrize("is_registered", [True, False])
+def test_a_pickle_of_tiktoken_opens_where_it_is_replaced(is_registered: bool) -> None:
+    ours = get_encoding("gpt2")
+    theirs = tiktoken.Encoding(
+        "gpt2", pat_str=ours._pat_str, mergeable_ranks=ours._mergeable_ranks, special_tokens={END: 50256}
+    )
+    with mock.patch.dict(registry.ENCODINGS, {"gpt2": theirs} if is_registered else {}):
+        data = pickle.dumps(theirs)
+    assert (len(data) < 100) == is_registered
+    code = (
+        "import pickle, sys; from gptbpe.compat import tiktoken; sys.modules['tiktoken'] = tiktoken\n"
+        "encoding = pickle.loads(sys.stdin.buffer.read())\n"
+        "import tiktoken.core\n"
+        "assert type(encoding) is tiktoken.core.Encoding is tiktoken.Encoding\n"
+        "print(encoding.name, encoding.encode('hello world'))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, input=data).stdout
+    assert printed.decode().strip() == "gpt2 [31373, 995]"
+
+
+def test_published_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What our ``load`` reads has the hashes that tiktoken's constructors ask for."""
+    for name in ("load_tiktoken_bpe", "data_gym_to_mergeable_bpe_ranks"):
+        monkeypatch.setattr(openai_public, name, getattr(compat.load, name))
+    for name, constructor in openai_public.ENCODING_CONSTRUCTORS.items():
+        assert constructor()["mergeable_ranks"] == get_encoding(name)._mergeable_ranks
+
+
 def test_impossible_encodings() -> None:
     ranks = {bytes([byte]): byte for byte in range(256)}
     for arguments in (
@@ -207,6 +241,18 @@ def test_impossible_encodings() -> None:
         {"explicit_n_vocab": 256},
         {"explicit_n_vocab": 0},
         {"mergeable_ranks": {}},
+        {"mergeable_ranks": []},
+        {"mergeable_ranks": {"a": 1}},
+        {"special_tokens": None},
+        {"special_tokens": ["<|x|>"]},
+        {"special_tokens": {5: 5}},
+        {"special_tokens": {"<|x|>": 1.5}},
+        {"special_tokens": {"<|x|>": 97.0}},
+        {"special_tokens": {"<|x|>": 300, "<|y|>": 300.0}},
+        {"special_tokens": {"<|x|>": True}},
+        {"special_tokens": {"<|x|>": -1}},
+        {"special_tokens": {"<|x|>": 2**32}},
+        {"special_tokens": {"\ud800": 300}},
     ):
         given = {"pat_str": r"\w+|\W", "mergeable_ranks": ranks, "special_tokens": {}} | arguments
         ours, theirs = (
@@ -282,6 +328,26 @@ def test_what_is_no_set_of_names(method: str, options: dict[str, Any], small: Pa
     small.same(lambda enc: getattr(enc, method)(text, **options))
 
 
+@pytest.mark.parametrize(
+    "allowed", [{5}, {"ab", 5}, {"\ud800"}, {"ab": 1}.keys(), {b"ab"}, ["ab"], "ab", 5, None, {"no such"}]
+)
+@pytest.mark.parametrize("disallowed", ["all", (), {"ab"}, {"\ud800"}, {5}, ["ab", 5], {""}, "ab", [[]], 5])
+def test_the_first_error_is_tiktokens(allowed: Any, disallowed: Any, small: Pair) -> None:
+    options = {"allowed_special": allowed, "disallowed_special": disallowed}
+    for text in ("x", "x ab", "x\ud800", "ab\ud800", b"x ab", None):
+        for method in ("encode", "encode_to_numpy", "encode_with_unstable"):
+            small.same(lambda enc, m=method, t=text: plain(getattr(enc, m)(t, **options)))
+        for texts in ([], ["x", text], ["x ab", text], [text, "ab"]):
+            small.same(lambda enc, texts=texts: enc.encode_batch(texts, **options))
+
+
+def plain(result: Any) -> Any:
+    """Return something that can be compared: of completions, which come in any order, a sorted list."""
+    if isinstance(result, tuple):
+        return result[0], sorted(result[1])
+    return result.tolist() if isinstance(result, np.ndarray) else result
+
+
 def test_numbers_of_threads(small: Pair) -> None:
     for threads in (0, -1, 1, 50):
         small.same(lambda enc, threads=threads: enc.encode_batch(["a", "b"], num_threads=threads))
@@ -305,6 +371,13 @@ def test_unstable(text: str, ends: str, options: dict[str, Any], small: Pair) ->
     small.same(call)
 
 
+@pytest.mark.parametrize(("name", "text", "count"), [("gpt2", "中", 2), ("o200k_base", "hello ſ", 7)])
+def test_completions_that_are_no_token(name: str, text: str, count: int) -> None:
+    pair = Pair(get_encoding(name))
+    pair.same(lambda enc: plain(enc.encode_with_unstable(text)))
+    assert len(pair.ours.encode_with_unstable(text)[1]) == count
+
+
 @pytest.mark.parametrize(
     "text", ["hello fanta", "x  \n", "中文", "a\n \n", "don't", f"a{END}", "\ud800", " 你"]
 )
@@ -314,6 +387,63 @@ def test_unstable_with_a_real_vocabulary(text: str, cl100k: Pair) -> None:
         return stable, sorted(completions)
 
     cl100k.same(call)
+
+
+# ---- ids that special tokens share -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def harmony() -> Pair:
+    return Pair(get_encoding("o200k_harmony"))
+
+
+SHARED = "a<|endofprompt|> b<|reserved_200018|><|start|>中"
+
+
+def test_two_names_of_one_id(harmony: Pair) -> None:
+    for options in (
+        {"allowed_special": "all"},
+        {"allowed_special": {"<|reserved_200018|>"}, "disallowed_special": ()},
+        {"allowed_special": {"<|endofprompt|>"}, "disallowed_special": ()},
+        {"allowed_special": {"<|endofprompt|>"}},
+        {"disallowed_special": ()},
+        {"disallowed_special": {"<|reserved_200018|>"}},
+        {},
+    ):
+        for text in (SHARED, SHARED + "\ud800", "a"):
+            harmony.same(lambda enc, options=options, text=text: enc.encode(text, **options))
+            harmony.same(
+                lambda enc, options=options, text=text: enc.encode_batch([text, text, "b"], **options)
+            )
+            for method in ("encode_to_numpy", "encode_with_unstable"):
+                harmony.same(lambda enc, m=method, o=options, t=text: plain(getattr(enc, m)(t, **o)))
+    assert harmony.ours.encode(SHARED, allowed_special="all").count(200018) == 2
+    for name in ("<|endofprompt|>", "<|reserved_200018|>"):
+        harmony.same(lambda enc, name=name: enc.encode_single_token(name))
+    for ids in ([200018], [200017, 200018, 97], [201087], [201088], [201089]):
+        for decode in DECODERS:
+            harmony.same(lambda enc, decode=decode, ids=ids: decode(enc, ids))
+    harmony.same(lambda enc: (enc.n_vocab, len(enc.special_tokens_set), enc.is_special_token(201088)))
+    harmony.same(lambda enc: pickle.loads(pickle.dumps(enc)).encode(SHARED, allowed_special="all"))
+
+
+def test_a_special_token_with_the_id_of_an_ordinary_one() -> None:
+    ranks = {bytes([byte]): byte for byte in range(256)} | {b"ab": 256}
+    special_tokens = {"<|x|>": 97, "<|y|>": 256, "<|z|>": 300, "<|space|>": 32}
+    pair = Pair(Encoding("x", pat_str=r"\w+|\W", mergeable_ranks=ranks, special_tokens=special_tokens))
+    text = "ab<|y|>  <|x|>a<|z|> <|space|> a  <|space|> "
+    pair.same(lambda enc: enc.encode(text, allowed_special="all"))
+    pair.same(lambda enc: enc.encode_to_numpy(text, allowed_special="all").tolist())
+    for end in range(len(text) + 1):
+        pair.same(
+            lambda enc, end=end: plain(
+                enc.encode_with_unstable(text[:end], allowed_special="all", disallowed_special=())
+            )
+        )
+    for ids in ([97], [256], [300], [301], [304], [32]):
+        for decode in DECODERS:
+            pair.same(lambda enc, decode=decode, ids=ids: decode(enc, ids))
+    pair.same(lambda enc: pickle.loads(pickle.dumps(enc)).encode(text, allowed_special="all"))
 
 
 # ---- decoding --------------------------------------------------------------------------------------
@@ -368,6 +498,13 @@ def test_any_ids_decode_alike(ids: list[Any], pair: Pair) -> None:
         np.array([10**6, 2**40]),
         [True],
         [],
+        {97},
+        {97: 98},
+        {97: 98}.keys(),
+        deque([97, 98]),
+        array("I", [97]),
+        [10**6, "a"],
+        [2**40, "a"],
     ],
 )
 @pytest.mark.parametrize("decode", DECODERS)

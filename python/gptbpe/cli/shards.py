@@ -220,6 +220,8 @@ def _inspect_tokenizer(name: str, json: bool) -> None:
         "vocab_size": tok.vocab_size,
         "merges": len(tok.merges),
         "special_tokens": tok.special_tokens,
+        "always_matched": {token.content: token.id for token in tok.added_tokens if not token.special}
+        or None,
         "pattern": tok.pattern,
         "fingerprint": tok.fingerprint,
     }

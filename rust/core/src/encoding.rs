@@ -1,6 +1,6 @@
 //! A tokenizer's ways from text to ids.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use crate::documents::DocumentBatch;
 use crate::encode::{Control, Ids, Ragged, Text, to_the_end};
@@ -9,13 +9,17 @@ use crate::special::SpecialSet;
 use crate::{Error, Result, Tokenizer};
 
 impl Tokenizer {
-    /// The ids of `text`, in which no special token stands for itself.
+    /// The ids of `text`, in which no special token stands for itself. Added tokens that are not special do,
+    /// here as everywhere.
     pub fn encode_ordinary<'t>(&self, text: impl Into<Text<'t>>) -> Result<Vec<u32>> {
         self.encode(text, &SpecialSet::none())
     }
 
     /// The ids of `text`, in which the special tokens of `allowed` stand for themselves.
     pub fn encode<'t>(&self, text: impl Into<Text<'t>>, allowed: &SpecialSet) -> Result<Vec<u32>> {
+        if let Some(scheme) = self.scheme() {
+            return scheme.encode_whole(text.into(), self.looked_for(allowed), &mut to_the_end);
+        }
         let mut ids = Vec::new();
         self.encode_under(text.into(), allowed, &mut ids, &mut to_the_end)?;
         Ok(ids)
@@ -40,15 +44,9 @@ impl Tokenizer {
         let scheme = self.scheme();
         let ids = match &scheme {
             Some(scheme) if scheme.is_narrow() => {
-                let mut ids = Vec::new();
-                scheme.encode(text, allowed, &mut ids, &mut control)?;
-                Ids::Narrow(ids)
+                Ids::Narrow(scheme.encode_whole(text, allowed, &mut control)?)
             }
-            Some(scheme) => {
-                let mut ids = Vec::new();
-                scheme.encode(text, allowed, &mut ids, &mut control)?;
-                Ids::Wide(ids)
-            }
+            Some(scheme) => Ids::Wide(scheme.encode_whole(text, allowed, &mut control)?),
             None => {
                 let mut ids = Vec::new();
                 self.encode_under(text, allowed, &mut ids, &mut control)?;
@@ -149,13 +147,8 @@ impl Tokenizer {
             return self.encode_with_places(rewriting, text, allowed, go_on);
         }
         let ids = self.encode_while(text, allowed, go_on)?.into_wide();
-        let mut at = 0;
-        let starts = ids.iter().map(|&id| {
-            let start = at;
-            at += self.token_length(id);
-            start
-        });
-        let starts = starts.collect();
+        let spans = self.spans(text, &ids, allowed);
+        let starts = spans.map(|span| span.start).collect();
         Ok((ids, starts))
     }
 
@@ -196,11 +189,10 @@ impl Tokenizer {
             return Err(Error::Cancelled);
         }
         ids.truncate(most);
-        let mut end = ids.iter().map(|&id| self.token_length(id)).sum();
-        while is_inside_character(text.as_bytes(), end) {
-            let Some(id) = ids.pop() else { break };
-            end -= self.token_length(id);
-        }
+        let mut ends: Vec<usize> = vec![0];
+        ends.extend(self.spans(text, &ids, allowed).map(|span| span.end));
+        while is_inside_character(text.as_bytes(), ends[ids.len()]) && ids.pop().is_some() {}
+        let end = ends[ids.len()];
         Ok((ids, end))
     }
 
@@ -352,6 +344,29 @@ impl Tokenizer {
     pub(crate) fn token_length(&self, id: u32) -> usize {
         self.token_bytes(id).map_or(0, <[u8]>::len)
     }
+
+    /// The bytes of `text` that each of its first ids covers.
+    fn spans<'a>(
+        &'a self,
+        text: Text<'a>,
+        ids: &'a [u32],
+        allowed: &'a SpecialSet,
+    ) -> impl Iterator<Item = Range<usize>> + 'a {
+        // A token that takes white space is longer in the text than its content.
+        let allowed = Some(self.looked_for(allowed)).filter(|allowed| allowed.may_strip());
+        let mut matches = allowed.map(|allowed| allowed.matches(text.as_bytes()).peekable());
+        let mut at = 0;
+        ids.iter().map(move |&id| {
+            let found = matches.as_mut();
+            let found = found.and_then(|matches| matches.next_if(|found| found.start <= at));
+            let span = match found {
+                Some(found) => found.start..found.end,
+                None => at..at + self.token_bytes(id).map_or(0, <[u8]>::len),
+            };
+            at = span.end;
+            span
+        })
+    }
 }
 
 /// The error about a part of a batch as one about its document.
@@ -395,6 +410,8 @@ mod tests {
     use super::*;
     use crate::documents::{DocumentBuffer, Separators};
     use crate::pattern::Pattern;
+    use crate::special::SpecialToken;
+    use crate::vocab::Vocab;
 
     fn tokenizer(pattern: Pattern, special: &[(String, u32)]) -> Tokenizer {
         let letters = [(101, 114), (108, 111), (257, 119), (32, 258), (32, 116)];
@@ -466,6 +483,50 @@ mod tests {
                 assert_eq!(ids, whole);
                 assert_eq!(parts > 1, is_cut);
             }
+        }
+    }
+
+    /// Parts, spans and pieces know what a token takes of the white space beside it.
+    #[test]
+    fn tokens_that_take_white_space_stay_whole() {
+        type Case = (fn(&mut SpecialToken), bool);
+        let vocab = || Vocab::from_merges(&[(108, 111), (256, 119)]).unwrap();
+        let with = |change: fn(&mut SpecialToken)| {
+            let mut token = SpecialToken::new("<x>", 300);
+            token.special = false;
+            change(&mut token);
+            Tokenizer::from_vocab(vocab(), Pattern::default(), vec![token]).unwrap()
+        };
+        let text = format!("{TEXT}low <x> low\nx<x>\nlow x<x> low  <x>").repeat(4);
+        let none = SpecialSet::none();
+        let cases: [Case; 5] = [
+            (|_| {}, true),
+            (|token| token.single_word = true, true),
+            (|token| token.content = "  ".to_owned(), true),
+            (|token| token.lstrip = true, false),
+            (|token| token.rstrip = true, false),
+        ];
+        for (change, is_cut) in cases {
+            let tokenizer = with(change);
+            let (whole, starts) = tokenizer.encode_with_offsets(&*text, &none).unwrap();
+            let (ids, parts) = in_parts(&tokenizer, text.as_bytes(), 30, &none).unwrap();
+            assert_eq!((&ids, parts > 1), (&whole, is_cut));
+            let ragged = tokenizer.encode_batch(&[&*text], &none, 2).unwrap();
+            assert_eq!(ragged.ids.to_vec(), whole);
+            assert_eq!(tokenizer.count(&*text, &none).unwrap(), whole.len());
+            let ends = starts[1..].iter().copied().chain([text.len()]);
+            for (at, (&id, end)) in whole.iter().zip(ends).enumerate() {
+                let covered = &text.as_bytes()[starts[at]..end];
+                assert_eq!(
+                    covered.trim_ascii(),
+                    tokenizer.token_bytes(id).unwrap().trim_ascii()
+                );
+                let (kept, length) = tokenizer.truncate(&*text, at + 1, &none).unwrap();
+                assert!(kept.len() <= at && length < end || (kept.len(), length) == (at + 1, end));
+            }
+            let mut pieces = Vec::new();
+            tokenizer.split(text.as_bytes(), |piece| pieces.extend_from_slice(piece));
+            assert_eq!(pieces, text.as_bytes());
         }
     }
 

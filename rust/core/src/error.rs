@@ -552,15 +552,11 @@ pub enum FormatProblem {
         /// The token.
         found: String,
     },
-    /// A special token with two ids.
-    #[error("{found} has id {id} here, but {other} in the vocabulary")]
-    OtherId {
-        /// The special token.
+    /// An added token that is special first and then is not.
+    #[error("{found} is given as a special token and again as one that is not; leave one of them out")]
+    SpecialAndNot {
+        /// The token.
         found: String,
-        /// Its id.
-        id: u32,
-        /// The id in the vocabulary.
-        other: u32,
     },
     /// The file was written for another tokenizer than it defines.
     #[error(
@@ -610,12 +606,6 @@ pub enum Inexpressible {
         id: u32,
         /// The ordinary token.
         other: u32,
-    },
-    /// An added token that whole pre-tokens would become.
-    #[error("pre-tokens that are spelled like the added token {content:?} would become it; give it the next free id")]
-    LookedUp {
-        /// The added token.
-        content: String,
     },
     /// The format has only a pattern.
     #[error("it has {what}, for which the format has no place; write tokenizer.json")]

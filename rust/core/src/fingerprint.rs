@@ -6,13 +6,13 @@
 //! its length before it: this format's tag; the kind; the pattern, by name where it is a
 //! known one however it is spelled, else as portable regular expressions; every
 //! token with its id; every merge as its two ids, but of the merges of one token
-//! only the one that is ever used; whether whole pre-tokens are looked up first *if that changes any result*; special tokens with their ids, and the order of looking for them if there are two kinds.
+//! only the one that is ever used; whether whole pre-tokens are looked up first *if that changes any result*; added tokens with their ids, the order of looking for them if there are two kinds, and what else
+//! decides where they match: `single_word`, `lstrip`, `rstrip`, and whether one is always matched because it is not special.
 //! After that stands what only some tokenizers have, each with a mark of its own: splits on the byte alphabet, a
 //! normalizer, a space before texts, a template.
 //!
 //! So GPT-2 from `tokenizer.json` (merges only) and from `r50k_base.tiktoken` (look up
-//! first) have one fingerprint, for they give the same ids for every text. Whether
-//! a special token is hidden when decoding does not enter.
+//! first) have one fingerprint, for they give the same ids for every text.
 
 use sha2::{Digest, Sha256};
 
@@ -65,7 +65,15 @@ pub(crate) fn of(model: &Model, pipeline: &Pipeline, special: &SpecialTokens) ->
     for token in special.as_slice() {
         form.id(token.id);
         form.field(token.content.as_bytes());
-        form.number(usize::from(two_stages && token.normalized));
+        let options = [
+            two_stages && token.normalized,
+            token.single_word,
+            token.lstrip,
+            token.rstrip,
+            !token.special,
+        ];
+        let options = (0..).zip(options).map(|(bit, set)| usize::from(set) << bit);
+        form.number(options.sum());
     }
     around(&mut form, pipeline);
     if !pipeline.normalizer.is_empty() {
@@ -213,6 +221,30 @@ mod tests {
             }
         }
         assert_eq!(all[0], of(&[(A, A), (256, A)], "gpt2", &[("x", 300)]));
+    }
+
+    #[test]
+    fn every_option_of_an_added_token_enters() {
+        let of = |change: fn(&mut SpecialToken)| {
+            let mut token = SpecialToken::new("<e>", 300);
+            change(&mut token);
+            let vocab = Vocab::from_merges(&[]).unwrap();
+            let tokenizer = Tokenizer::from_vocab(vocab, Pattern::none(), vec![token]);
+            tokenizer.unwrap().fingerprint()
+        };
+        let plain = of(|_| ());
+        let all = [
+            plain,
+            of(|token| token.special = false),
+            of(|token| token.single_word = true),
+            of(|token| token.lstrip = true),
+            of(|token| token.rstrip = true),
+        ];
+        for (at, fingerprint) in all.iter().enumerate() {
+            assert!(!all[..at].contains(fingerprint), "{at}");
+        }
+        // The only stage is the first, whatever it is called.
+        assert_eq!(of(|token| token.normalized = true), plain);
     }
 
     #[test]

@@ -21,6 +21,9 @@ use crate::{Error, Result};
 const HUGE_PAGE: usize = 2 << 20;
 /// Smaller tables are ordinary memory.
 const WORTH_MAPPING: usize = HUGE_PAGE / 4;
+/// Values are appended in blocks, and room for a whole block is asked for before it is known how
+/// many of its values there are. No block is larger.
+const LARGEST_BLOCK: usize = 1 << 16;
 
 /// Types of which a value of all zero bits is valid.
 ///
@@ -152,7 +155,8 @@ fn grow<T>(values: &mut Vec<T>, more: usize) -> Result<()> {
 /// a result that has to move as it grows costs a good part of making it.
 pub(crate) fn expect<T>(values: &mut Vec<T>, likely: usize, most: usize) -> Result<()> {
     let much = most.saturating_mul(size_of::<T>()) >= 2 * HUGE_PAGE;
-    if much && values.try_reserve_exact(most).is_ok() {
+    let room = most.saturating_add(LARGEST_BLOCK);
+    if much && values.try_reserve_exact(room).is_ok() {
         prefer_huge_pages(values.spare_capacity_mut());
         return Ok(());
     }

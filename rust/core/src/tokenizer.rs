@@ -14,7 +14,7 @@ use crate::model::{DecodeTable, Model};
 use crate::normalize::Step;
 use crate::pattern::Pattern;
 use crate::pipeline::Pipeline;
-use crate::rewrite::Rewriting;
+use crate::rewrite::{Content, Rewriting};
 use crate::scan::Pretokenizer;
 use crate::special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken, SpecialTokens};
 use crate::template::Template;
@@ -282,18 +282,33 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Calls `f` with every pre-token of `text`, in order; a character tokenizer has one.
+    /// Calls `f` with every pre-token of `text`, in order; a character tokenizer has one. An added token that
+    /// is always matched is a piece of its own.
     ///
     /// Where the tokenizer changes texts before it splits them, they are the pre-tokens of the changed text.
     pub fn split(&self, text: &[u8], mut f: impl FnMut(&[u8])) {
-        let Some(rewriting) = &self.inner.rewriting else {
-            return self.pretokenizer().for_each(text, f);
-        };
-        let mut parts = Vec::new();
-        rewriting.parts(Text::bytes(text), &SpecialSet::none(), false, &mut parts);
-        for part in parts {
-            self.pretokenizer().for_each(part.bytes(), &mut f);
+        let always = self.inner.special.always();
+        if let Some(rewriting) = &self.inner.rewriting {
+            let mut parts = Vec::new();
+            rewriting.parts(Text::bytes(text), always, false, &mut parts);
+            for part in parts {
+                match part.content {
+                    Content::Token(id) => f(self.token_bytes(id).unwrap_or_default()),
+                    _ => self.pretokenizer().for_each(part.bytes(), &mut f),
+                }
+            }
+            return;
         }
+        let mut from = 0;
+        for found in always.matches(text) {
+            if from < found.start {
+                self.pretokenizer()
+                    .for_each(&text[from..found.start], &mut f);
+            }
+            f(&text[from.max(found.start).min(found.end)..found.end]);
+            from = found.end;
+        }
+        self.pretokenizer().for_each(&text[from..], &mut f);
     }
 
     /// What the merges make of `piece` as one pre-token, even if `piece` is a token or is not UTF-8.
@@ -402,8 +417,7 @@ impl Tokenizer {
     pub fn extended(&self, merges: &[(u32, u32)]) -> Result<Self> {
         let vocab = Vocab::from_merges(merges)?;
         let limit = vocab.limit();
-        self.around(vocab, limit)
-            .unwrap_or_else(|| {
+        self.around(vocab, limit).unwrap_or_else(|| {
             Err(Error::Shrink {
                 wanted: limit,
                 problem: ShrinkProblem::Template,

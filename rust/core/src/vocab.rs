@@ -137,7 +137,7 @@ impl Vocab {
     }
 
     /// All tokens in the order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> + Clone {
         self.tokens.iter()
     }
 

@@ -193,7 +193,8 @@ impl Codec {
     ///
     /// Special tokens in ``allowed_special`` become their ids. Text that holds a special token in
     /// ``disallowed_special`` (by default: every one that is not allowed) is refused. With
-    /// ``disallowed_special=()`` what is not allowed is ordinary text.
+    /// ``disallowed_special=()`` what is not allowed is ordinary text. Added tokens that are not special (see
+    /// :attr:`gptbpe.Tokenizer.added_tokens`) become their ids in any case, here and in every other method.
     ///
     /// With ``add_special_tokens`` the ids have around them what the tokenizer's file puts there (its
     /// post-processor: a beginning-of-text token, for example), as in Hugging Face's ``tokenizers``. Without it,

@@ -5,7 +5,10 @@
 use std::borrow::Cow;
 
 use gptbpe_core::pattern::Pattern;
-use gptbpe_core::{EncodeOptions, Error, Ids, Kernel, StreamDecoder, Tokenizer, format};
+use gptbpe_core::vocab::Vocab;
+use gptbpe_core::{
+    EncodeOptions, Error, Ids, Kernel, SpecialToken, StreamDecoder, Tokenizer, format,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
@@ -28,15 +31,27 @@ impl CoreTokenizer {
         }
     }
 
-    /// The tokenizer of freshly learned merges: special tokens take the ids after them.
+    /// The tokenizer of freshly learned merges: added tokens take the ids after them.
     pub(crate) fn trained(
         merges: &[(u32, u32)],
         pattern: Pattern,
-        special_tokens: &[String],
+        added: &[SpecialToken],
     ) -> PyResult<Self> {
         let first = 256 + merges.len() as u32;
-        let special: Vec<(String, u32)> = special_tokens.iter().cloned().zip(first..).collect();
-        Tokenizer::from_merges(merges, pattern, &special)
+        let added = added.iter().zip(first..).map(|(token, id)| SpecialToken {
+            id,
+            ..token.clone()
+        });
+        Vocab::from_merges(merges)
+            .and_then(|vocab| Tokenizer::from_vocab(vocab, pattern, added.collect()))
+            .map(Self::new)
+            .map_err(to_python)
+    }
+
+    /// The tokenizer of more merges, with what stands around this one.
+    pub(crate) fn extended(&self, merges: &[(u32, u32)]) -> PyResult<Self> {
+        self.tokenizer
+            .extended(merges)
             .map(Self::new)
             .map_err(to_python)
     }
@@ -188,16 +203,6 @@ impl CoreTokenizer {
         })
     }
 
-    /// The tokenizer of more merges, with what stands around this one.
-    fn extended(&self, merges: Vec<(u32, u32)>) -> PyResult<Self> {
-        guard(|| {
-            self.tokenizer
-                .extended(&merges)
-                .map(Self::new)
-                .map_err(to_python)
-        })
-    }
-
     /// What the merges make of a piece of text as one pre-token.
     fn merge_piece(&self, piece: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
         guard(|| {
@@ -239,10 +244,30 @@ impl CoreTokenizer {
 
     #[getter]
     fn special_tokens(&self) -> Vec<(&str, u32)> {
-        self.tokenizer
-            .special_tokens()
-            .iter()
+        let tokens = self.tokenizer.special_tokens().iter();
+        tokens
+            .filter(|token| token.special)
             .map(|token| (token.content.as_str(), token.id))
+            .collect()
+    }
+
+    /// All added tokens by id: content, id, special, normalized, `single_word`, lstrip, rstrip.
+    #[getter]
+    #[allow(clippy::type_complexity)]
+    fn added_tokens(&self) -> Vec<(&str, u32, bool, bool, bool, bool, bool)> {
+        let tokens = self.tokenizer.special_tokens().iter();
+        tokens
+            .map(|token| {
+                (
+                    token.content.as_str(),
+                    token.id,
+                    token.special,
+                    token.normalized,
+                    token.single_word,
+                    token.lstrip,
+                    token.rstrip,
+                )
+            })
             .collect()
     }
 

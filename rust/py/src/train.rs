@@ -8,11 +8,11 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use gptbpe_core::Error;
 use gptbpe_core::documents::{DocumentBuffer, Separators};
 use gptbpe_core::pattern::Pattern;
 use gptbpe_core::scan::Pretokenizer;
 use gptbpe_core::train::{TieBreak, TrainOptions, WordCounts, count_documents, train};
+use gptbpe_core::{Error, SpecialToken};
 use pyo3::prelude::*;
 
 use crate::error::{TrainingError, guard, to_python};
@@ -115,7 +115,9 @@ impl WordCounter {
     }
 
     /// Learns merges and makes the tokenizer. A Python callback hears of progress, and Ctrl-C is heard meanwhile.
-    #[pyo3(signature = (merges, tie_break, min_count, max_token_bytes, initial_merges, progress))]
+    ///
+    /// With `like` what stands around the vocabulary is that tokenizer's, its added tokens renumbered; else special tokens.
+    #[pyo3(signature = (merges, tie_break, min_count, max_token_bytes, initial_merges, progress, like=None))]
     #[expect(clippy::too_many_arguments)]
     fn learn(
         &mut self,
@@ -126,6 +128,7 @@ impl WordCounter {
         max_token_bytes: Option<usize>,
         initial_merges: Vec<(u32, u32)>,
         progress: Option<Py<PyAny>>,
+        like: Option<&CoreTokenizer>,
     ) -> PyResult<CoreTokenizer> {
         guard(|| {
             let options = TrainOptions {
@@ -145,7 +148,12 @@ impl WordCounter {
                 .map_or(0, |trained| trained.merges.len() as u32);
             report.end(py, done)?;
             let trained = trained.map_err(to_python)?;
-            CoreTokenizer::trained(&trained.merges, self.pattern.clone(), &self.special_tokens)
+            if let Some(like) = like {
+                return like.extended(&trained.merges);
+            }
+            let names = self.special_tokens.iter();
+            let special: Vec<_> = names.map(|name| SpecialToken::new(name, 0)).collect();
+            CoreTokenizer::trained(&trained.merges, self.pattern.clone(), &special)
         })
     }
 }

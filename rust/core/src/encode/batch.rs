@@ -9,8 +9,8 @@ use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::ids::{Ids, Width};
-use super::{Scheme, Text};
-use crate::memory::{expect, join};
+use super::{Scheme, Text, expect_ids};
+use crate::memory::join;
 use crate::special::SpecialSet;
 use crate::{Error, Result};
 
@@ -77,8 +77,7 @@ impl Scheme<'_> {
         if parts.len() < 2 {
             let mut ids = Vec::new();
             let bytes: usize = texts.iter().map(|text| text.bytes.len()).sum();
-            // No token is shorter than a byte, but for special ones, which are rarely that short.
-            expect(&mut ids, bytes / 3, bytes)?;
+            expect_ids(&mut ids, bytes)?;
             let mut control = |_| flow(go_on());
             let mut all = texts.iter().copied();
             let ended = self.encode_all(

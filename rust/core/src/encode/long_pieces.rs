@@ -52,6 +52,23 @@ impl LongPieces {
         }
     }
 
+    /// Where a piece of this hash is looked for first.
+    #[inline]
+    pub(super) fn entry_address(&self, hash: u64) -> *const u8 {
+        let mask = self.entries.len().wrapping_sub(1);
+        let entries = self.entries.as_ptr();
+        entries.wrapping_add(hash as usize & mask).cast()
+    }
+
+    /// What is found there: where the bytes begin with which the piece is compared, and its value.
+    #[inline]
+    pub(super) fn candidate(&self, hash: u64) -> Option<(*const u8, Value)> {
+        let mask = self.entries.len().checked_sub(1)?;
+        let entry = self.entries[hash as usize & mask];
+        let bytes = self.bytes.as_ptr().wrapping_add(entry.start as usize);
+        (entry.hash == hash).then_some((bytes, entry.value))
+    }
+
     /// Adds a piece of at most [`LONGEST`] bytes that is not there.
     pub(super) fn insert(&mut self, piece: &[u8], hash: u64, value: Value) {
         if (self.used + 1) * 2 > self.entries.len() {

@@ -32,6 +32,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, OnceLock};
 
 use crate::Result;
+use crate::memory;
 use crate::rewrite::{Content, Part, Rewriting};
 use crate::scan::{Pretokenizer, WordCuts};
 use crate::simd::{Kernel, Token, WordRules};
@@ -287,6 +288,25 @@ impl Scheme<'_> {
         }
     }
 
+    /// All ids of a text, unless `control` ends it.
+    pub(crate) fn encode_whole<T: Token>(
+        &self,
+        text: Text<'_>,
+        allowed: &SpecialSet,
+        control: &mut dyn Control,
+    ) -> Result<Vec<T>> {
+        let mut ids = Vec::new();
+        let is_large = text.bytes.len() >= LARGE_TEXT;
+        if is_large {
+            expect_ids(&mut ids, text.bytes.len())?;
+        }
+        self.encode(text, allowed, &mut ids, control)?;
+        if is_large {
+            ids.shrink_to_fit();
+        }
+        Ok(ids)
+    }
+
     fn run<S: Sink>(
         &self,
         texts: &mut dyn Iterator<Item = Text<'_>>,
@@ -388,6 +408,15 @@ impl Scheme<'_> {
             Some(rewriting) => rewriting.last_cut(cuts, text),
         }
     }
+}
+
+/// For the ids of so many bytes it pays to make room before they are known.
+const LARGE_TEXT: usize = 1 << 20;
+
+/// Makes room for the ids of so many bytes of text.
+fn expect_ids<T>(ids: &mut Vec<T>, bytes: usize) -> Result<()> {
+    // No token is shorter than a byte, but for special ones, which are rarely that short.
+    memory::expect(ids, bytes / 3, bytes)
 }
 
 impl<'t, S: Sink> Run<'_, 't, S> {

@@ -109,7 +109,8 @@ impl Places {
 /// What stands in a block without being a key.
 #[derive(Debug, Clone, Copy)]
 enum Keyless<'t> {
-    Piece(&'t [u8]),
+    /// A piece and its hash.
+    Piece(&'t [u8], u64),
     Token(u32),
 }
 
@@ -183,7 +184,8 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         if piece.len() > HUGE_PIECE {
             return self.huge_piece(piece);
         }
-        self.push_keyless(Keyless::Piece(piece));
+        let hash = self.worker.table.long_hash(piece);
+        self.push_keyless(Keyless::Piece(piece, hash));
         self.flush_if_full()
     }
 
@@ -293,8 +295,9 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
             let piece = starts.base() + starts.places()[index] as usize
                 ..starts.base() + starts.places()[index + 1] as usize;
             let place = (self.count as u32) + number;
-            self.keyless
-                .push((place, Keyless::Piece(&text.bytes()[piece])));
+            let piece = &text.bytes()[piece];
+            let hash = self.worker.table.long_hash(piece);
+            self.keyless.push((place, Keyless::Piece(piece, hash)));
         }
         self.worker.long.clear();
     }
@@ -416,6 +419,11 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         let mut fresh = std::mem::take(&mut self.worker.fresh);
         let mut beyond = std::mem::take(&mut self.worker.beyond);
         let all_keyless = std::mem::take(&mut self.keyless);
+        let hashes = all_keyless.iter().filter_map(|(_, keyless)| match keyless {
+            Keyless::Piece(_, hash) => Some(*hash),
+            Keyless::Token(_) => None,
+        });
+        self.worker.table.fetch_long(kernel, hashes);
         let mut keyless = all_keyless.iter();
         for &at in &absent {
             if self.worker.keys[at as usize] != NOT_A_KEY {
@@ -459,17 +467,17 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
 
     fn keyless_value(&mut self, keyless: Keyless<'_>) -> Result<Value> {
         let worker = &mut *self.worker;
-        let piece = match keyless {
+        let (piece, hash) = match keyless {
             Keyless::Token(token) => return Ok(worker.table.value_of(&[token])),
-            Keyless::Piece(piece) => piece,
+            Keyless::Piece(piece, hash) => (piece, hash),
         };
-        let value = worker.table.find_long(piece);
+        let value = worker.table.find_long(piece, hash);
         if value != Value::ABSENT {
             return Ok(value);
         }
         tokens_of(self.scheme, piece, worker)?;
         let value = worker.table.value_of(&worker.tokens);
-        worker.table.insert_long(piece, value);
+        worker.table.insert_long(piece, hash, value);
         Ok(value)
     }
 

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::table::SHORT_LIST;
 use crate::Result;
-use crate::memory::{append_some, append_tokens, reserve};
+use crate::memory::{self, append_some, append_tokens, reserve};
 use crate::simd::{Simd, Token};
 
 /// Takes tokens in their order.
@@ -50,7 +50,7 @@ impl<T: Token> Sink for Vec<T> {
     }
 
     fn expect(&mut self, tokens: usize) -> Result<()> {
-        reserve(self, tokens)
+        memory::expect(self, tokens, tokens)
     }
 
     #[inline]

@@ -212,15 +212,39 @@ impl PieceTable {
         Value::list(index as u32)
     }
 
+    /// What the functions for long pieces want of a piece.
     #[inline]
-    pub(super) fn find_long(&self, piece: &[u8]) -> Value {
-        self.long.find(piece, self.seed.of_bytes(piece))
+    pub(super) fn long_hash(&self, piece: &[u8]) -> u64 {
+        self.seed.of_bytes(piece)
+    }
+
+    /// Fetches the places where long pieces of these hashes are looked for.
+    ///
+    /// One piece after another would wait for memory three times: for its entry, its bytes and its tokens.
+    #[inline(always)]
+    pub(super) fn fetch_long<K: Simd>(&self, kernel: K, hashes: impl Iterator<Item = u64> + Clone) {
+        for hash in hashes.clone() {
+            kernel.fetch(self.long.entry_address(hash));
+        }
+        for hash in hashes {
+            if let Some((bytes, value)) = self.long.candidate(hash) {
+                kernel.fetch(bytes);
+                if let Place::List(index) = value.place() {
+                    kernel.fetch(self.list_address(index));
+                }
+            }
+        }
     }
 
     #[inline]
-    pub(super) fn insert_long(&mut self, piece: &[u8], value: Value) {
+    pub(super) fn find_long(&self, piece: &[u8], hash: u64) -> Value {
+        self.long.find(piece, hash)
+    }
+
+    #[inline]
+    pub(super) fn insert_long(&mut self, piece: &[u8], hash: u64, value: Value) {
         if self.most_bits != 0 {
-            self.long.insert(piece, self.seed.of_bytes(piece), value);
+            self.long.insert(piece, hash, value);
         }
     }
 

@@ -19,7 +19,7 @@
 
 use super::rules::{Rules, Tail, WordPrefix};
 use super::text::Text;
-use super::word_cuts::WordCuts;
+use super::word_cuts::{BEFORE, WordCuts};
 use crate::pattern::grammar::Contraction;
 use crate::simd::{BLOCK, Kind, Kinds, Simd};
 
@@ -75,14 +75,28 @@ pub(super) struct Scene<'a, 't> {
 impl Scene<'_, '_> {
     /// Whether the place may be one at which [`WordCuts`] cut a piece.
     pub(super) fn may_be_cut(self, at: usize) -> bool {
-        let Some(begin) = at.checked_sub(2) else {
+        let Some(cuts) = self.cuts else {
             return false;
         };
-        match (self.cuts, self.text.window(begin)) {
-            (Some(cuts), &around @ [_, 0x80..=0xFF, 0xC0..=0xFF, _]) => cuts.is_cut(around),
+        match near(self.text, at, &mut [0; 8]) {
+            &around @ [_, _, 0x80..=0xFF, 0xC0..=0xFF, ..] => {
+                cuts.is_cut(u64::from_le_bytes(around))
+            }
             _ => false,
         }
     }
+}
+
+/// The bytes from a few before `at` on, as many as [`WordCuts`] look at. Zeros stand around the text; `room` is
+/// for what needs them.
+#[inline(always)]
+fn near<'a, const N: usize>(text: &'a Text<'_>, at: usize, room: &'a mut [u8; N]) -> &'a [u8; N] {
+    if let Some(from) = at.checked_sub(BEFORE) {
+        return text.window(from);
+    }
+    let missing = BEFORE - at;
+    room[missing..].copy_from_slice(&text.window::<N>(0)[..N - missing]);
+    room
 }
 
 /// The bit before each, the lowest from the block before.
@@ -347,24 +361,17 @@ pub(super) fn block<K: Simd, const INTERIOR: bool>(
     if let Some(cuts) = scene.cuts {
         let before_is_high = high << 1 | u64::from(at > 0 && text.bytes()[at - 1] >= 0x80);
         let mut candidates = leads & !begins & before_is_high;
-        // From two bytes before the block on: a character beyond ASCII lies before each candidate.
-        let near: &[u8; 2 * BLOCK] = match at.checked_sub(2) {
-            Some(near) => text.window(near),
-            None => text.window(0),
-        };
-        let shift = at.min(2) as u32;
-        while candidates != 0 {
-            let place = (candidates.trailing_zeros() + shift - 2) as usize % BLOCK;
-            let around = [
-                near[place],
-                near[place + 1],
-                near[place + 2],
-                near[place + 3],
-            ];
-            // No branch: where words are cut cannot be predicted.
-            let cut = u64::from(cuts.is_cut(around)).wrapping_neg();
-            cut_begins |= candidates & candidates.wrapping_neg() & cut;
-            candidates &= candidates - 1;
+        if candidates != 0 {
+            let mut room = [0; 2 * BLOCK];
+            let near = near(text, at, &mut room);
+            while candidates != 0 {
+                let place = candidates.trailing_zeros() as usize % BLOCK;
+                let around = near[place..].first_chunk().copied().unwrap_or_default();
+                // No branch: where words are cut cannot be predicted.
+                let cut = u64::from(cuts.is_cut(u64::from_le_bytes(around))).wrapping_neg();
+                cut_begins |= candidates & candidates.wrapping_neg() & cut;
+                candidates &= candidates - 1;
+            }
         }
     }
     let mut ended = c.ended;

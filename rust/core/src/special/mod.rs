@@ -325,6 +325,23 @@ mod tests {
     }
 
     #[test]
+    fn contents_that_the_normalizer_makes_alike_are_refused() {
+        let new = |contents: &[&str], normalized| {
+            let tokens = (100..).zip(contents);
+            let tokens = tokens.map(|(id, &content)| SpecialToken {
+                normalized,
+                ..SpecialToken::new(content, id)
+            });
+            SpecialTokens::new(tokens.collect(), |_| None, str::to_lowercase)
+        };
+        let error = new(&["<A>", "<a>"], true).unwrap_err().to_string();
+        assert!(error.contains("\"<a>\" (id 101) is the same as"), "{error}");
+        assert!(new(&["<A>", "<a>"], false).is_ok());
+        let tokens = new(&["<A>"], true).unwrap();
+        assert!(tokens.all().after_normalizing(b"<a>").next().is_some());
+    }
+
+    #[test]
     fn found_by_id_and_by_content() {
         let tokens = tokens(&["<b>", "<a>", "<c>"]);
         let ids = |names: &[&str]| tokens.ids(names.iter().copied(), true);

@@ -3,7 +3,11 @@
 //! A call names the special tokens that stand for themselves (*allowed*), and strings
 //! that must not stand in the text (*disallowed*). By default nothing is allowed, and
 //! all special tokens that are not allowed are disallowed. Disallowed strings need not
-//! be special tokens of the tokenizer.
+//! be special tokens of the tokenizer. Added tokens that are always matched are no special tokens: allowing
+//! one says nothing, and it is disallowed only if it is named.
+//!
+//! A text is refused if it holds a disallowed string anywhere, even where the token's options
+//! (`single_word`) or a longer token would keep it from matching.
 //!
 //! Making a policy must cost little, since every call makes one. Those of the usual calls are
 //! kept; they need no memory and no matcher. "All but the allowed" is only built when it can matter: a
@@ -277,6 +281,45 @@ mod tests {
                 "{row}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_always_matched_needs_no_permission() {
+        let mut list: Vec<SpecialToken> = tokens(&[A, B, "a>"]).as_slice().to_vec();
+        list[2].special = false;
+        let tokens = SpecialTokens::new(list, |_| None, str::to_owned).unwrap();
+        let built = work::built();
+        let rows = [
+            (These(&[]), All, "a>.", None, vec![102]),
+            (These(&[]), These(&[]), "a>", None, vec![102]),
+            (These(&[]), These(&[]), "<a>", None, vec![]),
+            (These(&["a>"]), All, "a><b>", Some((B, 2)), vec![102]),
+            (These(&[B]), All, "a><b>", None, vec![102, 101]),
+            (These(&[B]), These(&[]), "<a><b>", None, vec![101]),
+            (All, All, "<a>a>", None, vec![100, 102]),
+            (These(&[A, B]), All, "<a>a>", None, vec![100, 102]),
+        ];
+        for (allowed, disallowed, text, refused, ids) in rows {
+            let refused = refused.map(|(content, at): (&str, usize)| (content.to_owned(), at));
+            let found = outcome(&tokens, allowed, disallowed, text);
+            assert_eq!(found, (refused, ids), "{allowed:?} {disallowed:?} {text}");
+        }
+        assert_eq!(work::built() - built, 1, "all but B, to refuse the rest");
+        let named = outcome(&tokens, These(&[]), These(&["a>"]), ".a>");
+        assert_eq!(named.0, Some(("a>".to_owned(), 1)));
+    }
+
+    #[test]
+    fn options_do_not_hide_what_is_refused() {
+        let mut list: Vec<SpecialToken> = tokens(&[A]).as_slice().to_vec();
+        (list[0].single_word, list[0].lstrip) = (true, true);
+        let tokens = SpecialTokens::new(list, |_| None, str::to_owned).unwrap();
+        let refused = Some((A.to_owned(), 2));
+        assert_eq!(
+            outcome(&tokens, These(&[]), All, "x <a>x"),
+            (refused, vec![])
+        );
+        assert_eq!(outcome(&tokens, All, All, "x<a>x <a>"), (None, vec![100]));
     }
 
     #[test]

@@ -16,7 +16,8 @@
 //! - `single_word`: a match with a word character (`\w`) beside it is passed over in the same way.
 //! - `lstrip`: the match also takes the white space before it, back to the end of the last one.
 //! - `rstrip`: it also takes the white space after it. The search still goes on after the
-//!   content, so a token that begins with white space may be found inside of what was taken.
+//!   content, so a token that begins with white space may be found inside of what was taken. One
+//!   with `lstrip` begins where that ends, and is passed over if nothing is left of it.
 //!
 //! Cost: every byte is searched once, and every white space character looked at twice at
 //! most, once from each side. To know that a match is the longest, the automaton may read
@@ -187,6 +188,7 @@ impl<'a> StageMatches<'a> {
             }
         }
         if options.lstrip {
+            start = start.max(self.end);
             while start > self.end
                 && let Some(space) = last_character(&text[self.end..start])
                 && space.is_whitespace()
@@ -206,7 +208,7 @@ impl<'a> StageMatches<'a> {
             }
             end = self.space_end;
         }
-        Some(Found { id, start, end })
+        (start < end).then_some(Found { id, start, end })
     }
 }
 

@@ -129,7 +129,7 @@ impl Tokens {
     }
 
     /// Tokens in the order of their ids.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> + Clone {
         (0..self.limit()).filter_map(|id| Some((id, self.get(id)?)))
     }
 

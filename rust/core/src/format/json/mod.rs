@@ -12,10 +12,11 @@
 //! `model.fingerprint`, which they skip and do not write again, is checked when the file is read:
 //! a flipped bit may leave valid JSON with other ids. It also says that a split pattern is meant as we read it, so
 //! patterns that Oniguruma reads otherwise (`\w`) are kept in files of our own, though other programs split by them otherwise. Special tokens stand in the vocabulary too, as in GPT-2's own file,
-//! for otherwise `tokenizers` would number them anew. Reading what was written gives the same fingerprint.
+//! for otherwise `tokenizers` would number them anew; but not where it would give them the same ids and has
+//! `ignore_merges`, with which it looks words up there. Reading what was written gives the same fingerprint.
 
+mod added;
 mod decoder;
-mod looked_up;
 mod normalizer;
 mod oniguruma;
 pub(in crate::format) mod parts;
@@ -82,7 +83,7 @@ fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<Strin
         pipeline,
         byte_level,
     } = pipeline::read(&file, origin)?;
-    let special = special_tokens(&file, origin)?;
+    let special = added::read(&file, origin)?;
     let model = if byte_level {
         model::Model::Bytes(Box::new(read_bytes(&file, origin)?))
     } else if !pipeline.pattern.regexes().is_empty() || !file.model.merges.is_empty() {
@@ -96,9 +97,9 @@ fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<Strin
     } else {
         model::Model::Characters(read_characters(&file, origin)?)
     };
+    pipeline::check_decoding(&file, origin, byte_level)?;
     let tokenizer = Tokenizer::new(model, pipeline, special).map_err(of_file(origin))?;
-    looked_up::check(&file, &tokenizer, origin)?;
-    looked_up::check_normalized(&tokenizer, origin)?;
+    added::check_normalized(&file, &tokenizer, origin)?;
     let template = tokenizer.template();
     let mut around = template.before().iter().chain(template.after());
     if let Some(id) = around.find(|&&id| tokenizer.token_bytes(id).is_none()) {
@@ -148,18 +149,27 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             _ => {}
         }
     }
-    // The others are in no entry yet; their order is seen to with that of all.
-    let mut more: Vec<&SpecialToken> = special.into_values().collect();
-    more.sort_by_key(|token| token.id);
-    let written = looked_up::written(tokenizer, entries.len(), &more).map_err(refuse)?;
-    let more = more[..written].iter();
-    entries.extend(more.map(|token| (token.content.clone(), token.id)));
+    let ignore_merges = tokenizer.vocab().is_some_and(Vocab::whole_first);
+    let more = special.into_values();
+    let mut more: Vec<_> = more
+        .map(|token| (token.content.clone(), token.id))
+        .collect();
+    more.sort_by_key(|&(_, id)| id);
+    let mut next = entries.len() as u32..;
+    let are_next = more.iter().all(|&(_, id)| next.next() == Some(id));
+    if !(ignore_merges && are_next) {
+        entries.extend(more);
+    }
     entries.sort_by_key(|&(_, id)| id);
     let file = Written {
         version: "1.0",
         truncation: (),
         padding: (),
-        added_tokens: tokenizer.special_tokens().iter().map(added).collect(),
+        added_tokens: tokenizer
+            .special_tokens()
+            .iter()
+            .map(added::written)
+            .collect(),
         normalizer: sections.normalizer,
         pre_tokenizer: sections.pre_tokenizer,
         post_processor: sections.post_processor,
@@ -172,7 +182,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             end_of_word_suffix: sections.model.end_of_word_suffix,
             fuse_unk: sections.model.fuse_unk,
             byte_fallback: sections.model.byte_fallback,
-            ignore_merges: tokenizer.vocab().is_some_and(Vocab::whole_first),
+            ignore_merges,
             fingerprint: Some(hex(&tokenizer.fingerprint())),
             vocab: Entries(entries),
             merges: tokenizer.vocab().map(merges).unwrap_or_default(),
@@ -196,18 +206,6 @@ struct Written<'v> {
     post_processor: Value,
     decoder: Value,
     model: Model<MergeLine<'v>>,
-}
-
-fn added(token: &SpecialToken) -> AddedToken {
-    AddedToken {
-        id: token.id,
-        content: token.content.clone(),
-        single_word: token.single_word,
-        lstrip: token.lstrip,
-        rstrip: token.rstrip,
-        normalized: Some(token.normalized),
-        special: token.special,
-    }
 }
 
 /// The bytes of the two tokens that a merge joins.
@@ -248,36 +246,9 @@ fn check_model(model: &Model) -> Result<(), String> {
     Ok(())
 }
 
-fn special_tokens(file: &File, origin: &str) -> Result<Vec<SpecialToken>> {
-    let ids: HashMap<&str, u32> = entries(file).collect();
-    let mut tokens = Vec::with_capacity(file.added_tokens.len());
-    for token in &file.added_tokens {
-        if let Some(id) = ids
-            .get(token.content.as_str())
-            .filter(|&&id| id != token.id)
-        {
-            let problem = FormatProblem::OtherId {
-                found: excerpt(&token.content),
-                id: token.id,
-                other: *id,
-            };
-            return Err(broken(FORMAT, origin, "added_tokens", problem));
-        }
-        tokens.push(SpecialToken {
-            content: token.content.clone(),
-            id: token.id,
-            special: token.special,
-            normalized: token.normalized.unwrap_or(!token.special),
-            single_word: token.single_word,
-            lstrip: token.lstrip,
-            rstrip: token.rstrip,
-        });
-    }
-    Ok(tokens)
-}
-
 fn read_bytes(file: &File, origin: &str) -> Result<Vocab> {
-    let only_special = only_special(file);
+    let only_special = added::only_special(file);
+    added::check_look_up(file, &only_special, origin)?;
     let ordinary = entries(file).filter(|(text, _)| !only_special.contains(text));
     let merges = file
         .model
@@ -286,36 +257,24 @@ fn read_bytes(file: &File, origin: &str) -> Result<Vocab> {
         .map(|Pair(left, right)| (left.as_str(), right.as_str()));
     let (tokens, merges) = resolve(ordinary, merges)
         .map_err(|(place, problem)| broken(FORMAT, origin, format!("model, {place}"), problem))?;
-    let tokens = tokens.iter().map(|(id, bytes)| (*id, bytes.as_slice()));
-    Vocab::from_tokens(tokens, &merges, file.model.ignore_merges).map_err(of_file(origin))
+    let tokens = || tokens.iter().map(|(id, bytes)| (*id, bytes.as_slice()));
+    let whole_first = file.model.ignore_merges;
+    match Vocab::from_tokens(tokens(), &merges, whole_first) {
+        Err(Error::DuplicateMerge { .. }) => {
+            Vocab::from_tokens(tokens(), &last_of_each(&merges), whole_first)
+        }
+        vocab => vocab,
+    }
+    .map_err(of_file(origin))
 }
 
-/// The added tokens that are in the vocabulary for their ids only: neither a
-/// byte nor part of any merge, nor looked up.
-fn only_special(file: &File) -> HashSet<&str> {
-    let mut found: HashSet<&str> = file
-        .added_tokens
-        .iter()
-        .map(|token| token.content.as_str())
-        .filter(|content| alphabet::to_bytes(content).is_none_or(|bytes| bytes.len() != 1))
-        .collect();
-    for Pair(left, right) in &file.model.merges {
-        if found.is_empty() {
-            break;
-        }
-        for part in [left, right, &format!("{left}{right}")] {
-            found.remove(part.as_str());
-        }
-    }
-    if file.model.ignore_merges {
-        for token in file.added_tokens.iter().filter(|token| !token.special) {
-            let content = token.content.as_str();
-            if alphabet::to_bytes(content).is_some_and(|bytes| bytes == content.as_bytes()) {
-                found.remove(content);
-            }
-        }
-    }
-    found
+/// Of a merge that is given several times the last place counts in `tokenizers`.
+fn last_of_each(merges: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    let mut seen = HashSet::new();
+    let last = merges.iter().rev().filter(|&merge| seen.insert(merge));
+    let mut last: Vec<_> = last.copied().collect();
+    last.reverse();
+    last
 }
 
 fn read_characters(file: &File, origin: &str) -> Result<Characters> {

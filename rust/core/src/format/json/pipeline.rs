@@ -64,7 +64,6 @@ pub(super) fn read(file: &File, origin: &str) -> Result<Around> {
     let steps = normalizer::read(&mut sections.normalizer, own).map_err(refuse)?;
     let splitting = pre_tokenizer::read(&mut sections.pre_tokenizer, own).map_err(refuse)?;
     let template = post_processor::read(&sections.post_processor).map_err(refuse)?;
-    decoder::check(&sections.decoder, splitting.byte_level).map_err(refuse)?;
     if !splitting.byte_level && !steps.is_empty() {
         let feature = format!(
             "the normalizer {} without ByteLevel",
@@ -81,6 +80,15 @@ pub(super) fn read(file: &File, origin: &str) -> Result<Around> {
             sections: Some(Arc::new(sections)),
         },
         byte_level: splitting.byte_level,
+    })
+}
+
+/// Refuses decoders that would not give back the text.
+pub(super) fn check_decoding(file: &File, origin: &str, byte_level: bool) -> Result<()> {
+    decoder::check(&file.decoder, byte_level).map_err(|(feature, advice)| Error::Unsupported {
+        origin: origin.to_owned(),
+        feature,
+        advice,
     })
 }
 

@@ -217,12 +217,11 @@ fn set_of(regex: &str) -> Option<(String, String)> {
 }
 
 fn spelled(set: &ClassUnicode) -> String {
-    let mut text = "[".to_owned();
-    for range in set.ranges() {
+    let ranges = set.ranges().iter().map(|range| {
         let (start, end) = (u32::from(range.start()), u32::from(range.end()));
-        text += &format!(r"\x{{{start:X}}}-\x{{{end:X}}}");
-    }
-    text + "]"
+        format!(r"\x{{{start:X}}}-\x{{{end:X}}}")
+    });
+    format!("[{}]", ranges.collect::<String>())
 }
 
 /// What `char::is_numeric` holds in the program that `Digits` is compared with: its tables are younger than those of `\p{N}` here.

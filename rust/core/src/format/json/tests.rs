@@ -103,8 +103,9 @@ fn a_special_token_may_also_be_an_ordinary_one() {
     file["added_tokens"].as_array_mut().unwrap().push(aa);
     let tokenizer = read_value(&file).unwrap();
     assert_eq!(ids(&tokenizer, "aa"), [257]);
-    let ordinary = tokenizer.encode_ordinary("aa<|e|>").unwrap();
-    assert_eq!(ordinary, [257, 60, 124, 101, 124, 62]);
+    // Not special: it is always matched, and the text around it is split by itself.
+    let ordinary = tokenizer.encode_ordinary(" aa<|e|>").unwrap();
+    assert_eq!(ordinary, [32, 257, 60, 124, 101, 124, 62]);
 }
 
 /// (where, what to put there, what the error must say)
@@ -116,7 +117,6 @@ fn what_is_not_supported_is_named() {
             {"type": "Split", "pattern": {"Regex": regex}, "behavior": behavior, "invert": false},
             {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]})
     };
-    let token = |flag: &str| json!([{"id": 300, "content": "<|e|>", "special": true, flag: true}]);
     let rows = [
         ("/model/type", json!("Unigram"), "the model Unigram"),
         ("/model/dropout", json!(0.1), "needs dropout"),
@@ -213,15 +213,9 @@ fn what_is_not_supported_is_named() {
         ),
         (
             "/added_tokens",
-            token("lstrip"),
-            "lstrip of the added token \"<|e|>\"",
-        ),
-        ("/added_tokens", token("rstrip"), "rstrip"),
-        ("/added_tokens", token("single_word"), "single_word"),
-        (
-            "/added_tokens",
-            json!([{"id": 7, "content": "<|e|>"}]),
-            "has id 7 here, but 300",
+            json!([{"id": 300, "content": "<|e|>", "special": true},
+                   {"id": 300, "content": "<|e|>", "special": false}]),
+            "\"<|e|>\" is given as a special token and again as one that is not",
         ),
         (
             "/added_tokens",
@@ -230,8 +224,9 @@ fn what_is_not_supported_is_named() {
         ),
         (
             "/added_tokens",
-            json!([{"id": 65, "content": "<|e|>", "special": true}]),
-            "x.json",
+            json!([{"id": 300, "content": "<|e|>"}, {"id": 259, "content": "a b"},
+                   {"id": 1, "content": "é"}]),
+            "\"é\" (id 233) has the id of another token",
         ),
         ("/added_tokens", json!("none"), "invalid type: string"),
         (
@@ -278,6 +273,124 @@ fn what_is_not_supported_is_named() {
             "{place}: {error}"
         );
     }
+}
+
+/// What `tokenizers` does with such files was found by trying.
+#[test]
+fn added_tokens_are_numbered_as_tokenizers_numbers_them() {
+    let numbered = |added: Value| {
+        let mut file = written(&toy("gpt2"));
+        file["added_tokens"] = added;
+        for content in ["<|e|>", "a b"] {
+            file["model"]["vocab"]
+                .as_object_mut()
+                .unwrap()
+                .remove(content);
+        }
+        let tokenizer = read_value(&file).unwrap();
+        let tokens = tokenizer.special_tokens().iter();
+        tokens
+            .map(|token| (token.content.clone(), token.id, token.lstrip))
+            .collect::<Vec<_>>()
+    };
+    let token = |content: &str, id: u32, lstrip: bool| json!({"content": content, "id": id, "lstrip": lstrip, "special": true});
+    let expected = [
+        ("<y>".to_owned(), 259, true),
+        ("<x>".to_owned(), 260, false),
+    ];
+    let list = json!([
+        token("<y>", 7, false),
+        token("", 8, false),
+        token("<x>", 7, false),
+        token("<y>", 9, true)
+    ]);
+    assert_eq!(numbered(list), expected);
+    assert_eq!(
+        numbered(json!([token("aa", 300, false)])),
+        [("aa".to_owned(), 257, false)]
+    );
+}
+
+#[test]
+fn every_field_of_added_tokens_survives() {
+    let mut file = written(&toy("gpt2"));
+    for (bits, id) in (0..32).zip(260..) {
+        let flag = |bit: u32| bits >> bit & 1 == 1;
+        let token = json!({
+            "id": id, "content": format!("<{bits}>"), "single_word": flag(0), "lstrip": flag(1),
+            "rstrip": flag(2), "normalized": flag(3), "special": flag(4),
+        });
+        file["added_tokens"].as_array_mut().unwrap().push(token);
+        file["model"]["vocab"][format!("<{bits}>")] = json!(id);
+    }
+    file["added_tokens"]
+        .as_array_mut()
+        .unwrap()
+        .sort_by_key(|token| token["id"].as_u64());
+    let tokenizer = read_value(&file).unwrap();
+    assert_eq!(written(&tokenizer)["added_tokens"], file["added_tokens"]);
+    let again = read(&write(&tokenizer).unwrap(), "x.json").unwrap();
+    assert_eq!(write(&again).unwrap(), write(&tokenizer).unwrap());
+    assert_eq!(again.fingerprint(), tokenizer.fingerprint());
+}
+
+#[test]
+fn of_equal_merges_the_last_counts() {
+    let mut file = written(&toy("gpt2"));
+    let merges = file["model"]["merges"].as_array_mut().unwrap();
+    merges.insert(0, json!("Ġa aa"));
+    merges.push(json!("a a"));
+    let last = ["Ġ a", "Ġa aa", "a a"].map(Value::from);
+    let mut expected = file.clone();
+    expected["model"]["merges"] = json!(last);
+    let (found, expected) = (read_value(&file).unwrap(), read_value(&expected).unwrap());
+    assert_eq!(found.fingerprint(), expected.fingerprint());
+    assert_eq!(found.merges(), expected.merges());
+}
+
+/// `tokenizers` would take a word that is spelled like one for it, whatever is allowed.
+#[test]
+fn ignore_merges_finds_no_added_token_in_the_vocabulary() {
+    let ranks: Vec<Vec<u8>> = (0..=255u8).map(|byte| vec![byte]).collect();
+    let with = |special: &[(String, u32)]| {
+        let ranks = (0..).zip(ranks.iter().map(Vec::as_slice));
+        let tokenizer = Tokenizer::from_ranks(ranks, Pattern::default(), special).unwrap();
+        let again = read(&write(&tokenizer).unwrap(), "x.json").unwrap();
+        assert_eq!(again.special_tokens(), tokenizer.special_tokens());
+        written(&tokenizer)["model"]["vocab"]
+            .as_object()
+            .unwrap()
+            .len()
+    };
+    let [x, y] = [("x!".to_owned(), 256), ("y!".to_owned(), 257)];
+    assert_eq!(with(&[x.clone(), y.clone()]), 256);
+    assert_eq!(with(&[y]), 257, "it would get another id");
+    assert_eq!(with(&[]), 256);
+}
+
+#[test]
+fn what_ignore_merges_would_look_up_is_refused() {
+    let refusal = |content: &str, single_word: bool| {
+        let mut file = written(&toy("gpt2"));
+        file["model"]["ignore_merges"] = json!(true);
+        file["model"]["vocab"][content] = json!(301);
+        let token =
+            json!({"id": 301, "content": content, "special": true, "single_word": single_word});
+        file["added_tokens"].as_array_mut().unwrap().push(token);
+        read_value(&file)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    let expected = "ignore_merges with the added token \"PAD\" in the vocabulary";
+    assert!(refusal("PAD", true).unwrap_err().contains(expected));
+    assert!(
+        refusal("ĠPAD", false)
+            .unwrap_err()
+            .contains("ignore_merges")
+    );
+    assert_eq!(refusal("PAD", false), Ok(()));
+    assert_eq!(refusal("<é>", true), Ok(())); // not UTF-8 as bytes
+    assert_eq!(refusal("< >", true), Ok(())); // not in the byte alphabet
 }
 
 #[test]
