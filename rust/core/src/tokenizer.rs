@@ -302,6 +302,23 @@ impl Tokenizer {
         Self::from_vocab(vocab, self.pattern().clone(), special.collect())
     }
 
+    /// The same tokenizer with more special tokens, which have ids of their own; the others keep theirs.
+    pub fn with_special_tokens(&self, more: &[(String, u32)]) -> Result<Self> {
+        let model = match &self.inner.model {
+            Model::Bytes(vocab) => {
+                let merges = vocab.merges().iter();
+                let merges: Vec<_> = merges.map(|merge| (merge.left, merge.right)).collect();
+                let vocab = Vocab::from_tokens(vocab.iter(), &merges, vocab.whole_first())?;
+                Model::Bytes(Box::new(vocab))
+            }
+            Model::Characters(characters) => {
+                Model::Characters(Characters::numbered(characters.iter())?)
+            }
+        };
+        let special = self.special_tokens().iter().cloned().chain(named(more));
+        Self::new(model, self.pattern().clone(), special.collect())
+    }
+
     /// The byte-level vocabulary, ready to encode; none for characters.
     pub(crate) fn scheme(&self) -> Option<Scheme<'_>> {
         let vocab = self.vocab()?;

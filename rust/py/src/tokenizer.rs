@@ -188,6 +188,19 @@ impl CoreTokenizer {
         })
     }
 
+    /// The same tokenizer with more special tokens.
+    fn with_special_tokens(
+        &self,
+        py: Python<'_>,
+        special_tokens: Vec<(String, u32)>,
+    ) -> PyResult<Self> {
+        guard(|| {
+            py.detach(|| self.tokenizer.with_special_tokens(&special_tokens))
+                .map(Self::new)
+                .map_err(to_python)
+        })
+    }
+
     /// What the merges make of a piece of text as one pre-token.
     fn merge_piece(&self, piece: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
         guard(|| {

@@ -13,17 +13,20 @@ use crate::format::{alphabet, excerpt};
 
 /// Only the kind of model: enough to refuse a file for the right reason.
 #[derive(Deserialize)]
+#[serde(expecting = "the contents of a tokenizer.json")]
 pub(super) struct Outline {
     pub(super) model: OutlineModel,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a model with its type")]
 pub(super) struct OutlineModel {
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "the contents of a tokenizer.json")]
 pub(super) struct File {
     #[serde(default)]
     pub(super) truncation: Value,
@@ -43,6 +46,7 @@ pub(super) struct File {
 }
 
 #[derive(Deserialize, Serialize)]
+#[serde(expecting = "an added token")]
 #[allow(clippy::struct_excessive_bools)] // the format's own fields
 pub(super) struct AddedToken {
     pub(super) id: u32,
@@ -61,6 +65,7 @@ pub(super) struct AddedToken {
 
 /// With merges as they are read, or as they are written.
 #[derive(Deserialize, Serialize)]
+#[serde(expecting = "a BPE model")]
 pub(super) struct Model<M = Pair> {
     #[serde(rename = "type", default)]
     pub(super) kind: Option<String>,
