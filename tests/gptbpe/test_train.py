@@ -153,6 +153,27 @@ def test_what_is_a_file_and_what_is_text(tmp_path: Path, monkeypatch: pytest.Mon
         Tokenizer.train([5], vocab_size=259)
 
 
+def test_a_mixture_of_names_and_texts_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").write_bytes(b"low")
+    for call in (Tokenizer.train, Tokenizer.get("gpt2").shrink(300).extend):
+        with pytest.raises(FileNotFoundError, match="1 of the strings name files and 2 do not") as caught:
+            call(["low low", "a", "lower", "new\nline", b"bytes"], 259)
+        assert caught.value.filename == "low low"
+    with pytest.raises(FileNotFoundError, match="train_from_texts"):
+        Tokenizer.train(["low low", "a"], 259)
+    with pytest.raises(FileNotFoundError, match="a str without a line break"):
+        Tokenizer.train(["low low", "lower"], 259)
+    with pytest.raises(FileNotFoundError, match=r"Tokenizer\.characters\(text\.encode\(\)\)"):
+        Tokenizer.characters("hello")
+    assert Tokenizer.characters(b"hello").vocab_size == 5
+
+
+def test_ids_of_special_tokens_are_not_dropped() -> None:
+    with pytest.raises(TrainingError, match="with_special_tokens"):
+        Tokenizer.train(b"low low", 258, special_tokens={"<s>": 0})  # type: ignore[arg-type]
+
+
 def test_from_counts() -> None:
     expected = Tokenizer.train(b"low low low lower", vocab_size=260)
     counts: dict[str | bytes, int] = {"low": 1, b" low": 2, " lower": 1}
