@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,9 @@ import pytest
 from gptbpe import Tokenizer
 from gptbpe.cli import commands as cli
 from gptbpe.cli import main
+
+HANGS = 900
+"""Seconds after which a program hangs, however busy the machine is."""
 
 TEXT = (
     "First Citizen: Before we proceed any further, hear me speak. All: Speak, speak. First Citizen: You are "
@@ -47,7 +50,7 @@ def process(*words: str, stdin: bytes | None = None, **options: object) -> subpr
         [sys.executable, "-m", "gptbpe", *words],
         input=stdin,
         capture_output=True,
-        timeout=300,
+        timeout=HANGS,
         env=environment(),
         check=False,
         **options,  # type: ignore[call-overload]
@@ -366,9 +369,13 @@ def test_ctrl_c_ends_with_130(here: Path) -> None:
         stderr=subprocess.PIPE,
         env=environment(),
     )
-    time.sleep(1.5)
+    assert child.stdin is not None
+    child.stdin.write(
+        b"low lower lowest\n" * 100_000
+    )  # more than a pipe holds: it ends when the work has begun
+    child.stdin.flush()
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=30)
+    _, err = child.communicate(timeout=HANGS)
     assert child.returncode == 130
     assert err.decode().strip() == "interrupted"
 
@@ -383,13 +390,18 @@ def test_progress_on_a_terminal_leaves_the_output_alone(here: Path) -> None:
         env=environment(),
     )
     os.close(terminal)
-    out, _ = child.communicate(timeout=120)
     shown = b""
-    while select.select([keyboard], [], [], 0.2)[0]:
-        try:
-            shown += os.read(keyboard, 65536)
-        except OSError:
-            break
+
+    def read() -> None:
+        nonlocal shown
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while part := os.read(keyboard, 65536):
+                shown += part
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    out, _ = child.communicate(timeout=HANGS)
+    reader.join()
     os.close(keyboard)
     assert child.returncode == 0
     assert Tokenizer.from_bytes(out).vocab_size <= 290
