@@ -61,8 +61,8 @@ impl Tokenizer {
         };
         let bytes = text.as_bytes();
         let mut from = 0;
-        for found in allowed.matches(bytes) {
-            stretch(&bytes[from..found.start], &mut ids)?;
+        for found in self.looked_for(allowed).matches(bytes) {
+            stretch(&bytes[from.min(found.start)..found.start], &mut ids)?;
             ids.push(found.id);
             from = found.end;
         }

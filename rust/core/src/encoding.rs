@@ -31,6 +31,7 @@ impl Tokenizer {
         allowed: &SpecialSet,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Ids> {
+        let allowed = self.looked_for(allowed);
         let mut cancelled = false;
         let mut control = |_| {
             cancelled = !go_on();
@@ -218,7 +219,7 @@ impl Tokenizer {
     ) -> Result<Ragged> {
         let texts: Vec<Text<'_>> = texts.iter().map(|&text| text.into()).collect();
         if let Some(scheme) = self.scheme() {
-            return scheme.encode_batch(&texts, allowed, threads, go_on);
+            return scheme.encode_batch(&texts, self.looked_for(allowed), threads, go_on);
         }
         let (mut ids, mut offsets) = (Vec::new(), vec![0]);
         for (index, text) in texts.into_iter().enumerate() {
@@ -249,8 +250,9 @@ impl Tokenizer {
     /// # Ok::<(), gptbpe_core::Error>(())
     /// ```
     pub fn last_cut(&self, text: &[u8], allowed: &SpecialSet) -> Option<usize> {
+        let allowed = self.looked_for(allowed);
         match self.model() {
-            Model::Bytes(_) if allowed.may_hold_white_space() => None,
+            Model::Bytes(_) if allowed.may_reach_over_cuts() => None,
             Model::Bytes(_) => self.pretokenizer().cuts().last(text),
             Model::Characters(_) if allowed.is_empty() => {
                 (1..text.len()).rev().find(|&at| text[at] & 0xC0 != 0x80)
@@ -304,6 +306,7 @@ impl Tokenizer {
         ids: &mut Vec<u32>,
         control: &mut dyn Control,
     ) -> Result<()> {
+        let allowed = self.looked_for(allowed);
         if let Some(scheme) = self.scheme() {
             return scheme.encode(text, allowed, ids, control);
         }
@@ -314,7 +317,7 @@ impl Tokenizer {
         let mut from = 0;
         for found in allowed.matches(text) {
             characters
-                .encode(&text[from..found.start], ids)
+                .encode(&text[from.min(found.start)..found.start], ids)
                 .map_err(|error| error.shifted(from))?;
             ids.push(found.id);
             from = found.end;
@@ -331,7 +334,7 @@ impl Tokenizer {
         control: &mut dyn Control,
     ) -> Result<usize> {
         if let Some(scheme) = self.scheme() {
-            return scheme.count(text, allowed, control);
+            return scheme.count(text, self.looked_for(allowed), control);
         }
         let mut ids = Vec::new();
         self.encode_under(text, allowed, &mut ids, control)?;

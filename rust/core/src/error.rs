@@ -442,6 +442,9 @@ pub enum SpecialTokenProblem {
     /// Its text is that of an earlier one.
     #[error("is given twice, with two ids")]
     Repeated,
+    /// The normalizer makes the same of it and of another one.
+    #[error("is the same as another special token after normalizing; rename one of them")]
+    NormalizedAlike,
     /// All together are more than a matcher can hold.
     #[error("and the others are too long together")]
     TooLongTogether,

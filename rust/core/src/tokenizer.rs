@@ -88,7 +88,7 @@ impl Tokenizer {
     }
 
     fn new(model: Model, pattern: Pattern, special: Vec<SpecialToken>) -> Result<Self> {
-        let special = SpecialTokens::new(special, |id| model.token(id))?;
+        let special = SpecialTokens::new(special, |id| model.token(id), str::to_owned)?;
         let inner = Inner {
             pretokenizer: Pretokenizer::new(&pattern)?,
             model,
@@ -173,12 +173,13 @@ impl Tokenizer {
         })
     }
 
-    /// All special tokens, ready to be looked for.
+    /// All added tokens, ready to be looked for.
     pub fn all_special(&self) -> &SpecialSet {
         self.inner.special.all()
     }
 
-    /// Those of the named special tokens that this tokenizer has, ready to be looked for.
+    /// Those of the named special tokens that this tokenizer has, with the tokens that are always
+    /// matched, ready to be looked for.
     ///
     /// The last few sets are kept, so the same names may be given in every call.
     pub fn special_set<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<SpecialSet> {
@@ -319,6 +320,16 @@ impl Tokenizer {
         Self::new(model, self.pattern().clone(), special.collect())
     }
 
+    /// What is looked for where a call allows `allowed`: an empty set stands for what is always matched.
+    #[inline]
+    pub(crate) fn looked_for<'a>(&'a self, allowed: &'a SpecialSet) -> &'a SpecialSet {
+        if allowed.is_empty() {
+            self.inner.special.always()
+        } else {
+            allowed
+        }
+    }
+
     /// The byte-level vocabulary, ready to encode; none for characters.
     pub(crate) fn scheme(&self) -> Option<Scheme<'_>> {
         let vocab = self.vocab()?;
@@ -390,7 +401,7 @@ mod tests {
     fn only_known_names_enter_a_set() {
         let tokenizer = toy();
         let set = tokenizer.special_set(["<|y|>", "<|y|>", "<|z|>"]).unwrap();
-        let found = set.find(b"a<|x|><|y|>", 0).unwrap();
+        let found = set.find(b"a<|x|><|y|>").unwrap();
         assert_eq!((found.id, found.start, found.end), (260, 6, 11));
         assert!(tokenizer.special_set(["<|z|>"]).unwrap().is_empty());
     }

@@ -197,7 +197,7 @@ impl Scheme<'_> {
 
     /// Lays the texts out in parts.
     fn parts(&self, texts: &[Text<'_>], allowed: &SpecialSet) -> Vec<Part> {
-        let may_cut = !allowed.may_hold_white_space();
+        let may_cut = !allowed.may_reach_over_cuts();
         let mut parts = Vec::new();
         let (mut first, mut start, mut bytes) = (0, 0, 0);
         for (index, text) in texts.iter().enumerate() {

@@ -310,8 +310,9 @@ impl<'t, S: Sink> Run<'_, 't, S> {
         }
         let mut from = 0;
         for found in allowed.matches(text.bytes) {
+            // A token may begin in the white space that the last one took.
             let stretch = Text {
-                bytes: &text.bytes[from..found.start],
+                bytes: &text.bytes[from.min(found.start)..found.start],
                 ..text
             };
             if self.push_stretch(stretch)?.is_break() || self.push_token(found.id)?.is_break() {

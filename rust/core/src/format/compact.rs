@@ -91,10 +91,15 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
     for token in tokenizer.special_tokens() {
         string(&mut body, &token.content);
         number(&mut body, token.id);
-        number(
-            &mut body,
-            u32::from(token.special) | u32::from(token.normalized) << 1,
-        );
+        let flags = [
+            token.special,
+            token.normalized,
+            token.single_word,
+            token.lstrip,
+            token.rstrip,
+        ];
+        let flags = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit);
+        number(&mut body, flags.sum());
     }
     for &id in vocab.byte_ids() {
         number(&mut body, id);
@@ -168,6 +173,9 @@ impl Reader<'_> {
             id,
             special: flags & 1 != 0,
             normalized: flags & 2 != 0,
+            single_word: flags & 4 != 0,
+            lstrip: flags & 8 != 0,
+            rstrip: flags & 16 != 0,
         })
     }
 
@@ -245,7 +253,11 @@ mod tests {
         let vocab = Vocab::from_numbered_merges(&byte_ids, &merges, [300, 301, 400], true).unwrap();
         let special = vec![
             SpecialToken::new("<e>", 350),
-            SpecialToken::new("の", 2_000_000),
+            SpecialToken {
+                lstrip: true,
+                special: false,
+                ..SpecialToken::new("の", 2_000_000)
+            },
         ];
         Tokenizer::from_vocab(vocab, Pattern::named("deepseek").unwrap(), special).unwrap()
     }
@@ -260,6 +272,7 @@ mod tests {
         let again = read(&bytes, "x").unwrap();
         assert_eq!(again.fingerprint(), toy().fingerprint());
         assert_eq!(again.merges(), toy().merges());
+        assert_eq!(again.special_tokens(), toy().special_tokens());
         assert_eq!(write(&again).unwrap(), bytes);
     }
 

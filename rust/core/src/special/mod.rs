@@ -1,45 +1,66 @@
-//! Special tokens: strings that stand for ids of their own, outside the merges.
+//! Added tokens: strings that stand for ids of their own, outside the merges.
 //!
-//! Text from a user must never become one by accident, so nothing is recognised
-//! unless the caller passes a [`SpecialSet`] of what is allowed. What a call allows
-//! and what it refuses is decided by a [`SpecialPolicy`]. The rules:
+//! There are two kinds, as in Hugging Face's `tokenizers`:
 //!
-//! - The leftmost special token wins and, where several start at one place, the
+//! - *Special* tokens. Text from a user must never become one by accident, so none is recognised
+//!   unless the caller passes a [`SpecialSet`] of what is allowed. What a call allows
+//!   and what it refuses is decided by a [`SpecialPolicy`].
+//! - The others are *always matched*: they are words that somebody added to the vocabulary. They need no
+//!   permission and nothing refuses them. Every set of a tokenizer that has such tokens holds them, and
+//!   an empty set stands for them alone.
+//!
+//! The rules of matching:
+//!
+//! - The leftmost token wins and, where several start at one place, the
 //!   longest. That is Hugging Face's rule. tiktoken tries them there in the order of
 //!   a hash table, so it has no rule where one special token is a prefix of another;
 //!   everywhere else the two agree.
 //! - Hugging Face looks for tokens marked `normalized: false` first, and for the
-//!   others in what lies between. With no normalizer that order is all the mark does,
-//!   and it is kept.
+//!   others in what lies between: see [`set`]. What `single_word`, `lstrip` and `rstrip` do is in [`stage`].
+//! - A special token that is not allowed is as if it were not there. Only where a tokenizer also has
+//!   tokens that are always matched, it still hides those that begin inside of it, as in `tokenizers` with
+//!   `encode_special_tokens`.
 //!
 //! `SpecialTokens` owns the tokens of a tokenizer. Looking one up by id or by
 //! content is a binary search. Matchers for some of them are built on demand, and the
 //! last few are kept, because a caller usually names the same tokens in every call.
 
+mod beside;
 mod kept;
 mod policy;
 mod set;
+mod stage;
 
 pub use policy::{SpecialNames, SpecialPolicy};
 pub use set::{Found, Matches, SpecialSet};
+
+use std::collections::HashMap;
 
 use crate::error::SpecialTokenProblem;
 use crate::vocab::GREATEST_ID;
 use crate::{Error, Result};
 use kept::Kept;
 use policy::{Others, Usual};
+use set::Contents;
 
-/// One special token.
+/// One added token.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Hugging Face's fields
 pub struct SpecialToken {
     /// The text it stands for.
     pub content: String,
     /// Its id.
     pub id: u32,
-    /// Hugging Face's `special`: decoding with `skip_special_tokens` leaves it out.
+    /// Hugging Face's `special`: matched by permission only. Without it always.
     pub special: bool,
-    /// Hugging Face's `normalized`: looked for after those that are not.
+    /// Hugging Face's `normalized`: looked for after those that are not, in normalised text.
     pub normalized: bool,
+    /// Matched only where no word character stands beside it.
+    pub single_word: bool,
+    /// Takes the white space before it.
+    pub lstrip: bool,
+    /// Takes the white space after it.
+    pub rstrip: bool,
 }
 
 impl SpecialToken {
@@ -50,35 +71,57 @@ impl SpecialToken {
             id,
             special: true,
             normalized: false,
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
         }
+    }
+
+    /// Whether matching it is nothing but finding its content, by permission.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.special && !(self.single_word || self.lstrip || self.rstrip)
     }
 }
 
-/// The special tokens of a tokenizer.
+/// The added tokens of a tokenizer.
 #[derive(Debug)]
 pub(crate) struct SpecialTokens {
     /// By id.
     tokens: Vec<SpecialToken>,
     /// Places in `tokens`, by content.
     by_content: Vec<u32>,
+    /// The ids of the special ones, in ascending order.
+    special: Vec<u32>,
+    contents: Contents,
+    /// With all special tokens allowed.
     all: SpecialSet,
+    /// With none allowed.
+    always: SpecialSet,
+    /// The contents of the special tokens, wherever they stand.
+    strings: SpecialSet,
     usual: Usual,
     sets: Kept<Chosen, SpecialSet>,
     others: Kept<Vec<String>, Others>,
 }
 
-/// A part of the special tokens, by ids in ascending order, each once.
+/// A part of the added tokens, by ids in ascending order, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Chosen {
-    These(Vec<u32>),
-    AllBut(Vec<u32>),
+    /// These special tokens, and those that are always matched.
+    Allowed(Vec<u32>),
+    /// Their contents as mere strings.
+    Strings(Vec<u32>),
+    /// The contents of all special tokens but these.
+    StringsBut(Vec<u32>),
 }
 
 impl SpecialTokens {
-    /// Checks and sorts them. `ordinary` gives the bytes of an ordinary token.
+    /// Checks and sorts them. `ordinary` gives the bytes of an ordinary token, and `normalize` what the
+    /// normalizer makes of a content.
     pub(crate) fn new<'a>(
         mut tokens: Vec<SpecialToken>,
         ordinary: impl Fn(u32) -> Option<&'a [u8]>,
+        normalize: impl Fn(&str) -> String,
     ) -> Result<Self> {
         tokens.sort_by(|a, b| (a.id, &a.content).cmp(&(b.id, &b.content)));
         for token in &tokens {
@@ -106,10 +149,33 @@ impl SpecialTokens {
             let token = &tokens[pair[1] as usize];
             return Err(refuse(token, SpecialTokenProblem::Repeated));
         }
-        let all = SpecialSet::new(&tokens)?;
+        let contents = normalized_contents(&tokens, normalize)?;
+        let all = SpecialSet::new(&tokens, &contents)?;
+        let special = tokens.iter().filter(|token| token.special);
+        let special: Vec<u32> = special.map(|token| token.id).collect();
+        let always = if special.len() == tokens.len() {
+            SpecialSet::none()
+        } else {
+            all.with_allowed(Vec::new())
+        };
+        let one_stage = || {
+            tokens
+                .windows(2)
+                .all(|two| two[0].normalized == two[1].normalized)
+        };
+        let strings =
+            if tokens.iter().all(SpecialToken::is_plain) && one_stage() && contents.is_empty() {
+                all.clone()
+            } else {
+                strings(tokens.iter().filter(|token| token.special))?
+            };
         Ok(Self {
-            usual: Usual::new(&all),
+            usual: Usual::new(&all, &always),
             all,
+            always,
+            strings,
+            special,
+            contents,
             tokens,
             by_content,
             sets: Kept::default(),
@@ -138,49 +204,84 @@ impl SpecialTokens {
         Some(token(self.by_content[at.ok()?]))
     }
 
+    /// What is always matched: what there is when nothing is allowed.
+    pub(crate) fn always(&self) -> &SpecialSet {
+        &self.always
+    }
+
     /// Whether the order of looking for them can matter: some are normalized, some not.
     pub(crate) fn has_two_stages(&self) -> bool {
         let normalized = self.tokens.iter().filter(|token| token.normalized).count();
         normalized != 0 && normalized != self.tokens.len()
     }
 
-    /// Those of the named tokens that there are, ready to be looked for.
+    /// The named ones of the special tokens, with those that are always matched, ready to be looked for.
     pub(crate) fn named<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<SpecialSet> {
-        self.these(self.ids(names))
+        self.allowed(self.ids(names, true))
     }
 
     /// The ids of those of the named tokens that there are, in ascending order, each once.
-    fn ids<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<u32> {
+    fn ids<'a>(&self, names: impl IntoIterator<Item = &'a str>, only_special: bool) -> Vec<u32> {
         let known = names.into_iter().filter_map(|name| self.by_content(name));
+        let known = known.filter(|token| token.special || !only_special);
         let mut ids: Vec<u32> = known.map(|token| token.id).collect();
         ids.sort_unstable();
         ids.dedup();
         ids
     }
 
-    fn these(&self, ids: Vec<u32>) -> Result<SpecialSet> {
+    /// What is looked for when these special tokens are allowed.
+    fn allowed(&self, ids: Vec<u32>) -> Result<SpecialSet> {
         if ids.is_empty() {
-            return Ok(SpecialSet::none());
+            return Ok(self.always.clone());
         }
-        if ids.len() == self.tokens.len() {
+        if ids.len() == self.special.len() {
             return Ok(self.all.clone());
         }
-        self.set(Chosen::These(ids))
-    }
-
-    fn all_but(&self, ids: &[u32]) -> Result<SpecialSet> {
-        self.set(Chosen::AllBut(ids.to_vec()))
+        if !self.always.is_empty() {
+            return Ok(self.all.with_allowed(ids));
+        }
+        self.set(Chosen::Allowed(ids))
     }
 
     fn set(&self, chosen: Chosen) -> Result<SpecialSet> {
         self.sets.get_or_build(chosen, |chosen| match chosen {
-            Chosen::These(ids) => SpecialSet::new(ids.iter().filter_map(|&id| self.by_id(id))),
-            Chosen::AllBut(ids) => {
-                let is_left = |token: &&SpecialToken| ids.binary_search(&token.id).is_err();
-                SpecialSet::new(self.tokens.iter().filter(is_left))
+            Chosen::Allowed(ids) => {
+                let tokens = ids.iter().filter_map(|&id| self.by_id(id));
+                SpecialSet::new(tokens, &self.contents)
+            }
+            Chosen::Strings(ids) => strings(ids.iter().filter_map(|&id| self.by_id(id))),
+            Chosen::StringsBut(ids) => {
+                let tokens = self.tokens.iter().filter(|token| token.special);
+                strings(tokens.filter(|token| ids.binary_search(&token.id).is_err()))
             }
         })
     }
+}
+
+/// What the normalizer makes of the contents that it changes.
+fn normalized_contents(
+    tokens: &[SpecialToken],
+    normalize: impl Fn(&str) -> String,
+) -> Result<Contents> {
+    let mut contents = Contents::new();
+    let mut known = HashMap::new();
+    for token in tokens.iter().filter(|token| token.normalized) {
+        let content = normalize(&token.content);
+        if !content.is_empty() && known.insert(content.clone(), token.id).is_some() {
+            return Err(refuse(token, SpecialTokenProblem::NormalizedAlike));
+        }
+        if content != token.content {
+            contents.insert(token.id, content);
+        }
+    }
+    Ok(contents)
+}
+
+/// The contents of tokens, whatever the tokens' options are.
+fn strings<'a>(tokens: impl Iterator<Item = &'a SpecialToken>) -> Result<SpecialSet> {
+    let tokens = tokens.map(|token| SpecialToken::new(token.content.clone(), token.id));
+    SpecialSet::new(&tokens.collect::<Vec<_>>(), &Contents::new())
 }
 
 fn refuse(token: &SpecialToken, problem: SpecialTokenProblem) -> Error {
@@ -198,19 +299,20 @@ mod tests {
     pub(super) fn tokens(contents: &[&str]) -> SpecialTokens {
         let tokens = (100..).zip(contents);
         let tokens = tokens.map(|(id, &content)| SpecialToken::new(content, id));
-        SpecialTokens::new(tokens.collect(), |_| None).unwrap()
+        SpecialTokens::new(tokens.collect(), |_| None, str::to_owned).unwrap()
     }
 
     pub(super) fn many(count: usize) -> SpecialTokens {
         let tokens = (0..count).map(|n| SpecialToken::new(format!("<|{n}|>"), n as u32));
-        SpecialTokens::new(tokens.collect(), |_| None).unwrap()
+        SpecialTokens::new(tokens.collect(), |_| None, str::to_owned).unwrap()
     }
 
     #[test]
     fn impossible_ones_are_refused() {
         let refusal = |tokens: &[(&str, u32)]| {
             let tokens = tokens.iter().map(|&(c, id)| SpecialToken::new(c, id));
-            SpecialTokens::new(tokens.collect(), |id| (id < 3).then_some(b"the".as_slice()))
+            let the = |id| (id < 3).then_some(b"the".as_slice());
+            SpecialTokens::new(tokens.collect(), the, str::to_owned)
                 .map(|_| ())
                 .unwrap_err()
                 .to_string()
@@ -225,7 +327,7 @@ mod tests {
     #[test]
     fn found_by_id_and_by_content() {
         let tokens = tokens(&["<b>", "<a>", "<c>"]);
-        let ids = |names: &[&str]| tokens.ids(names.iter().copied());
+        let ids = |names: &[&str]| tokens.ids(names.iter().copied(), true);
         assert_eq!(ids(&["<c>", "<b>", "<x>", "", "<b>"]), [100, 102]);
         assert_eq!(tokens.by_id(101).unwrap().content, "<a>");
         assert!(tokens.by_id(99).is_none() && tokens.by_id(103).is_none());
@@ -236,7 +338,7 @@ mod tests {
     fn a_name_is_found_without_comparing_it_with_all() {
         let tokens = many(100_000);
         let names: Vec<String> = (0..100_000).map(|n| format!("<|{n}|>")).collect();
-        let ids = tokens.ids(names.iter().map(String::as_str));
+        let ids = tokens.ids(names.iter().map(String::as_str), true);
         assert!(ids.iter().copied().eq(0..100_000));
     }
 
@@ -246,9 +348,9 @@ mod tests {
         let built = set::work::built();
         for _ in 0..3 {
             let set = tokens.named(["<b>", "<a>", "<a>"]).unwrap();
-            assert_eq!(set.find(b"<c><b>", 0).unwrap().id, 101);
-            let rest = tokens.all_but(&[101]).unwrap();
-            assert_eq!(rest.find(b"<b><c>", 0).unwrap().id, 102);
+            assert_eq!(set.find(b"<c><b>").unwrap().id, 101);
+            let rest = tokens.set(Chosen::StringsBut(vec![101])).unwrap();
+            assert_eq!(rest.find(b"<b><c>").unwrap().id, 102);
         }
         assert_eq!(set::work::built() - built, 2);
         assert!(tokens.named(["<d>"]).unwrap().is_empty());

@@ -12,7 +12,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{SpecialSet, SpecialToken, SpecialTokens};
+use super::set::Contents;
+use super::{Chosen, SpecialSet, SpecialToken, SpecialTokens};
 use crate::{Error, Result};
 
 /// The special tokens that an argument of a call names.
@@ -63,17 +64,21 @@ pub(super) struct Usual {
 }
 
 impl Usual {
-    pub(super) fn new(all: &SpecialSet) -> Self {
+    pub(super) fn new(all: &SpecialSet, always: &SpecialSet) -> Self {
+        let nothing = SpecialPolicy {
+            allowed: always.clone(),
+            ..SpecialPolicy::none()
+        };
         Self {
-            nothing: SpecialPolicy::none(),
             refuse_all: SpecialPolicy {
                 refused: Refused::All,
-                ..SpecialPolicy::none()
+                ..nothing.clone()
             },
             allow_all: SpecialPolicy {
                 allowed: all.clone(),
                 ..SpecialPolicy::none()
             },
+            nothing,
         }
     }
 }
@@ -125,23 +130,27 @@ impl SpecialTokens {
         let mut policy = SpecialPolicy::none();
         let allowed_ids = match allowed {
             SpecialNames::All => Vec::new(),
-            SpecialNames::These(names) => self.ids(names.iter().copied()),
+            SpecialNames::These(names) => self.ids(names.iter().copied(), true),
         };
         policy.refused = match (disallowed, allowed) {
             (SpecialNames::These([]), _) | (SpecialNames::All, SpecialNames::All) => {
                 Refused::Nothing
             }
             (SpecialNames::All, _) if allowed_ids.is_empty() => Refused::All,
-            (SpecialNames::All, _) if allowed_ids.len() == self.tokens.len() => Refused::Nothing,
+            (SpecialNames::All, _) if allowed_ids.len() == self.special.len() => Refused::Nothing,
             (SpecialNames::All, _) => Refused::AllBut(allowed_ids.as_slice().into()),
             (SpecialNames::These(names), _) => {
                 policy.others = self.others(names)?;
-                Refused::These(self.named(names.iter().copied())?)
+                let ids = self.ids(names.iter().copied(), false);
+                match ids[..] {
+                    [] => Refused::Nothing,
+                    _ => Refused::These(self.set(Chosen::Strings(ids))?),
+                }
             }
         };
         policy.allowed = match allowed {
             SpecialNames::All => self.all.clone(),
-            SpecialNames::These(_) => self.these(allowed_ids)?,
+            SpecialNames::These(_) => self.allowed(allowed_ids)?,
         };
         Ok(policy)
     }
@@ -160,7 +169,7 @@ impl SpecialTokens {
             let tokens = (0..).zip(names);
             let tokens = tokens.map(|(number, name)| SpecialToken::new(name, number));
             Ok(Others {
-                set: SpecialSet::new(&tokens.collect::<Vec<_>>())?,
+                set: SpecialSet::new(&tokens.collect::<Vec<_>>(), &Contents::new())?,
                 names: names.as_slice().into(),
             })
         });
@@ -173,11 +182,11 @@ impl SpecialTokens {
     pub(crate) fn check(&self, text: &[u8], policy: &SpecialPolicy) -> Result<()> {
         let known = match &policy.refused {
             Refused::Nothing => None,
-            Refused::All => self.all.find(text, 0),
-            Refused::These(set) => set.find(text, 0),
-            Refused::AllBut(ids) => match self.all.find(text, 0) {
+            Refused::All => self.strings.find(text),
+            Refused::These(set) => set.find(text),
+            Refused::AllBut(ids) => match self.strings.find(text) {
                 None => None,
-                Some(_) => self.all_but(ids)?.find(text, 0),
+                Some(_) => self.set(Chosen::StringsBut(ids.to_vec()))?.find(text),
             },
         };
         let known = known.and_then(|found| {
@@ -185,7 +194,7 @@ impl SpecialTokens {
             Some((found.start, token.content.as_str()))
         });
         let other = policy.others.as_ref().and_then(|others| {
-            let found = others.set.find(text, 0)?;
+            let found = others.set.find(text)?;
             Some((found.start, others.names[found.id as usize].as_str()))
         });
         match known.into_iter().chain(other).min() {

@@ -188,9 +188,9 @@ fn added(token: &SpecialToken) -> AddedToken {
     AddedToken {
         id: token.id,
         content: token.content.clone(),
-        single_word: false,
-        lstrip: false,
-        rstrip: false,
+        single_word: token.single_word,
+        lstrip: token.lstrip,
+        rstrip: token.rstrip,
         normalized: Some(token.normalized),
         special: token.special,
     }
@@ -240,18 +240,6 @@ fn special_tokens(file: &File, origin: &str) -> Result<Vec<SpecialToken>> {
     let ids: HashMap<&str, u32> = entries(file).collect();
     let mut tokens = Vec::with_capacity(file.added_tokens.len());
     for token in &file.added_tokens {
-        let options = [
-            (token.single_word, "single_word"),
-            (token.lstrip, "lstrip"),
-            (token.rstrip, "rstrip"),
-        ];
-        if let Some((_, name)) = options.iter().find(|(set, _)| *set) {
-            return Err(Error::Unsupported {
-                origin: origin.to_owned(),
-                feature: format!("{name} of the added token {}", excerpt(&token.content)),
-                advice: "set it to false if the exact ids do not matter",
-            });
-        }
         if let Some(id) = ids
             .get(token.content.as_str())
             .filter(|&&id| id != token.id)
@@ -268,6 +256,9 @@ fn special_tokens(file: &File, origin: &str) -> Result<Vec<SpecialToken>> {
             id: token.id,
             special: token.special,
             normalized: token.normalized.unwrap_or(!token.special),
+            single_word: token.single_word,
+            lstrip: token.lstrip,
+            rstrip: token.rstrip,
         });
     }
     Ok(tokens)
