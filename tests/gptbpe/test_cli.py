@@ -138,7 +138,15 @@ def test_encode_special(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -
 
 
 def test_encode_packaged(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert call(capfdbinary, "encode", "--text", "Hello, world!", "-t", "gpt2")[1] == b"15496 11 995 0\n"
+    for name in ("gpt2", "GPT-2", "r50k"):
+        assert call(capfdbinary, "encode", "--text", "Hello, world!", "-t", name)[1] == b"15496 11 995 0\n"
+
+
+def test_a_folder_is_a_tokenizer(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    Tokenizer.load("tokenizer.json").save_pretrained("folder")
+    expected = call(capfdbinary, "count", "input.txt")
+    assert call(capfdbinary, "count", "input.txt", "-t", "folder") == expected
+    assert b"vocab size" in call(capfdbinary, "inspect", "folder")[1]
 
 
 def test_count(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -247,7 +255,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["train", "input.txt", "--threads", "0"], "threads"),
     (["train", "input.txt", "--json", "-o", "-"], "standard output"),
     (["encode", "input.txt", "-t", "missing.json"], "missing.json"),
-    (["encode", "input.txt", "-t", "cl100kbase"], "did you mean cl100k_base"),
+    (["encode", "input.txt", "-t", "cl100kbase"], "did you mean 'cl100k_base'"),
     (["encode", "missing.txt"], "missing.txt: no such file"),
     (["encode", "."], "is a directory"),
     (["encode", "input.txt", "-t", "input.txt"], "gptbpe import"),

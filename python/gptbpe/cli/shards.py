@@ -219,7 +219,7 @@ def inspect(
         Write one JSON object per path instead.
     """
     for path in paths or (Path("data"),):
-        if not path.is_dir() and path.suffix != ".bin":
+        if _is_tokenizer(path):
             _inspect_tokenizer(str(path), json)
             continue
         reader = ShardReader(path)
@@ -241,6 +241,12 @@ def inspect(
             console.write_json({"path": str(path), **summary})
             continue
         _write_table({"path": str(path), **summary})
+
+
+def _is_tokenizer(path: Path) -> bool:
+    if path.is_dir():  # shards have a tokenizer.json beside them
+        return (path / "tokenizer.json").exists() and not (path / "manifest.json").exists()
+    return path.suffix != ".bin"
 
 
 def _inspect_tokenizer(name: str, json: bool) -> None:
