@@ -60,6 +60,7 @@ class CoreTokenizer:
     def kernel(self) -> str: ...
     def shrink(self, vocab_size: int) -> CoreTokenizer: ...
     def with_special_tokens(self, special_tokens: Sequence[tuple[str, int]]) -> CoreTokenizer: ...
+    def extended(self, merges: Sequence[tuple[int, int]]) -> CoreTokenizer: ...
     def merges(self) -> list[tuple[int, int]]: ...
     def trained_merges(self) -> list[tuple[int, int]] | None: ...
     def ranks(self) -> list[tuple[bytes, int]]: ...
@@ -77,6 +78,16 @@ class CoreTokenizer:
     @property
     def fingerprint(self) -> str: ...
     @property
+    def bos_token_id(self) -> int | None: ...
+    @property
+    def eos_token_id(self) -> int | None: ...
+    @property
+    def pad_token_id(self) -> int | None: ...
+    @property
+    def template(self) -> tuple[list[int], list[int]]: ...
+    @property
+    def splits_texts_as_given(self) -> bool: ...
+    @property
     def is_characters(self) -> bool: ...
 
 @disjoint_base
@@ -85,11 +96,21 @@ class Codec:
     @property
     def _core(self) -> CoreTokenizer: ...
     def encode(
-        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
+        self,
+        text: Text,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        add_special_tokens: bool = False,
     ) -> list[int]: ...
     def encode_ordinary(self, text: Text) -> list[int]: ...
     def encode_to_numpy(
-        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
+        self,
+        text: Text,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        add_special_tokens: bool = False,
     ) -> npt.NDArray[Any]: ...
     def encode_batch(
         self,
@@ -97,6 +118,7 @@ class Codec:
         *,
         allowed_special: Names = (),
         disallowed_special: Names = "all",
+        add_special_tokens: bool = False,
         threads: int | None = None,
     ) -> list[list[int]]: ...
     def encode_ragged(
@@ -105,12 +127,25 @@ class Codec:
         *,
         allowed_special: Names = (),
         disallowed_special: Names = "all",
+        add_special_tokens: bool = False,
         threads: int | None = None,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
     def encode_with_offsets(
-        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all"
+        self,
+        text: Text,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        add_special_tokens: bool = False,
     ) -> tuple[list[int], list[int]]: ...
-    def count(self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all") -> int: ...
+    def count(
+        self,
+        text: Text,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        add_special_tokens: bool = False,
+    ) -> int: ...
     def count_until(
         self,
         text: Text,

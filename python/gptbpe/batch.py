@@ -60,6 +60,8 @@ class Batch(Mapping[str, Any]):
 class Layout:
     """How rows are cut and filled; ``Tokenizer.__call__`` documents the fields."""
 
+    before: Sequence[int]
+    after: Sequence[int]
     padding: bool | str
     truncation: bool
     max_length: int | None
@@ -84,6 +86,12 @@ class Layout:
             )
         if self.max_length is not None and self.max_length < 0:
             raise TokenizerError(f"max_length is {self.max_length}, expected 0 or more")
+        around = len(self.before) + len(self.after)
+        if self.truncation and self.max_length is not None and self.max_length < around:
+            raise TokenizerError(
+                f"max_length is {self.max_length}, which leaves no room for the {around} tokens around every "
+                "text; pass add_special_tokens=False to leave these out"
+            )
         if self.pads and self.pad_token_id is None:
             raise TokenizerError(
                 "padding needs a padding token, and this tokenizer has none; pass pad_token_id=… (where the "
@@ -96,13 +104,15 @@ class Layout:
         """Whether anything is filled."""
         return self.padding not in (False, "do_not_pad")
 
-    def kept(self, length: int) -> slice:
-        """Return which part of a row of this length is kept."""
-        if not self.truncation or self.max_length is None or length <= self.max_length:
-            return slice(0, length)
-        if self.truncation_side == "left":
-            return slice(length - self.max_length, length)
-        return slice(0, self.max_length)
+    def row(self, ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Cut the ids of a text where they are too long, and put around them what stands there."""
+        if self.truncation and self.max_length is not None:
+            most = max(self.max_length - len(self.before) - len(self.after), 0)
+            if len(ids) > most:
+                ids = ids[len(ids) - most :] if self.truncation_side == "left" else ids[:most]
+        if not self.before and not self.after:
+            return ids
+        return np.concatenate([np.array(part, dtype=ids.dtype) for part in (self.before, ids, self.after)])
 
     def width(self, lengths: Sequence[int]) -> int:
         """Return how long the rows become that are shorter."""
@@ -125,8 +135,8 @@ def make(
     """Cut and fill ragged rows. ``Tokenizer.__call__`` documents it; ``one`` text makes no list of lists."""
     if return_tensors not in (None, "np", "pt"):
         raise TokenizerError(f'return_tensors={return_tensors!r} is unknown; expected "np", "pt" or None')
-    rows = [ids[start:stop] for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
-    rows = [row[layout.kept(len(row))] for row in rows]
+    pairs = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+    rows = [layout.row(ids[start:stop]) for start, stop in pairs]
     width = layout.width([len(row) for row in rows])
     if return_tensors is None:
         lists = [_filled(row.tolist(), layout.pad_token_id, width, layout) for row in rows]
@@ -140,7 +150,7 @@ def make(
         )
     shape = (len(rows), lengths.pop() if lengths else 0)
     kind = np.dtype(dtype)
-    greatest = max(int(ids.max(initial=0)), layout.pad_token_id or 0)
+    greatest = max(*(int(row.max(initial=0)) for row in rows), layout.pad_token_id or 0, 0)
     if kind.kind not in "iu" or greatest > np.iinfo(kind).max:
         raise TokenizerError(f"dtype {kind} cannot hold the id {greatest}; int64 holds every id")
     matrix = np.full(shape, layout.pad_token_id or 0, dtype=kind)
@@ -192,14 +202,16 @@ def spanned_text(text: Text, unit: str | None) -> tuple[Text, Literal["character
 
 
 def spans(text: Text, starts: list[int], unit: str) -> list[tuple[int, int]]:
-    """Make spans of the bytes at which tokens begin: each ends where the next one begins.
+    """Make spans of the bytes at which tokens begin: each ends where the next one begins, or the text ends.
+
+    Of several tokens that begin at one place (a normalizer made them of one character) each covers all of it.
 
     >>> spans("aé".encode(), [0, 1, 2], "characters")
     [(0, 1), (1, 2), (1, 2)]
     """
     data = np.frombuffer(bytes(text) if not isinstance(text, str) else text.encode(), dtype=np.uint8)
     first = np.array(starts, dtype=np.int64)
-    last = np.append(first[1:], len(data)) if len(first) else first
+    last = np.append(first, len(data))[np.searchsorted(first, first, side="right")]
     if unit == "characters":
         begun = np.append(0, np.cumsum((data & 0xC0) != 0x80))  # characters that begin before each byte
         first, last = begun[np.minimum(first + 1, len(data))] - 1, begun[last]

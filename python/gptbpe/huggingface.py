@@ -126,6 +126,7 @@ class HuggingFaceMethods(Codec):
         max_length: int | None = None,
         return_tensors: Literal["np", "pt"] | None = None,
         dtype: npt.DTypeLike = np.int64,
+        add_special_tokens: bool = True,
         padding_side: Literal["left", "right"] | None = None,
         pad_token_id: int | None = None,
         allowed_special: Names = (),
@@ -143,6 +144,8 @@ class HuggingFaceMethods(Codec):
             return_tensors: ``"np"`` for NumPy arrays, ``"pt"`` for PyTorch tensors, both of shape (texts,
                 tokens); by default lists.
             dtype: of the arrays or tensors.
+            add_special_tokens: whether the ids have around them what the tokenizer's file puts there, as in
+                :meth:`encode`; here by default, as in ``transformers``.
             padding_side: where the padding goes; by default as the folder says, else ``"right"``. A model
                 that goes on writing wants ``"left"``.
             pad_token_id: what to pad with; by default the padding token's id.
@@ -171,19 +174,18 @@ class HuggingFaceMethods(Codec):
             disallowed_special=disallowed_special,
             threads=threads,
         )
+        before, after = self._core.template if add_special_tokens else ([], [])
         layout = batch.Layout(
+            before=before,
+            after=after,
             padding=padding,
             truncation=truncation,
             max_length=self._settings.max_length if max_length is None else max_length,
             padding_side=padding_side or self._settings.config.get("padding_side", "right"),
             truncation_side=self._settings.config.get("truncation_side", "right"),
-            pad_token_id=self._pad_token_id() if pad_token_id is None else pad_token_id,
+            pad_token_id=self._settings.token_id("pad", self._core) if pad_token_id is None else pad_token_id,
         )
         return batch.make(ids, offsets, layout, return_tensors, dtype, one=one)
-
-    def _pad_token_id(self) -> int | None:
-        special = dict(self._core.special_tokens)
-        return special.get(self._settings.token("pad", special) or "")
 
     # ---- tokens as text --------------------------------------------------------------------------
 

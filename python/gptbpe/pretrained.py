@@ -34,14 +34,6 @@ DEFAULT = "default"
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 """What a special token may be there for, in the order in which ``transformers`` adds missing ones."""
 
-_USUAL = {
-    "bos": ("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", END_OF_TEXT),
-    "eos": ("</s>", "<eos>", "<|end_of_text|>", END_OF_TEXT),
-    "unk": ("<unk>", "<|unk|>", "[UNK]"),
-    "pad": ("<pad>", "<|pad|>", "[PAD]", "<|padding|>"),
-}
-"""Names that say what a token is there for, where no settings do."""
-
 _ENDLESS = 10**18
 """``model_max_length`` beyond this stands for none: ``transformers`` writes 10**30."""
 
@@ -84,12 +76,26 @@ class Settings:
     templates: Mapping[str, str] = field(default_factory=dict)
     """Chat templates by name; the usual one is ``"default"``."""
 
-    def token(self, role: str, special_tokens: Mapping[str, int]) -> str | None:
-        """Return the special token for ``role``: the one that is named so, or one of a usual name."""
+    def token(self, role: str, core: CoreTokenizer) -> str | None:
+        """Return the special token for ``role``: the one that is named so, else the one that the core finds.
+
+        Where a text begins with no token of its own, the end of the text before it stands there.
+        """
         key = f"{role}_token"
         if key in self.config:
             return _content(self.config[key])
-        return next((name for name in _USUAL.get(role, ()) if name in special_tokens), None)
+        ids = {"bos": core.bos_token_id, "eos": core.eos_token_id, "pad": core.pad_token_id}
+        special = dict(core.special_tokens)
+        if role == "bos" and ids["bos"] is None and END_OF_TEXT in special:
+            return END_OF_TEXT
+        return next((name for name, id in special.items() if id == ids.get(role)), None)
+
+    def token_id(self, role: str, core: CoreTokenizer) -> int | None:
+        """Return the id of the token for ``role``: as the settings name it, else as the core finds it."""
+        if f"{role}_token" in self.config:
+            return dict(core.special_tokens).get(self.token(role, core) or "")
+        ids = {"bos": core.bos_token_id, "eos": core.eos_token_id, "pad": core.pad_token_id}
+        return ids.get(role)
 
     @property
     def max_length(self) -> int | None:
@@ -291,7 +297,7 @@ def save(folder: Path, core: CoreTokenizer, settings: Settings) -> None:
     """
     tokenizer = core.write_json()
     special = dict(core.special_tokens)
-    roles = {f"{role}_token": settings.token(role, special) for role in ROLES}
+    roles = {f"{role}_token": settings.token(role, core) for role in ROLES}
     present = {key: token for key, token in roles.items() if token is not None}
     for key, token in present.items():
         if token not in special:

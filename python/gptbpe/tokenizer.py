@@ -487,6 +487,29 @@ class Tokenizer(HuggingFaceMethods):
         return dict(self._core.special_tokens)
 
     @property
+    def bos_token_id(self) -> int | None:
+        """The id that begins a text, or None.
+
+        That which the folder of the tokenizer names, else that of the post-processor if it puts one token
+        before a text, else that of a special token with a usual name (``<|begin_of_text|>``, ``<s>``, …).
+        """
+        return self._settings.token_id("bos", self._core)
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The id that ends a text, or None: found as :attr:`bos_token_id` is.
+
+        >>> Tokenizer.get("gpt2").eos_token_id
+        50256
+        """
+        return self._settings.token_id("eos", self._core)
+
+    @property
+    def pad_token_id(self) -> int | None:
+        """The id of a special token with a usual name for padding (``<pad>``, ``[PAD]``, …), or None."""
+        return self._settings.token_id("pad", self._core)
+
+    @property
     def pattern(self) -> str | tuple[str, ...] | None:
         """The split pattern: its name if it has one, else the regex (a tuple of several), or None."""
         return self._core.pattern

@@ -197,6 +197,12 @@ def extend(
             "only a vocabulary in the order of its merges can be extended (ids 0-255 the bytes, merge k the "
             "id 256 + k, then the special tokens); this one keeps ids of its own"
         )
+    if not core.splits_texts_as_given:
+        raise TrainingError(
+            "this tokenizer changes texts before it splits them (a normalizer, a space before every text, or "
+            "a split of bytes), and pre-tokens are counted in texts as they are given; train a new one on "
+            "text that is prepared so"
+        )
     if vocab_size < core.vocab_size:
         raise TrainingError(
             f"vocab_size={vocab_size} is below the present {core.vocab_size}; to make it smaller call shrink"
@@ -204,7 +210,8 @@ def extend(
     tie_break = known.tie_break(tie_break)
     words = count(pieces, core.pattern, names, threads, progress)
     wanted = _merges_wanted(vocab_size, names)
-    return _finished(words.learn(wanted, tie_break, min_count, max_token_bytes, merges, progress), vocab_size)
+    learned = words.learn(wanted, tie_break, min_count, max_token_bytes, merges, progress)
+    return _finished(core.extended(learned.merges()), vocab_size)
 
 
 def characters(source: Source, special_tokens: Sequence[str]) -> CoreTokenizer:

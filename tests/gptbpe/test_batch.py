@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -257,3 +258,78 @@ def test_unknown_ids_are_named_where_they_stand(tok: Tokenizer) -> None:
         assert caught.value.index == 2
     with pytest.raises(TypeError):
         tok.decode([1], "replace", True)  # type: ignore[misc]
+
+
+# ---- files with a post-processor and a normalizer ---------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def framed(tok: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder whose file puts tokens around every text."""
+    folder = tmp_path_factory.mktemp("framed")
+    tok.with_special_tokens(["<s>", "</s>"]).save_pretrained(folder, model_max_length=6)
+    document = json.loads((folder / "tokenizer.json").read_text())
+    ids = {token["content"]: token["id"] for token in document["added_tokens"]}
+    document["model"].pop("fingerprint")
+    document["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": "<s>", "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": "</s>", "type_id": 0}},
+        ],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {
+            name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in ("<s>", "</s>")
+        },
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.mark.parametrize("options", CALLS, ids=lambda options: "-".join(map(str, options.values())))
+@pytest.mark.filterwarnings("ignore")
+def test_tokens_around_texts_are_those_of_transformers(framed: Path, options: dict[str, Any]) -> None:
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoTokenizer.from_pretrained(str(framed), local_files_only=True)
+    ours = Tokenizer.load(framed)
+    for texts in (TEXTS, TEXTS[1]):
+        for add in (True, False):
+            expected = theirs(texts, add_special_tokens=add, **options)
+            made = ours(texts, add_special_tokens=add, **options)
+            assert made["input_ids"] == expected["input_ids"]
+            assert made["attention_mask"] == expected["attention_mask"]
+        assert ours(texts)["input_ids"] == theirs(texts)["input_ids"]
+
+
+def test_tokens_around_texts_need_room(framed: Path) -> None:
+    with pytest.raises(TokenizerError, match="no room for the 2 tokens"):
+        Tokenizer.load(framed)("a", truncation=True, max_length=1)
+    batch = Tokenizer.load(framed)(["", "low"], padding=True, return_tensors="np", dtype="uint16")
+    assert batch.input_ids.shape[0] == 2
+
+
+def test_what_stands_around_a_tokenizer_is_kept(framed: Path, tmp_path: Path) -> None:
+    loaded = Tokenizer.load(framed)
+    assert (loaded.bos_token_id, loaded.eos_token_id) == (
+        loaded.special_tokens["<s>"],
+        loaded.special_tokens["<|endoftext|>"],  # the folder says so
+    )
+    more = loaded.with_special_tokens(["<x>"])
+    assert more("low").input_ids == loaded("low").input_ids == loaded.encode("low", add_special_tokens=True)
+    more.save_pretrained(tmp_path)
+    again = Tokenizer.load(tmp_path)
+    assert again == more
+    assert again("low").input_ids == loaded("low").input_ids
+
+
+def test_spans_where_a_text_is_changed(tok: Tokenizer) -> None:
+    document = json.loads(tok.to_bytes())
+    document["model"].pop("fingerprint")
+    document["normalizer"] = {"type": "NFD"}
+    changed = Tokenizer.from_bytes(json.dumps(document))
+    ids, spans = changed.encode_with_spans("aé!")
+    assert changed.decode(ids) == "ae\u0301!"
+    assert spans[0] == (0, 1)
+    assert set(spans[1:-1]) == {(1, 2)}
+    assert spans[-1] == (2, 3)

@@ -5,6 +5,7 @@ pub use crate::merge::Dropout;
 use crate::encode::Text;
 use crate::merge::merge_with_dropout;
 use crate::model::Model;
+use crate::rewrite::Content;
 use crate::special::SpecialSet;
 use crate::vocab::Vocab;
 use crate::{Error, Result, Tokenizer};
@@ -59,6 +60,17 @@ impl Tokenizer {
         let mut stretch = |stretch: &[u8], ids: &mut Vec<u32>| {
             self.merge_with_dropout(vocab, stretch, dropout, go_on, ids)
         };
+        if let Some(rewriting) = self.rewriting() {
+            let mut parts = Vec::new();
+            rewriting.parts(text, self.looked_for(allowed), false, &mut parts);
+            for part in &parts {
+                match part.content {
+                    Content::Token(id) => ids.push(id),
+                    Content::Text(_) | Content::Bytes(_) => stretch(part.bytes(), &mut ids)?,
+                }
+            }
+            return Ok(ids);
+        }
         let bytes = text.as_bytes();
         let mut from = 0;
         for found in self.looked_for(allowed).matches(bytes) {
@@ -80,7 +92,7 @@ impl Tokenizer {
     ) -> Result<()> {
         let mut state = Ok(());
         let mut pieces = 0_usize;
-        self.split(text, |piece| {
+        self.pretokenizer().for_each(text, |piece| {
             if state.is_err() {
                 return;
             }

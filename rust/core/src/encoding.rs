@@ -128,7 +128,8 @@ impl Tokenizer {
 
     /// The ids, and for each the byte of `text` at which its token starts.
     ///
-    /// Token `i` covers `starts[i]..starts[i + 1]`, the last one up to the end.
+    /// Token `i` covers `starts[i]..starts[i + 1]`, the last one up to the end. Where the tokenizer changes texts
+    /// before it splits them, a token starts where the first character that it was made of does.
     pub fn encode_with_offsets<'t>(
         &self,
         text: impl Into<Text<'t>>,
@@ -144,6 +145,9 @@ impl Tokenizer {
         allowed: &SpecialSet,
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Vec<u32>, Vec<usize>)> {
+        if let Some(rewriting) = self.rewriting() {
+            return self.encode_with_places(rewriting, text, allowed, go_on);
+        }
         let ids = self.encode_while(text, allowed, go_on)?.into_wide();
         let mut at = 0;
         let starts = ids.iter().map(|&id| {
@@ -178,6 +182,9 @@ impl Tokenizer {
         allowed: &SpecialSet,
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Vec<u32>, usize)> {
+        if let Some(rewriting) = self.rewriting() {
+            return self.truncate_with_places(rewriting, text, most, allowed, go_on);
+        }
         let mut ids = Vec::new();
         let mut cancelled = false;
         let mut control = |count| {
@@ -251,13 +258,14 @@ impl Tokenizer {
     /// ```
     pub fn last_cut(&self, text: &[u8], allowed: &SpecialSet) -> Option<usize> {
         let allowed = self.looked_for(allowed);
+        if let Some(scheme) = self.scheme() {
+            return scheme.last_cut(text, allowed);
+        }
         match self.model() {
-            Model::Bytes(_) if allowed.may_reach_over_cuts() => None,
-            Model::Bytes(_) => self.pretokenizer().cuts().last(text),
             Model::Characters(_) if allowed.is_empty() => {
                 (1..text.len()).rev().find(|&at| text[at] & 0xC0 != 0x80)
             }
-            Model::Characters(_) => None,
+            Model::Bytes(_) | Model::Characters(_) => None,
         }
     }
 
@@ -341,7 +349,7 @@ impl Tokenizer {
         Ok(ids.len())
     }
 
-    fn token_length(&self, id: u32) -> usize {
+    pub(crate) fn token_length(&self, id: u32) -> usize {
         self.token_bytes(id).map_or(0, <[u8]>::len)
     }
 }

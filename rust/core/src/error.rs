@@ -470,6 +470,9 @@ pub enum ShrinkProblem {
     /// The first ids are not those of the first merges.
     #[error("its ids do not follow the order of its merges")]
     Order,
+    /// The template has a token that would be left out.
+    #[error("its post-processor adds a token that would be left out")]
+    Template,
     /// The first ids and merges are not a vocabulary by themselves.
     #[error("what is left is not a vocabulary")]
     Rest,
@@ -481,6 +484,9 @@ pub enum FormatProblem {
     /// JSON that cannot be parsed, or that has other fields.
     #[error("{0}")]
     Json(String),
+    /// No model, as in a list of tokens and ids.
+    #[error("there is none; a vocab.json is read with its merges.txt, by Tokenizer.from_gpt2")]
+    NoModel,
     /// Text that is not UTF-8.
     #[error("expected UTF-8")]
     NotUtf8,
@@ -604,6 +610,12 @@ pub enum Inexpressible {
         id: u32,
         /// The ordinary token.
         other: u32,
+    },
+    /// The format has only a pattern.
+    #[error("it has {what}, for which the format has no place; write tokenizer.json")]
+    Pipeline {
+        /// What it has.
+        what: &'static str,
     },
     /// JSON could not be written.
     #[error("{0}")]

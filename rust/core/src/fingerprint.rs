@@ -7,6 +7,8 @@
 //! known one however it is spelled, else as portable regular expressions; every
 //! token with its id; every merge as its two ids, but of the merges of one token
 //! only the one that is ever used; whether whole pre-tokens are looked up first *if that changes any result*; special tokens with their ids, and the order of looking for them if there are two kinds.
+//! After that stands what only some tokenizers have, each with a mark of its own: splits on the byte alphabet, a
+//! normalizer, a space before texts, a template.
 //!
 //! So GPT-2 from `tokenizer.json` (merges only) and from `r50k_base.tiktoken` (look up
 //! first) have one fingerprint, for they give the same ids for every text. Whether
@@ -15,13 +17,16 @@
 use sha2::{Digest, Sha256};
 
 use crate::model::Model;
+use crate::normalize::{Step, Wanted};
 use crate::pattern::Pattern;
+use crate::pipeline::Pipeline;
 use crate::special::SpecialTokens;
 
 const TAG: &[u8] = b"gptbpe tokenizer definition 1";
 
 /// The fingerprint of a tokenizer of these parts.
-pub(crate) fn of(model: &Model, pattern: &Pattern, special: &SpecialTokens) -> [u8; 32] {
+pub(crate) fn of(model: &Model, pipeline: &Pipeline, special: &SpecialTokens) -> [u8; 32] {
+    let pattern = &pipeline.pattern;
     let mut form = Form(Vec::new());
     form.field(TAG);
     match model {
@@ -62,7 +67,58 @@ pub(crate) fn of(model: &Model, pattern: &Pattern, special: &SpecialTokens) -> [
         form.field(token.content.as_bytes());
         form.number(usize::from(two_stages && token.normalized));
     }
+    around(&mut form, pipeline);
+    if !pipeline.normalizer.is_empty() {
+        for token in special.as_slice() {
+            form.number(usize::from(token.normalized));
+        }
+    }
     Sha256::digest(&form.0).into()
+}
+
+/// What only some tokenizers have: nothing for the others, so that theirs is what it always was.
+fn around(form: &mut Form, pipeline: &Pipeline) {
+    if !pipeline.pattern.on_alphabet().is_empty() {
+        form.field(b"on alphabet");
+        form.texts(pipeline.pattern.on_alphabet());
+    }
+    if !pipeline.normalizer.is_empty() {
+        form.field(b"normalizer");
+        form.number(pipeline.normalizer.len());
+        for step in &pipeline.normalizer {
+            match step {
+                Step::Form(of) => form.texts(&[of.name()]),
+                Step::Lowercase => form.texts(&["Lowercase"]),
+                Step::Prepend(text) => form.texts(&["Prepend", text]),
+                Step::Replace { wanted, content } => match wanted {
+                    Wanted::Text(text) => form.texts(&["Replace", text, content]),
+                    Wanted::Regex(regex) => form.texts(&["Replace by regex", regex, content]),
+                },
+                Step::Strip { left, right } => {
+                    let name = match (left, right) {
+                        (true, true) => "both",
+                        (true, false) => "left",
+                        (false, true) => "right",
+                        (false, false) => "neither",
+                    };
+                    form.texts(&["Strip", name]);
+                }
+            }
+        }
+    }
+    if let Some(space) = &pipeline.prefix_space {
+        form.field(b"prefix space");
+        form.texts(&space.pieces);
+    }
+    if !pipeline.template.is_empty() {
+        form.field(b"template");
+        for ids in [pipeline.template.before(), pipeline.template.after()] {
+            form.number(ids.len());
+            for &id in ids {
+                form.id(id);
+            }
+        }
+    }
 }
 
 /// The pattern's name, or its regular expressions. One that reads like a name is marked, and
@@ -92,6 +148,13 @@ impl Form {
     fn field(&mut self, bytes: &[u8]) {
         self.number(bytes.len());
         self.0.extend_from_slice(bytes);
+    }
+
+    fn texts<T: AsRef<str>>(&mut self, texts: &[T]) {
+        self.number(texts.len());
+        for text in texts {
+            self.field(text.as_ref().as_bytes());
+        }
     }
 
     fn number(&mut self, number: usize) {

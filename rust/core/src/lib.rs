@@ -7,6 +7,7 @@
 #![deny(unsafe_code)] // but for the kernels, large tables and the map of a shard
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod alphabet;
 pub mod characters;
 pub mod decode;
 pub mod documents;
@@ -19,15 +20,20 @@ pub mod format;
 mod memory;
 mod merge;
 pub mod model;
+pub mod normalize;
 #[doc(hidden)]
 pub mod oracle;
 pub mod pattern;
+mod pipeline;
+mod places;
 pub mod publish;
+mod rewrite;
 pub mod scan;
 mod seed;
 pub mod shard;
 mod simd;
 pub mod special;
+pub mod template;
 pub mod tokenizer;
 pub mod train;
 mod unicode;
@@ -38,5 +44,6 @@ pub use dropout::Dropout;
 pub use encode::{EncodeOptions, Ids, Ragged, Text};
 pub use error::{Error, Result};
 pub use simd::Kernel;
+pub use template::Template;
 pub use special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken};
 pub use tokenizer::Tokenizer;

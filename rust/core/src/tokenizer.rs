@@ -7,15 +7,52 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use crate::characters::Characters;
-use crate::encode::{EncodeOptions, Encoder, Scheme};
+use crate::encode::{EncodeOptions, Encoder, Scheme, Text};
 use crate::error::ShrinkProblem;
 use crate::merge::{Buffers, merge_piece};
 use crate::model::{DecodeTable, Model};
+use crate::normalize::Step;
 use crate::pattern::Pattern;
+use crate::pipeline::Pipeline;
+use crate::rewrite::Rewriting;
 use crate::scan::Pretokenizer;
 use crate::special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken, SpecialTokens};
+use crate::template::Template;
 use crate::vocab::{Merge, Vocab};
 use crate::{Error, Result};
+
+/// Names that special tokens at the beginning of a text have, the first that is there counts.
+const BEGIN: [&str; 8] = [
+    "<|begin_of_text|>",
+    "<s>",
+    "<bos>",
+    "<|bos|>",
+    "<｜begin▁of▁sentence｜>",
+    "<|startoftext|>",
+    "[BOS]",
+    "<|begoftext|>",
+];
+/// Names of those at the end.
+const END: [&str; 8] = [
+    "<|end_of_text|>",
+    "</s>",
+    "<eos>",
+    "<|eos|>",
+    "<｜end▁of▁sentence｜>",
+    "<|endoftext|>",
+    "[EOS]",
+    "<|return|>",
+];
+/// Names of those that fill a batch up.
+const PAD: [&str; 7] = [
+    "<pad>",
+    "[PAD]",
+    "<|pad|>",
+    "<|padding|>",
+    "<｜▁pad▁｜>",
+    "<|finetune_right_pad_id|>",
+    "[pad]",
+];
 
 /// Byte-level BPE or characters, ready to encode and decode.
 ///
@@ -39,7 +76,8 @@ pub struct Tokenizer {
 #[derive(Debug)]
 struct Inner {
     model: Model,
-    pattern: Pattern,
+    pipeline: Pipeline,
+    rewriting: Option<Rewriting>,
     pretokenizer: Pretokenizer,
     special: SpecialTokens,
     decode_table: OnceLock<DecodeTable>,
@@ -67,7 +105,7 @@ impl Tokenizer {
 
     /// A tokenizer over any vocabulary.
     pub fn from_vocab(vocab: Vocab, pattern: Pattern, special: Vec<SpecialToken>) -> Result<Self> {
-        Self::new(Model::Bytes(Box::new(vocab)), pattern, special)
+        Self::new(Model::Bytes(Box::new(vocab)), pattern.into(), special)
     }
 
     /// A character tokenizer: the distinct characters by code point, then the special tokens.
@@ -84,15 +122,30 @@ impl Tokenizer {
 
     /// A character tokenizer with ids of its own.
     pub fn from_characters(characters: Characters, special: Vec<SpecialToken>) -> Result<Self> {
-        Self::new(Model::Characters(characters), Pattern::none(), special)
+        let pipeline = Pattern::none().into();
+        Self::new(Model::Characters(characters), pipeline, special)
     }
 
-    fn new(model: Model, pattern: Pattern, special: Vec<SpecialToken>) -> Result<Self> {
-        let special = SpecialTokens::new(special, |id| model.token(id), str::to_owned)?;
+    /// A tokenizer of a model and what stands around it. Characters are split as they are given.
+    pub(crate) fn new(
+        model: Model,
+        pipeline: Pipeline,
+        special: Vec<SpecialToken>,
+    ) -> Result<Self> {
+        let rewriting = Rewriting::new(&pipeline)?;
+        let special = SpecialTokens::new(
+            special,
+            |id| model.token(id),
+            |content| match &rewriting {
+                Some(rewriting) => rewriting.normalizer().normalize(content).into_owned(),
+                None => content.to_owned(),
+            },
+        )?;
         let inner = Inner {
-            pretokenizer: Pretokenizer::new(&pattern)?,
+            pretokenizer: Pretokenizer::new(&pipeline.pattern)?,
             model,
-            pattern,
+            pipeline,
+            rewriting,
             special,
             decode_table: OnceLock::new(),
             fingerprint: OnceLock::new(),
@@ -230,8 +283,17 @@ impl Tokenizer {
     }
 
     /// Calls `f` with every pre-token of `text`, in order; a character tokenizer has one.
-    pub fn split(&self, text: &[u8], f: impl FnMut(&[u8])) {
-        self.pretokenizer().for_each(text, f);
+    ///
+    /// Where the tokenizer changes texts before it splits them, they are the pre-tokens of the changed text.
+    pub fn split(&self, text: &[u8], mut f: impl FnMut(&[u8])) {
+        let Some(rewriting) = &self.inner.rewriting else {
+            return self.pretokenizer().for_each(text, f);
+        };
+        let mut parts = Vec::new();
+        rewriting.parts(Text::bytes(text), &SpecialSet::none(), false, &mut parts);
+        for part in parts {
+            self.pretokenizer().for_each(part.bytes(), &mut f);
+        }
     }
 
     /// What the merges make of `piece` as one pre-token, even if `piece` is a token or is not UTF-8.
@@ -251,7 +313,42 @@ impl Tokenizer {
 
     /// How text is split before merging.
     pub fn pattern(&self) -> &Pattern {
-        &self.inner.pattern
+        &self.inner.pipeline.pattern
+    }
+
+    /// The ids around a text, for those who ask for them.
+    pub fn template(&self) -> &Template {
+        &self.inner.pipeline.template
+    }
+
+    /// What is done to a text before it is split, first to last.
+    pub fn normalizer(&self) -> &[Step] {
+        &self.inner.pipeline.normalizer
+    }
+
+    /// Whether texts are split as they are given, with nothing but [`Pattern::regexes`]. Training can then go on
+    /// from the counts of their pre-tokens.
+    pub fn splits_texts_as_given(&self) -> bool {
+        self.inner.rewriting.is_none() && self.pattern().on_alphabet().is_empty()
+    }
+
+    /// The id that begins a text: that of the template if it is one, else that of a usual name.
+    pub fn bos_id(&self) -> Option<u32> {
+        self.template().bos().or_else(|| self.first_named(&BEGIN))
+    }
+
+    /// The id that ends a text: that of the template if it is one, else that of a usual name.
+    pub fn eos_id(&self) -> Option<u32> {
+        self.template().eos().or_else(|| self.first_named(&END))
+    }
+
+    /// The id that fills a batch up, if a special token has one of the usual names.
+    pub fn pad_id(&self) -> Option<u32> {
+        self.first_named(&PAD)
+    }
+
+    fn first_named(&self, names: &[&str]) -> Option<u32> {
+        names.iter().find_map(|name| self.special_id(name))
     }
 
     /// What turns a stretch of text into ids.
@@ -272,7 +369,7 @@ impl Tokenizer {
         let inner = &*self.inner;
         *inner
             .fingerprint
-            .get_or_init(|| crate::fingerprint::of(&inner.model, &inner.pattern, &inner.special))
+            .get_or_init(|| crate::fingerprint::of(&inner.model, &inner.pipeline, &inner.special))
     }
 
     /// The tokenizer of the first merges, with `size` ids in all.
@@ -296,11 +393,39 @@ impl Tokenizer {
         }
         let limit = size - special.len() as u32;
         let vocab = vocab.prefix(limit).map_err(refuse)?;
+        self.around(vocab, limit)
+            .unwrap_or_else(|| Err(refuse(ShrinkProblem::Template)))
+    }
+
+    /// The tokenizer of more merges, with what stands around this one. Its special tokens keep their order and
+    /// take the ids after the last merge.
+    pub fn extended(&self, merges: &[(u32, u32)]) -> Result<Self> {
+        let vocab = Vocab::from_merges(merges)?;
+        let limit = vocab.limit();
+        self.around(vocab, limit)
+            .unwrap_or_else(|| {
+            Err(Error::Shrink {
+                wanted: limit,
+                problem: ShrinkProblem::Template,
+            })
+        })
+    }
+
+    /// What stands around this tokenizer, around another vocabulary: special tokens take the ids from `limit` on.
+    /// `None` if the template needs a token that is not there.
+    fn around(&self, vocab: Vocab, limit: u32) -> Option<Result<Self>> {
+        let special = self.special_tokens();
+        let number = |id| match special.binary_search_by_key(&id, |token| token.id) {
+            Ok(place) => Some(limit + place as u32),
+            Err(_) => (id < limit).then_some(id),
+        };
+        let pipeline = self.inner.pipeline.renumbered(number)?;
         let special = special.iter().zip(limit..).map(|(token, id)| SpecialToken {
             id,
             ..token.clone()
         });
-        Self::from_vocab(vocab, self.pattern().clone(), special.collect())
+        let model = Model::Bytes(Box::new(vocab));
+        Some(Self::new(model, pipeline, special.collect()))
     }
 
     /// The same tokenizer with more special tokens, which have ids of their own; the others keep theirs.
@@ -317,7 +442,7 @@ impl Tokenizer {
             }
         };
         let special = self.special_tokens().iter().cloned().chain(named(more));
-        Self::new(model, self.pattern().clone(), special.collect())
+        Self::new(model, self.inner.pipeline.clone(), special.collect())
     }
 
     /// What is looked for where a call allows `allowed`: an empty set stands for what is always matched.
@@ -333,7 +458,18 @@ impl Tokenizer {
     /// The byte-level vocabulary, ready to encode; none for characters.
     pub(crate) fn scheme(&self) -> Option<Scheme<'_>> {
         let vocab = self.vocab()?;
-        Some(self.encoder.scheme(vocab, self.pretokenizer()))
+        let rewriting = self.inner.rewriting.as_ref();
+        Some(self.encoder.scheme(vocab, rewriting, self.pretokenizer()))
+    }
+
+    /// What stands around the model.
+    pub(crate) fn pipeline(&self) -> &Pipeline {
+        &self.inner.pipeline
+    }
+
+    /// What is done to texts before they are split.
+    pub(crate) fn rewriting(&self) -> Option<&Rewriting> {
+        self.inner.rewriting.as_ref()
     }
 
     /// The bytes of all ids for decoding, laid out at the first call.

@@ -14,7 +14,7 @@ use std::ops::Range;
 use gptbpe_core::Text as CoreText;
 use gptbpe_core::{
     CheckedIds, Dropout, Error, Ids, Ragged, SpecialNames, SpecialPolicy, SpecialSet,
-    StreamDecoder, Tokenizer,
+    StreamDecoder, Template, Tokenizer,
 };
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
@@ -83,6 +83,23 @@ impl Codec {
     ) -> PyResult<Bound<'py, PyList>> {
         let integers = self.core().integers();
         integers.range(py, ids, range, self.vocab_size())
+    }
+
+    /// The ids that a call asked to have around a text: none unless it did.
+    fn added(&self, add_special_tokens: bool) -> Cow<'_, Template> {
+        if add_special_tokens {
+            Cow::Borrowed(self.tokenizer().template())
+        } else {
+            Cow::Owned(Template::default())
+        }
+    }
+
+    fn around(&self, ids: Ids, add_special_tokens: bool) -> Ids {
+        if add_special_tokens {
+            self.tokenizer().template().around(ids)
+        } else {
+            ids
+        }
     }
 
     /// What a call allows and refuses among special tokens: by default it allows none and refuses all.
@@ -197,6 +214,10 @@ impl Codec {
     /// ``disallowed_special`` (by default: every one that is not allowed) is refused. With
     /// ``disallowed_special=()`` what is not allowed is ordinary text.
     ///
+    /// With ``add_special_tokens`` the ids have around them what the tokenizer's file puts there (its
+    /// post-processor: a beginning-of-text token, for example), as in Hugging Face's ``tokenizers``. Without it,
+    /// and for a tokenizer that puts nothing there, they do not.
+    ///
     /// Raises:
     ///     SpecialTokenError: the text holds a disallowed special token.
     ///     TextError: the text is not text.
@@ -211,18 +232,20 @@ impl Codec {
     /// Traceback (most recent call last):
     /// ...
     /// gptbpe.errors.SpecialTokenError: ...
-    #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED))]
-    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all')")]
+    #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED, add_special_tokens=false))]
+    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)")]
     fn encode<'py>(
         &self,
         text: &Bound<'py, PyAny>,
         allowed_special: SpecialArgument<'_, '_>,
         disallowed_special: SpecialArgument<'_, '_>,
+        add_special_tokens: bool,
     ) -> PyResult<Bound<'py, PyList>> {
         guard(|| {
             let policy = self.policy(&allowed_special, &disallowed_special)?;
             let (py, text) = (text.py(), Text::new(text)?);
             let ids = self.run(py, &text, &policy, Tokenizer::encode_while)?;
+            let ids = self.around(ids, add_special_tokens);
             self.list(py, &ids, 0..ids.len())
         })
     }
@@ -246,18 +269,20 @@ impl Codec {
     ///
     /// >>> Tokenizer.get("gpt2").encode_to_numpy("Hello, world!")
     /// array([15496,    11,   995,     0], dtype=uint16)
-    #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED))]
-    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all')")]
+    #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED, add_special_tokens=false))]
+    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)")]
     fn encode_to_numpy<'py>(
         &self,
         text: &Bound<'py, PyAny>,
         allowed_special: SpecialArgument<'_, '_>,
         disallowed_special: SpecialArgument<'_, '_>,
+        add_special_tokens: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
             let policy = self.policy(&allowed_special, &disallowed_special)?;
             let (py, text) = (text.py(), Text::new(text)?);
             let ids = self.run(py, &text, &policy, Tokenizer::encode_while)?;
+            let ids = self.around(ids, add_special_tokens);
             Ok(array(py, ids, self.vocab_size()))
         })
     }
@@ -268,20 +293,26 @@ impl Codec {
     ///
     /// >>> Tokenizer.get("gpt2").encode_batch(["Hello", " world"])
     /// [[15496], [995]]
-    #[pyo3(signature = (texts, *, allowed_special=OMITTED, disallowed_special=OMITTED, threads=None))]
+    #[pyo3(signature = (texts, *, allowed_special=OMITTED, disallowed_special=OMITTED, add_special_tokens=false, threads=None))]
     #[pyo3(
-        text_signature = "($self, texts, *, allowed_special=(), disallowed_special='all', threads=None)"
+        text_signature = "($self, texts, *, allowed_special=(), disallowed_special='all', add_special_tokens=False, threads=None)"
     )]
     fn encode_batch<'py>(
         &self,
         texts: &Bound<'py, PyAny>,
         allowed_special: SpecialArgument<'_, '_>,
         disallowed_special: SpecialArgument<'_, '_>,
+        add_special_tokens: bool,
         threads: Option<usize>,
     ) -> PyResult<Vec<Bound<'py, PyList>>> {
         guard(|| {
             let policy = self.policy(&allowed_special, &disallowed_special)?;
             let ragged = self.run_batch(texts, &policy, threads)?;
+            let ragged = if add_special_tokens {
+                self.tokenizer().template().around_all(ragged)
+            } else {
+                ragged
+            };
             let pairs = ragged.offsets.windows(2);
             pairs
                 .map(|pair| self.list(texts.py(), &ragged.ids, pair[0]..pair[1]))
@@ -298,20 +329,26 @@ impl Codec {
     /// >>> ids, offsets = Tokenizer.get("gpt2").encode_ragged(["Hello, world!", " Hello"])
     /// >>> ids.tolist(), offsets.tolist()
     /// ([15496, 11, 995, 0, 18435], [0, 4, 5])
-    #[pyo3(signature = (texts, *, allowed_special=OMITTED, disallowed_special=OMITTED, threads=None))]
+    #[pyo3(signature = (texts, *, allowed_special=OMITTED, disallowed_special=OMITTED, add_special_tokens=false, threads=None))]
     #[pyo3(
-        text_signature = "($self, texts, *, allowed_special=(), disallowed_special='all', threads=None)"
+        text_signature = "($self, texts, *, allowed_special=(), disallowed_special='all', add_special_tokens=False, threads=None)"
     )]
     fn encode_ragged<'py>(
         &self,
         texts: &Bound<'py, PyAny>,
         allowed_special: SpecialArgument<'_, '_>,
         disallowed_special: SpecialArgument<'_, '_>,
+        add_special_tokens: bool,
         threads: Option<usize>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
         guard(|| {
             let policy = self.policy(&allowed_special, &disallowed_special)?;
             let ragged = self.run_batch(texts, &policy, threads)?;
+            let ragged = if add_special_tokens {
+                self.tokenizer().template().around_all(ragged)
+            } else {
+                ragged
+            };
             let py = texts.py();
             // A vector has at most isize::MAX elements.
             #[expect(clippy::cast_possible_wrap)]
@@ -332,13 +369,14 @@ impl Codec {
     /// ([15496, 11, 995, 0], [0, 5, 6, 12])
     /// >>> tok.encode_with_offsets("a 🦆!")[1], tok.encode_with_offsets("a 🦆!".encode())[1]
     /// ([0, 1, 2, 2, 3], [0, 1, 4, 5, 6])
-    #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED))]
-    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all')")]
+    #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED, add_special_tokens=false))]
+    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)")]
     fn encode_with_offsets<'py>(
         &self,
         text: &Bound<'py, PyAny>,
         allowed_special: SpecialArgument<'_, '_>,
         disallowed_special: SpecialArgument<'_, '_>,
+        add_special_tokens: bool,
     ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
         guard(|| {
             let policy = self.policy(&allowed_special, &disallowed_special)?;
@@ -354,6 +392,9 @@ impl Codec {
                     if by_character {
                         count_characters(text.as_bytes(), &mut starts);
                     }
+                    if add_special_tokens {
+                        return Ok(place_around(tokenizer, text, by_character, ids, starts));
+                    }
                     Ok((ids, starts))
                 },
             )?;
@@ -366,18 +407,20 @@ impl Codec {
     ///
     /// >>> Tokenizer.get("gpt2").count("Hello, world!")
     /// 4
-    #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED))]
-    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all')")]
+    #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED, add_special_tokens=false))]
+    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)")]
     fn count(
         &self,
         text: &Bound<'_, PyAny>,
         allowed_special: SpecialArgument<'_, '_>,
         disallowed_special: SpecialArgument<'_, '_>,
+        add_special_tokens: bool,
     ) -> PyResult<usize> {
         guard(|| {
             let policy = self.policy(&allowed_special, &disallowed_special)?;
             let (py, text) = (text.py(), Text::new(text)?);
-            self.run(py, &text, &policy, Tokenizer::count_while)
+            let count = self.run(py, &text, &policy, Tokenizer::count_while)?;
+            Ok(count + self.added(add_special_tokens).len())
         })
     }
 
@@ -599,6 +642,27 @@ impl Codec {
         };
         PyStreamDecoder::new(decoder, self.vocab_size())
     }
+}
+
+/// Ids and their places with those around them: what stands before is at the beginning, what stands after at the end.
+fn place_around(
+    tokenizer: &Tokenizer,
+    text: CoreText<'_>,
+    by_character: bool,
+    ids: Vec<u32>,
+    starts: Vec<usize>,
+) -> (Vec<u32>, Vec<usize>) {
+    let template = tokenizer.template();
+    let bytes = text.as_bytes();
+    let end = if by_character {
+        bytes.iter().filter(|&&byte| byte & 0xC0 != 0x80).count()
+    } else {
+        bytes.len()
+    };
+    let mut places = vec![0; template.before().len()];
+    places.extend(starts);
+    places.resize(places.len() + template.after().len(), end);
+    (template.around(Ids::Wide(ids)).into_wide(), places)
 }
 
 /// Turns byte offsets (in order) into character offsets.

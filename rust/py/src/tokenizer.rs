@@ -201,6 +201,16 @@ impl CoreTokenizer {
         })
     }
 
+    /// The tokenizer of more merges, with what stands around this one.
+    fn extended(&self, merges: Vec<(u32, u32)>) -> PyResult<Self> {
+        guard(|| {
+            self.tokenizer
+                .extended(&merges)
+                .map(Self::new)
+                .map_err(to_python)
+        })
+    }
+
     /// What the merges make of a piece of text as one pre-token.
     fn merge_piece(&self, piece: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
         guard(|| {
@@ -278,6 +288,34 @@ impl CoreTokenizer {
                 let _ = write!(text, "{byte:02x}");
                 text
             })
+    }
+
+    #[getter]
+    fn bos_token_id(&self) -> Option<u32> {
+        self.tokenizer.bos_id()
+    }
+
+    #[getter]
+    fn eos_token_id(&self) -> Option<u32> {
+        self.tokenizer.eos_id()
+    }
+
+    #[getter]
+    fn pad_token_id(&self) -> Option<u32> {
+        self.tokenizer.pad_id()
+    }
+
+    /// The ids before and after a text where `add_special_tokens` asks for them.
+    #[getter]
+    fn template(&self) -> (Vec<u32>, Vec<u32>) {
+        let template = self.tokenizer.template();
+        (template.before().to_vec(), template.after().to_vec())
+    }
+
+    /// Whether texts are split as they are given, by the pattern alone.
+    #[getter]
+    fn splits_texts_as_given(&self) -> bool {
+        self.tokenizer.splits_texts_as_given()
     }
 
     #[getter]

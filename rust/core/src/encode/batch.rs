@@ -197,7 +197,6 @@ impl Scheme<'_> {
 
     /// Lays the texts out in parts.
     fn parts(&self, texts: &[Text<'_>], allowed: &SpecialSet) -> Vec<Part> {
-        let may_cut = !allowed.may_reach_over_cuts();
         let mut parts = Vec::new();
         let (mut first, mut start, mut bytes) = (0, 0, 0);
         for (index, text) in texts.iter().enumerate() {
@@ -206,8 +205,8 @@ impl Scheme<'_> {
             bytes += text.bytes.len() - from + 16;
             while bytes >= PART {
                 let rest = &text.bytes[from..];
-                let cut = if may_cut && rest.len() > PART + PART / 2 {
-                    self.pretokenizer.cuts().last(&rest[..PART])
+                let cut = if rest.len() > PART + PART / 2 {
+                    self.last_cut(&rest[..PART], allowed)
                 } else {
                     None
                 };

@@ -47,6 +47,12 @@ impl Ids {
     }
 }
 
+impl From<Vec<u32>> for Ids {
+    fn from(ids: Vec<u32>) -> Self {
+        Self::Wide(ids)
+    }
+}
+
 /// A width of ids, for code that is generic over it.
 pub(crate) trait Width: Token {
     fn wrap(ids: Vec<Self>) -> Ids;

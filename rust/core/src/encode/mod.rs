@@ -32,6 +32,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, OnceLock};
 
 use crate::Result;
+use crate::rewrite::{Content, Part, Rewriting};
 use crate::scan::{Pretokenizer, WordCuts};
 use crate::simd::{Kernel, Token, WordRules};
 use crate::special::SpecialSet;
@@ -42,6 +43,8 @@ use table::PieceTable;
 
 /// Workers that are kept between calls.
 const KEPT_WORKERS: usize = 64;
+/// Texts that are changed before they are split are changed in groups of about this many bytes.
+const GROUP: usize = 1 << 20;
 /// A longer text is encoded in segments of about this length, so that a segment is still in
 /// the cache when it is scanned after it was checked.
 const SEGMENT: usize = 1 << 18;
@@ -86,6 +89,8 @@ pub(crate) struct Scheme<'a> {
     encoder: &'a Encoder,
     kernel: Kernel,
     vocab: &'a Vocab,
+    /// What is done to texts before they are split.
+    rewriting: Option<&'a Rewriting>,
     pretokenizer: &'a Pretokenizer,
     cuts: Option<&'a WordCuts>,
     words: Option<WordRules<'a>>,
@@ -176,6 +181,7 @@ impl Encoder {
     pub(crate) fn scheme<'a>(
         &'a self,
         vocab: &'a Vocab,
+        rewriting: Option<&'a Rewriting>,
         pretokenizer: &'a Pretokenizer,
     ) -> Scheme<'a> {
         let cuts = self.cuts.get_or_init(|| {
@@ -186,6 +192,7 @@ impl Encoder {
             encoder: self,
             kernel: self.options.kernel,
             vocab,
+            rewriting,
             pretokenizer,
             cuts: cuts.as_ref(),
             words: vocab.rules().words(),
@@ -289,6 +296,9 @@ impl Scheme<'_> {
         ends: Option<&mut Vec<usize>>,
         control: &mut dyn Control,
     ) -> Result<Going> {
+        if let Some(rewriting) = self.rewriting {
+            return self.run_rewritten(rewriting, texts, bytes, allowed, sink, ends, control);
+        }
         self.encoder.with_worker(|worker| {
             worker.table.expect(bytes);
             let mut run = Run::new(self, worker, sink, ends, control);
@@ -303,7 +313,92 @@ impl Scheme<'_> {
     }
 }
 
+impl Scheme<'_> {
+    /// [`Scheme::run`] for texts that are changed first, a group of them at a time.
+    #[expect(clippy::too_many_arguments)]
+    fn run_rewritten<S: Sink>(
+        &self,
+        rewriting: &Rewriting,
+        texts: &mut dyn Iterator<Item = Text<'_>>,
+        bytes: usize,
+        allowed: &SpecialSet,
+        sink: &mut S,
+        mut ends: Option<&mut Vec<usize>>,
+        control: &mut dyn Control,
+    ) -> Result<Going> {
+        self.encoder.with_worker(|worker| {
+            worker.table.expect(bytes);
+            loop {
+                let (mut parts, mut texts_end, mut taken) = (Vec::new(), Vec::new(), 0);
+                while taken < GROUP
+                    && let Some(text) = texts.next()
+                {
+                    rewriting.parts(text, allowed, false, &mut parts);
+                    texts_end.push(parts.len());
+                    taken += text.bytes.len() + 16;
+                }
+                if texts_end.is_empty() {
+                    return Ok(Going::Continue(()));
+                }
+                let mut run = Run::new(self, worker, sink, ends.as_deref_mut(), control);
+                let mut from = 0;
+                for end in texts_end {
+                    for part in &parts[from..end] {
+                        if run.push_part(part)?.is_break() {
+                            return Ok(Going::Break(()));
+                        }
+                    }
+                    run.end_text();
+                    from = end;
+                }
+                if run.flush()?.is_break() {
+                    return Ok(Going::Break(()));
+                }
+            }
+        })
+    }
+
+    /// Appends the ids of the parts of a text, and where each part ends among them.
+    pub(crate) fn encode_rewritten(
+        &self,
+        parts: &[Part<'_>],
+        ids: &mut Vec<u32>,
+        ends: &mut Vec<usize>,
+        control: &mut dyn Control,
+    ) -> Result<()> {
+        self.encoder.with_worker(|worker| {
+            let mut run = Run::new(self, worker, ids, Some(ends), control);
+            for part in parts {
+                if run.push_part(part)?.is_break() {
+                    return Ok(());
+                }
+                run.end_text();
+            }
+            let _ended = run.flush()?;
+            Ok(())
+        })
+    }
+
+    /// The last place at which `text` can be cut so that its two parts have the ids of the whole.
+    pub(crate) fn last_cut(&self, text: &[u8], allowed: &SpecialSet) -> Option<usize> {
+        let cuts = self.pretokenizer.cuts();
+        match self.rewriting {
+            _ if allowed.may_reach_over_cuts() => None,
+            None => cuts.last(text),
+            Some(rewriting) => rewriting.last_cut(cuts, text),
+        }
+    }
+}
+
 impl<'t, S: Sink> Run<'_, 't, S> {
+    fn push_part(&mut self, part: &'t Part<'_>) -> Result<Going> {
+        match &part.content {
+            Content::Token(id) => self.push_token(*id),
+            Content::Text(text) => self.push_stretch(Text::from(&**text)),
+            Content::Bytes(bytes) => self.push_stretch(Text::bytes(bytes)),
+        }
+    }
+
     fn push_text(&mut self, text: Text<'t>, allowed: &SpecialSet) -> Result<Going> {
         if allowed.is_empty() {
             return self.push_stretch(text);

@@ -64,6 +64,12 @@ pub fn read(bytes: &[u8], origin: &str) -> Result<Tokenizer> {
 /// is made by one merge of earlier ones.
 pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
     let vocab = byte_level(tokenizer, FORMAT)?;
+    if !tokenizer.template().is_empty() {
+        return Err(Error::NotExpressible {
+            format: FORMAT,
+            problem: Inexpressible::Pipeline { what: "a template" },
+        });
+    }
     let merges: Vec<(u32, u32)> = vocab.merges().iter().map(|m| (m.left, m.right)).collect();
     let made = vocab.merges().iter().map(|merge| merge.id);
     let rebuilt =

@@ -14,12 +14,13 @@
 //! | [`gpt2`] | `vocab.json` + `merges.txt` | tokens and merges; the pattern is the caller's |
 //! | [`compact`] | the packaged encodings | everything, of vocabularies that merges make whole |
 
-mod alphabet;
+
 pub mod compact;
 pub mod gpt2;
 pub mod json;
 pub mod tiktoken;
 
+use crate::alphabet;
 use crate::error::{FormatProblem, Inexpressible};
 use crate::vocab::Vocab;
 use crate::{Error, Result, Tokenizer};
@@ -49,10 +50,20 @@ fn of_file(origin: &str) -> impl Fn(Error) -> Error + '_ {
 
 /// The byte-level vocabulary that a format is about to write.
 fn byte_level<'a>(tokenizer: &'a Tokenizer, format: &'static str) -> Result<&'a Vocab> {
-    tokenizer.vocab().ok_or(Error::NotExpressible {
-        format,
-        problem: Inexpressible::Characters,
-    })
+    let refuse = |problem| Error::NotExpressible { format, problem };
+    let vocab = tokenizer.vocab();
+    let vocab = vocab.ok_or_else(|| refuse(Inexpressible::Characters))?;
+    let pipeline = tokenizer.pipeline();
+    let what = if !pipeline.normalizer.is_empty() {
+        "a normalizer"
+    } else if pipeline.prefix_space.is_some() {
+        "a space before every text"
+    } else if !pipeline.pattern.on_alphabet().is_empty() {
+        "a split of bytes"
+    } else {
+        return Ok(vocab);
+    };
+    Err(refuse(Inexpressible::Pipeline { what }))
 }
 
 /// What stands in a file, short enough for an error message.

@@ -43,6 +43,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     regexes: Vec<String>,
+    on_alphabet: Vec<String>,
 }
 
 impl Pattern {
@@ -58,6 +59,7 @@ impl Pattern {
             .find(|(known, _)| *known == wanted)
             .map(|(_, regexes)| Self {
                 regexes: regexes.iter().map(ToString::to_string).collect(),
+                on_alphabet: Vec::new(),
             })
             .ok_or_else(|| Error::UnknownPattern {
                 name: name.to_owned(),
@@ -72,7 +74,26 @@ impl Pattern {
 
     /// Several regular expressions, applied one after another.
     pub fn sequence(regexes: Vec<String>) -> Self {
-        Self { regexes }
+        Self {
+            regexes,
+            on_alphabet: Vec::new(),
+        }
+    }
+
+    /// The same pattern, followed by regular expressions that split its pieces further. They read each byte of a
+    /// piece as a character of GPT-2's alphabet, as steps after `ByteLevel` do in a `tokenizer.json`: a space is
+    /// `Ġ`, the bytes of ² are `Â` and `²`. So they may split a character.
+    #[must_use]
+    pub fn then_on_alphabet(self, regexes: Vec<String>) -> Self {
+        Self {
+            on_alphabet: regexes,
+            ..self
+        }
+    }
+
+    /// The regular expressions that read bytes as characters of GPT-2's alphabet, after the others.
+    pub fn on_alphabet(&self) -> &[String] {
+        &self.on_alphabet
     }
 
     /// No splitting: a whole text is one pre-token.
@@ -98,6 +119,9 @@ impl Pattern {
     /// The name of the pattern that splits every text as this one does, where
     /// the scanner recognises it: the spelling does not matter.
     pub fn name(&self) -> Option<&'static str> {
+        if !self.on_alphabet.is_empty() {
+            return None;
+        }
         if let Some((name, _)) = NAMED.iter().find(|(_, regexes)| self.regexes == **regexes) {
             return Some(name);
         }

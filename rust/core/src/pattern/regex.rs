@@ -58,6 +58,16 @@ pub(crate) struct Effort {
     /// Bytes split, and bytes read for that.
     passed: usize,
     read: usize,
+    /// The text in another spelling, where a stage reads that.
+    pub(crate) spelled: Option<Box<Spelled>>,
+}
+
+/// A text in GPT-2's alphabet, and how far it is split.
+#[derive(Debug, Default)]
+pub(crate) struct Spelled {
+    pub(crate) text: String,
+    pub(crate) at: usize,
+    pub(crate) effort: Effort,
 }
 
 #[derive(Debug)]
@@ -125,6 +135,21 @@ impl RegexSplit {
             }
         }
         filled
+    }
+
+    /// The leftmost match at or after `from`, which is 0 or the end of the match before.
+    pub(crate) fn next_match(
+        &self,
+        text: &[u8],
+        from: usize,
+        effort: &mut Effort,
+    ) -> Option<(usize, usize)> {
+        if from == 0 {
+            effort.walk = None;
+        }
+        let found = self.find(text, from, effort);
+        effort.passed += found.map_or(text.len(), |(_, end)| end) - from;
+        found
     }
 
     /// The leftmost match at or after `from`.

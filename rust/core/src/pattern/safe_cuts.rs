@@ -53,6 +53,13 @@ impl Cuts {
         }
     }
 
+    /// Whether `at` is such a place in `text`.
+    pub(crate) fn holds(self, text: &[u8], at: usize) -> bool {
+        self.known
+            && (1..text.len()).contains(&at)
+            && (is_between_words(text, at) || is_after_line(text, at))
+    }
+
     /// The last such place in `text`, always with text on both sides.
     pub fn last(self, text: &[u8]) -> Option<usize> {
         if !self.known {

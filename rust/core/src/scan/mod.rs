@@ -6,6 +6,7 @@
 //! maximal run of invalid bytes is one pre-token, and the valid stretches
 //! between are split each as a text of its own.
 
+mod alphabet;
 #[allow(clippy::inline_always)] // or the kernels would not reach the helpers
 mod blocks;
 #[allow(clippy::inline_always)]
@@ -30,13 +31,14 @@ use crate::pattern::regex::{Effort, RegexSplit};
 use crate::pattern::{Cuts, Pattern, parser};
 use crate::simd::Kernel;
 use crate::{Error, Result};
+use alphabet::AlphabetSplit;
 pub(crate) use blocks::{Blocks, LONGEST_PIECE, PIECES, Starts};
 use scalar::{Fixed, Scan};
 use set::SetScan;
 pub(crate) use text::Text;
 pub(crate) use word_cuts::WordCuts;
 
-/// Finds where the pieces of valid UTF-8 end. Whatever finds many boundaries at
+/// Finds where the pieces of valid UTF-8 end (of any bytes, if they are read as an alphabet). Whatever finds many boundaries at
 /// once fits behind this.
 trait Split: Send + Sync + fmt::Debug {
     /// Writes the ends of the pieces that follow `start`, in order, and returns
@@ -91,6 +93,15 @@ impl Stage {
         };
         Ok(Self { split, blocks })
     }
+
+    /// The same for bytes that are read as characters of GPT-2's alphabet.
+    fn on_alphabet(regex: &str) -> Result<Self> {
+        let split = AlphabetSplit::new(Self::new(regex)?.split);
+        Ok(Self {
+            split: Arc::new(split),
+            blocks: None,
+        })
+    }
 }
 
 fn scanner(shape: Shape) -> Arc<dyn Split> {
@@ -126,14 +137,16 @@ pub struct Pretokenizer {
 impl Pretokenizer {
     /// Compiles every regular expression of `pattern`, or says which cannot be.
     pub fn new(pattern: &Pattern) -> Result<Self> {
-        let regexes = pattern.regexes();
-        if regexes.len() > MOST_STAGES {
+        let found = pattern.regexes().len() + pattern.on_alphabet().len();
+        if found > MOST_STAGES {
             return Err(Error::TooManySplits {
-                found: regexes.len(),
+                found,
                 limit: MOST_STAGES,
             });
         }
-        let stages = regexes.iter().map(|regex| Stage::new(regex));
+        let stages = pattern.regexes().iter().map(|regex| Stage::new(regex));
+        let on_alphabet = pattern.on_alphabet().iter();
+        let stages = stages.chain(on_alphabet.map(|regex| Stage::on_alphabet(regex)));
         let stages = stages.collect::<Result<Arc<[Stage]>>>()?;
         let cuts = Cuts::of(pattern);
         Ok(Self { stages, cuts })

@@ -1,10 +1,11 @@
 //! `tokenizer.json`, Hugging Face's format and our own.
 //!
-//! Read are BPE models over bytes (`ByteLevel`, alone or after `Split`s) and over single
+//! Read are BPE models over bytes (with `ByteLevel` among the pre-tokenizers) and over single
 //! characters (no merges, no pre-tokenizer). The ids are those of
-//! `tokenizers` with all special tokens allowed and `add_special_tokens=False`. A
-//! file that needs more (a normalizer, dropout, another model, …) is refused with
+//! `tokenizers` with all special tokens allowed, with and without `add_special_tokens`. A
+//! file that needs what cannot be equal (a normalizer or a split of another kind, dropout, another model, …) is refused with
 //! the name of what it needs: a tokenizer that is nearly right is wrong.
+//! One module for each section says what is read of it.
 //!
 //! Written is what `tokenizers`, `transformers.PreTrainedTokenizerFast` and converters
 //! read; split patterns in a spelling that Oniguruma reads as we do. One field of our own,
@@ -13,14 +14,18 @@
 //! patterns that Oniguruma reads otherwise (`\w`) are kept in files of our own, though other programs split by them otherwise. Special tokens stand in the vocabulary too, as in GPT-2's own file,
 //! for otherwise `tokenizers` would number them anew. Reading what was written gives the same fingerprint.
 
+mod decoder;
+mod normalizer;
 mod oniguruma;
 pub(in crate::format) mod parts;
 mod pipeline;
+mod post_processor;
+mod pre_tokenizer;
 
 use std::collections::{HashMap, HashSet};
 
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{alphabet, broken, excerpt, of_file};
 use crate::characters::Characters;
@@ -29,7 +34,8 @@ use crate::shard::format::hex;
 use crate::special::SpecialToken;
 use crate::vocab::Vocab;
 use crate::{Error, Result, Tokenizer, model};
-use parts::{AddedToken, Entries, File, Model, Outline, Pair, position, resolve};
+use parts::{AddedToken, Entries, File, Model, Outline, OutlineModel, Pair, position, resolve};
+use pipeline::Around;
 
 const FORMAT: &str = "tokenizer.json";
 
@@ -58,35 +64,47 @@ fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<Strin
         broken(FORMAT, origin, position("", &error), problem)
     };
     let outline: Outline = serde_json::from_slice(bytes).map_err(at)?;
+    let Some(OutlineModel::Model { kind }) = outline.model else {
+        return Err(broken(FORMAT, origin, "model", FormatProblem::NoModel));
+    };
     let refuse = |feature: String| Error::Unsupported {
         origin: origin.to_owned(),
         feature,
         advice: "only byte-level BPE and plain characters are read",
     };
-    if let Some(kind) = outline.model.kind.filter(|kind| kind != "BPE") {
+    if let Some(kind) = kind.filter(|kind| kind != "BPE") {
         return Err(refuse(format!("the model {kind}")));
     }
     let file: File = serde_json::from_slice(bytes).map_err(at)?;
     check_model(&file.model).map_err(refuse)?;
-    let splitting = pipeline::read(&file, origin)?;
+    let Around {
+        pipeline,
+        byte_level,
+    } = pipeline::read(&file, origin)?;
     let special = special_tokens(&file, origin)?;
-    if splitting.byte_level {
-        pipeline::check_decoding(&file, origin, true)?;
-        let vocab = read_bytes(&file, origin)?;
-        let tokenizer = Tokenizer::from_vocab(vocab, splitting.pattern, special);
-        return Ok((tokenizer.map_err(of_file(origin))?, file.model.fingerprint));
-    }
-    if !splitting.pattern.regexes().is_empty() || !file.model.merges.is_empty() {
+    let model = if byte_level {
+        model::Model::Bytes(Box::new(read_bytes(&file, origin)?))
+    } else if !pipeline.pattern.regexes().is_empty() || !file.model.merges.is_empty() {
         return Err(refuse(
             "BPE over characters (no ByteLevel pre-tokenizer)".to_owned(),
         ));
-    }
-    if file.model.unk_token.is_some() {
+    } else if file.model.unk_token.is_some() {
         return Err(refuse("unk_token without ByteLevel".to_owned()));
+    } else if file.model.byte_fallback {
+        return Err(refuse("byte_fallback without ByteLevel".to_owned()));
+    } else {
+        model::Model::Characters(read_characters(&file, origin)?)
+    };
+    let tokenizer = Tokenizer::new(model, pipeline, special).map_err(of_file(origin))?;
+    let template = tokenizer.template();
+    let mut around = template.before().iter().chain(template.after());
+    if let Some(id) = around.find(|&&id| tokenizer.token_bytes(id).is_none()) {
+        return Err(Error::Unsupported {
+            origin: origin.to_owned(),
+            feature: format!("the id {id} in its post-processor, which no token has"),
+            advice: "add the token, or take it out of the post-processor",
+        });
     }
-    pipeline::check_decoding(&file, origin, false)?;
-    let characters = read_characters(&file, origin)?;
-    let tokenizer = Tokenizer::from_characters(characters, special).map_err(of_file(origin))?;
     Ok((tokenizer, file.model.fingerprint))
 }
 
@@ -96,30 +114,21 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
         format: FORMAT,
         problem,
     };
-    let (mut entries, pre_tokenizer, decoder) = match tokenizer.model() {
+    let mut entries: Vec<(String, u32)> = match tokenizer.model() {
         model::Model::Bytes(vocab) => {
             let entries = vocab
                 .iter()
                 .map(|(id, bytes)| (alphabet::to_text(bytes), id));
-            let decoder = json!({
-                "type": "ByteLevel",
-                "add_prefix_space": false,
-                "trim_offsets": true,
-                "use_regex": false,
-            });
-            (entries.collect(), pipeline::write(tokenizer)?, decoder)
+            entries.collect()
         }
         model::Model::Characters(characters) => {
             let entries = characters
                 .iter()
                 .map(|(character, id)| (character.to_string(), id));
-            (
-                entries.collect::<Vec<_>>(),
-                Value::Null,
-                json!({"type": "Fuse"}),
-            )
+            entries.collect()
         }
     };
+    let sections = pipeline::write(tokenizer)?;
     let special = tokenizer.special_tokens().iter();
     let mut special: HashMap<&str, &SpecialToken> = special
         .map(|token| (token.content.as_str(), token))
@@ -146,18 +155,18 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
         truncation: (),
         padding: (),
         added_tokens: tokenizer.special_tokens().iter().map(added).collect(),
-        normalizer: (),
-        pre_tokenizer,
-        post_processor: (),
-        decoder,
+        normalizer: sections.normalizer,
+        pre_tokenizer: sections.pre_tokenizer,
+        post_processor: sections.post_processor,
+        decoder: sections.decoder,
         model: Model {
             kind: Some("BPE".to_owned()),
-            dropout: None,
-            unk_token: None,
-            continuing_subword_prefix: None,
-            end_of_word_suffix: None,
-            fuse_unk: false,
-            byte_fallback: false,
+            dropout: sections.model.dropout,
+            unk_token: sections.model.unk_token,
+            continuing_subword_prefix: sections.model.continuing_subword_prefix,
+            end_of_word_suffix: sections.model.end_of_word_suffix,
+            fuse_unk: sections.model.fuse_unk,
+            byte_fallback: sections.model.byte_fallback,
             ignore_merges: tokenizer.vocab().is_some_and(Vocab::whole_first),
             fingerprint: Some(hex(&tokenizer.fingerprint())),
             vocab: Entries(entries),
@@ -177,9 +186,9 @@ struct Written<'v> {
     truncation: (),
     padding: (),
     added_tokens: Vec<AddedToken>,
-    normalizer: (),
+    normalizer: Value,
     pre_tokenizer: Value,
-    post_processor: (),
+    post_processor: Value,
     decoder: Value,
     model: Model<MergeLine<'v>>,
 }
@@ -218,7 +227,8 @@ fn merges(vocab: &Vocab) -> Vec<MergeLine<'_>> {
         .collect()
 }
 
-/// The options of the model that change ids; the name of one that is set.
+/// The name of an option of the model that is set and changes ids. Where every byte is a token,
+/// `unk_token`, `fuse_unk` and `byte_fallback` do not.
 fn check_model(model: &Model) -> Result<(), String> {
     let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     if model.dropout.is_some_and(|dropout| dropout != 0.0) {
@@ -229,9 +239,6 @@ fn check_model(model: &Model) -> Result<(), String> {
     }
     if is_set(&model.end_of_word_suffix) {
         return Err("end_of_word_suffix".to_owned());
-    }
-    if model.byte_fallback {
-        return Err("byte_fallback".to_owned());
     }
     Ok(())
 }

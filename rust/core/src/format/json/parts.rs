@@ -15,14 +15,49 @@ use crate::format::{alphabet, excerpt};
 #[derive(Deserialize)]
 #[serde(expecting = "the contents of a tokenizer.json")]
 pub(super) struct Outline {
-    pub(super) model: OutlineModel,
+    pub(super) model: Option<OutlineModel>,
 }
 
-#[derive(Deserialize)]
-#[serde(expecting = "a model with its type")]
-pub(super) struct OutlineModel {
-    #[serde(rename = "type")]
-    pub(super) kind: Option<String>,
+pub(super) enum OutlineModel {
+    Model {
+        kind: Option<String>,
+    },
+    /// Of a file that has something else by this name, as a list of tokens may.
+    Other,
+}
+
+impl<'de> Deserialize<'de> for OutlineModel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Outlined;
+        impl<'de> Visitor<'de> for Outlined {
+            type Value = OutlineModel;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a model")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OutlineModel, A::Error> {
+                let mut kind = None;
+                while let Some(field) = map.next_key::<String>()? {
+                    if field == "type" {
+                        kind = map.next_value::<Option<String>>()?;
+                    } else {
+                        map.next_value::<serde::de::IgnoredAny>()?;
+                    }
+                }
+                Ok(OutlineModel::Model { kind })
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<OutlineModel, E> {
+                Ok(OutlineModel::Other)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<OutlineModel, E> {
+                Ok(OutlineModel::Other)
+            }
+        }
+        deserializer.deserialize_any(Outlined)
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,214 +1,135 @@
-//! What stands around the model in a `tokenizer.json`: how text is split before,
-//! and what is done after.
+//! What stands around the model in a `tokenizer.json`, read and written again.
 //!
-//! Everything that changes ids is either understood exactly or refused by name.
-//! Post-processors add tokens only where `add_special_tokens` is asked for, so those
-//! that do nothing else are passed over; truncation and padding are refused.
+//! Everything that changes ids is either understood exactly or refused by name, with what can be done. What was
+//! read is kept as it was spelled, and written like that: so other programs make of a file that we write
+//! what they made of the one that was read, down to the offsets that they report.
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::oniguruma::{Doubt, first_doubt};
 use super::parts::File;
+use super::{decoder, normalizer, post_processor, pre_tokenizer};
 use crate::error::shortened;
-use crate::pattern::Pattern;
+use crate::pipeline::{ModelOptions, Pipeline, Sections};
 use crate::{Error, Result, Tokenizer};
 
-/// How text is split, and whether it then is bytes.
-pub(super) struct Splitting {
-    pub(super) pattern: Pattern,
+/// A feature that is refused, and what can be done instead.
+pub(super) type Refusal = (String, &'static str);
+
+pub(super) const RESPELL: &str = "respell it with what Oniguruma and the regex crate read alike";
+pub(super) const ONLY_BYTE_LEVEL: &str =
+    "only byte-level BPE is read: use a tokenizer that has ByteLevel, or tokenizers itself";
+pub(super) const NO_EQUAL: &str =
+    "its ids could not be made equal: encode with tokenizers itself, or train a tokenizer without it";
+pub(super) const REMOVE: &str = "remove it from the file, or prepare the text before encoding";
+
+/// What a file says around its model.
+pub(super) struct Around {
+    pub(super) pipeline: Pipeline,
     pub(super) byte_level: bool,
 }
 
-const RESPELL: &str = "respell it with what Oniguruma and the regex crate read alike";
-const CONVERT: &str = "convert the tokenizer to byte-level BPE";
-const REMOVE: &str = "remove it from the file, or prepare the text before encoding";
-
-pub(super) fn read(file: &File, origin: &str) -> Result<Splitting> {
-    let refuse = |feature: String, advice| Error::Unsupported {
+pub(super) fn read(file: &File, origin: &str) -> Result<Around> {
+    let refuse = |(feature, advice): Refusal| Error::Unsupported {
         origin: origin.to_owned(),
         feature,
         advice,
     };
     if !file.truncation.is_null() {
-        return Err(refuse(
-            "truncation".into(),
-            "remove it from the file, and call truncate",
-        ));
+        let advice = "set truncation to null in the file, and call truncate";
+        return Err(refuse(("truncation of every text".into(), advice)));
     }
     if !file.padding.is_null() {
-        return Err(refuse("padding".into(), "remove it from the file"));
+        let advice = "set padding to null in the file, and pad where batches are made";
+        return Err(refuse(("padding".into(), advice)));
     }
-    check_normalizer(&file.normalizer).map_err(|feature| refuse(feature, REMOVE))?;
-    check_post_processor(&file.post_processor).map_err(|feature| refuse(feature, REMOVE))?;
-    let mut regexes = Vec::new();
-    let mut byte_level = false;
     // A file of our own means what it says here: its fingerprint is compared with what was read.
     let own = file.model.fingerprint.is_some();
-    pre_tokenizer(&file.pre_tokenizer, own, &mut regexes, &mut byte_level)
-        .map_err(|(feature, advice)| refuse(feature, advice))?;
-    Ok(Splitting {
-        pattern: Pattern::sequence(regexes),
-        byte_level,
+    let mut sections = Sections {
+        normalizer: file.normalizer.clone(),
+        pre_tokenizer: file.pre_tokenizer.clone(),
+        post_processor: file.post_processor.clone(),
+        decoder: file.decoder.clone(),
+        model: ModelOptions {
+            dropout: file.model.dropout,
+            unk_token: file.model.unk_token.clone(),
+            continuing_subword_prefix: file.model.continuing_subword_prefix.clone(),
+            end_of_word_suffix: file.model.end_of_word_suffix.clone(),
+            fuse_unk: file.model.fuse_unk,
+            byte_fallback: file.model.byte_fallback,
+        },
+        ..Sections::default()
+    };
+    let steps = normalizer::read(&mut sections.normalizer, own).map_err(refuse)?;
+    let splitting = pre_tokenizer::read(&mut sections.pre_tokenizer, own).map_err(refuse)?;
+    let template = post_processor::read(&sections.post_processor).map_err(refuse)?;
+    decoder::check(&sections.decoder, splitting.byte_level).map_err(refuse)?;
+    if !splitting.byte_level && !steps.is_empty() {
+        let feature = format!("the normalizer {} without ByteLevel", kind(&file.normalizer));
+        return Err(refuse((feature, REMOVE)));
+    }
+    Ok(Around {
+        pipeline: Pipeline {
+            normalizer: steps,
+            prefix_space: splitting.prefix_space,
+            pattern: splitting.pattern,
+            template,
+            sections: Some(Arc::new(sections)),
+        },
+        byte_level: splitting.byte_level,
     })
 }
 
-/// Refuses decoders that would not give back the text.
-pub(super) fn check_decoding(file: &File, origin: &str, byte_level: bool) -> Result<()> {
-    check_decoder(&file.decoder, byte_level).map_err(|feature| Error::Unsupported {
-        origin: origin.to_owned(),
-        feature,
-        advice: CONVERT,
+/// The sections of a tokenizer: as they were read, or as this one would have them.
+pub(super) fn write(tokenizer: &Tokenizer) -> Result<Sections> {
+    let pipeline = tokenizer.pipeline();
+    if let Some(sections) = &pipeline.sections {
+        let mut sections = Sections::clone(sections);
+        post_processor::renumber(&mut sections.post_processor, &sections.renumbered);
+        return Ok(sections);
+    }
+    let byte_level = tokenizer.vocab().is_some();
+    Ok(Sections {
+        pre_tokenizer: if byte_level {
+            pre_tokenizer::write(&pipeline.pattern)?
+        } else {
+            Value::Null
+        },
+        decoder: if byte_level {
+            pre_tokenizer::byte_level(false)
+        } else {
+            json!({"type": "Fuse"})
+        },
+        ..Sections::default()
     })
 }
 
-/// The `pre_tokenizer` of a byte-level tokenizer.
-pub(super) fn write(tokenizer: &Tokenizer) -> Result<Value> {
-    let pattern = tokenizer.pattern();
-    let byte_level = |use_regex: bool| {
-        json!({
-            "type": "ByteLevel",
-            "add_prefix_space": false,
-            "trim_offsets": true,
-            "use_regex": use_regex,
-        })
-    };
-    if pattern.name() == Some("gpt2") {
-        return Ok(byte_level(true));
+/// A regular expression of a file as this library reads it, and as it is kept.
+pub(super) fn regex(text: &str, own: bool, place: &str) -> Result<String, Refusal> {
+    let doubt = if own { None } else { first_doubt(text) };
+    if let Some(Doubt { at, construct }) = doubt {
+        let pattern = shortened(text);
+        let feature = format!("{construct} at byte {at} of the {place} {pattern}");
+        return Err((feature, RESPELL));
     }
-    let split = |regex: String| {
-        json!({
-            "type": "Split",
-            "pattern": {"Regex": regex},
-            "behavior": "Isolated",
-            "invert": false,
-        })
-    };
-    let mut steps: Vec<Value> = pattern.portable()?.into_iter().map(split).collect();
-    if steps.is_empty() {
-        return Ok(byte_level(false));
-    }
-    steps.push(byte_level(false));
-    Ok(json!({"type": "Sequence", "pretokenizers": steps}))
+    Ok(text.to_owned())
 }
 
-/// A feature that is refused, and what can be done instead.
-type Refusal = (String, &'static str);
-
-fn pre_tokenizer(
-    step: &Value,
-    own: bool,
-    regexes: &mut Vec<String>,
-    byte_level: &mut bool,
-) -> Result<(), Refusal> {
-    if step.is_null() {
-        return Ok(());
-    }
-    let kind = kind(step);
-    if *byte_level {
-        return Err((format!("the pre-tokenizer {kind} after ByteLevel"), CONVERT));
-    }
-    match kind {
-        "Sequence" => {
-            for step in list(step, "pretokenizers") {
-                pre_tokenizer(step, own, regexes, byte_level)?;
-            }
-            Ok(())
-        }
-        "ByteLevel" => {
-            if flag(step, "add_prefix_space", true) {
-                return Err(("add_prefix_space of ByteLevel".to_owned(), CONVERT));
-            }
-            if flag(step, "use_regex", true) {
-                let gpt2 = Pattern::named("gpt2").map_err(|error| (error.to_string(), CONVERT))?;
-                regexes.extend_from_slice(gpt2.regexes());
-            }
-            *byte_level = true;
-            Ok(())
-        }
-        "Split" => {
-            regexes.push(split(step, own)?);
-            Ok(())
-        }
-        other => Err((format!("the pre-tokenizer {other}"), CONVERT)),
-    }
-}
-
-/// The regular expression of a `Split`.
-fn split(step: &Value, own: bool) -> Result<String, Refusal> {
-    let regex = match (&step["pattern"]["Regex"], &step["pattern"]["String"]) {
-        (Value::String(regex), _) => {
-            let doubt = if own { None } else { first_doubt(regex) };
-            if let Some(Doubt { at, construct }) = doubt {
-                let pattern = shortened(regex);
-                let feature = format!("{construct} at byte {at} of the Split pattern {pattern}");
-                return Err((feature, RESPELL));
-            }
-            regex.clone()
-        }
-        (_, Value::String(text)) => regex_syntax::escape(text),
-        _ => return Err(("a Split without a Regex or String".to_owned(), CONVERT)),
-    };
-    let behavior = step["behavior"].as_str().unwrap_or("none");
-    let isolated = behavior.eq_ignore_ascii_case("isolated");
-    // Keeping only the matches is the same where the matches are everything.
-    let matches_only = behavior.eq_ignore_ascii_case("removed") && flag(step, "invert", false);
-    let complete = || {
-        let name = Pattern::regex(regex.clone()).name();
-        name.is_some_and(|name| name != "none" && name != "deepseek")
-    };
-    if isolated || matches_only && complete() {
-        return Ok(regex);
-    }
-    Err((format!("the Split behavior {behavior}"), CONVERT))
-}
-
-fn check_normalizer(step: &Value) -> Result<(), String> {
-    if step.is_null() {
-        return Ok(());
-    }
-    match kind(step) {
-        "Sequence" => list(step, "normalizers")
-            .iter()
-            .try_for_each(check_normalizer),
-        other => Err(format!("the normalizer {other}")),
-    }
-}
-
-fn check_post_processor(step: &Value) -> Result<(), String> {
-    if step.is_null() {
-        return Ok(());
-    }
-    match kind(step) {
-        "Sequence" => list(step, "processors")
-            .iter()
-            .try_for_each(check_post_processor),
-        "ByteLevel" | "TemplateProcessing" => Ok(()),
-        other => Err(format!("the post-processor {other}")),
-    }
-}
-
-fn check_decoder(step: &Value, byte_level: bool) -> Result<(), String> {
-    if step.is_null() {
-        return Ok(());
-    }
-    match (kind(step), byte_level) {
-        ("ByteLevel", true) | ("Fuse", false) => Ok(()),
-        ("Sequence", _) => {
-            let mut steps = list(step, "decoders").iter();
-            steps.try_for_each(|step| check_decoder(step, byte_level))
-        }
-        (other, _) => Err(format!("the decoder {other}")),
-    }
-}
-
-fn kind(step: &Value) -> &str {
+pub(super) fn kind(step: &Value) -> &str {
     step["type"].as_str().unwrap_or("without a type")
 }
 
-fn list<'a>(step: &'a Value, field: &str) -> &'a [Value] {
+pub(super) fn list<'a>(step: &'a Value, field: &str) -> &'a [Value] {
     step[field].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn flag(step: &Value, field: &str, absent: bool) -> bool {
+pub(super) fn list_mut<'a>(step: &'a mut Value, field: &str) -> &'a mut [Value] {
+    let list = step.get_mut(field).and_then(Value::as_array_mut);
+    list.map_or(&mut [], Vec::as_mut_slice)
+}
+
+pub(super) fn flag(step: &Value, field: &str, absent: bool) -> bool {
     step[field].as_bool().unwrap_or(absent)
 }

@@ -32,20 +32,20 @@ static ALPHABET: LazyLock<Alphabet> = LazyLock::new(|| {
 });
 
 /// The characters of some bytes.
-pub(super) fn to_text(bytes: &[u8]) -> String {
+pub(crate) fn to_text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     push_text(&mut text, bytes);
     text
 }
 
 /// Appends the characters of some bytes.
-pub(super) fn push_text(text: &mut String, bytes: &[u8]) {
+pub(crate) fn push_text(text: &mut String, bytes: &[u8]) {
     let characters = &ALPHABET.characters;
     text.extend(bytes.iter().map(|&byte| characters[byte as usize]));
 }
 
 /// The bytes of some characters; none when one is outside the alphabet.
-pub(super) fn to_bytes(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn to_bytes(text: &str) -> Option<Vec<u8>> {
     let bytes = &ALPHABET.bytes;
     text.chars()
         .map(|character| bytes.get(character as usize).copied().flatten())
