@@ -267,7 +267,9 @@ def test_unknown_ids_are_named_where_they_stand(tok: Tokenizer) -> None:
 def framed(tok: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder whose file puts tokens around every text."""
     folder = tmp_path_factory.mktemp("framed")
-    tok.with_special_tokens(["<s>", "</s>"]).save_pretrained(folder, model_max_length=6)
+    tok.with_special_tokens(["<s>", "</s>"]).save_pretrained(
+        folder, model_max_length=6, eos_token="<|endoftext|>"
+    )
     document = json.loads((folder / "tokenizer.json").read_text())
     ids = {token["content"]: token["id"] for token in document["added_tokens"]}
     document["model"].pop("fingerprint")

@@ -232,7 +232,7 @@ def test_ranks_named_as_an_encoding(tmp_path: Path) -> None:
         ("tokenizer.json.gz", b"\x1f\x8b\x08abc", "compressed by gzip; unpack it"),
         ("tokenizer.json", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("tokenizer.json", b"<!DOCTYPE html>", "a web page"),
-        ("tokenizer.json", b'{"model": "BPE"}', "expected a model with its type"),
+        ("tokenizer.json", b'{"model": "BPE"}', "model: there is none"),
         ("tokenizer.json", b'{"model": {"vocab": {}, "merges": []}, "added_tokens": [5]}', "an added token"),
         ("tokenizer.json", b'{"model": {"type": "WordPiece"}}', "the model WordPiece"),
         ("data.bin", b"\0\1\2\3\0\0", "a binary file of an unknown kind"),
