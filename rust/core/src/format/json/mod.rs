@@ -96,6 +96,8 @@ fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<Strin
         model::Model::Characters(read_characters(&file, origin)?)
     };
     let tokenizer = Tokenizer::new(model, pipeline, special).map_err(of_file(origin))?;
+    check_looked_up(&file, &tokenizer, origin)?;
+    check_normalized(&tokenizer, origin)?;
     let template = tokenizer.template();
     let mut around = template.before().iter().chain(template.after());
     if let Some(id) = around.find(|&&id| tokenizer.token_bytes(id).is_none()) {
@@ -285,8 +287,8 @@ fn read_bytes(file: &File, origin: &str) -> Result<Vocab> {
     Vocab::from_tokens(tokens, &merges, file.model.ignore_merges).map_err(of_file(origin))
 }
 
-/// The special tokens that are in the vocabulary for their ids only: neither a
-/// byte nor part of any merge.
+/// The added tokens that are in the vocabulary for their ids only: neither a
+/// byte nor part of any merge, nor looked up.
 fn only_special(file: &File) -> HashSet<&str> {
     let mut found: HashSet<&str> = file
         .added_tokens
@@ -302,7 +304,71 @@ fn only_special(file: &File) -> HashSet<&str> {
             found.remove(part.as_str());
         }
     }
+    if file.model.ignore_merges {
+        for token in file.added_tokens.iter().filter(|token| !token.special) {
+            let content = token.content.as_str();
+            if alphabet::to_bytes(content).is_some_and(|bytes| bytes == content.as_bytes()) {
+                found.remove(content);
+            }
+        }
+    }
     found
+}
+
+/// Refused is an added token of which the normalizer leaves nothing: `tokenizers` finds it everywhere.
+fn check_normalized(tokenizer: &Tokenizer, origin: &str) -> Result<()> {
+    let Some(rewriting) = tokenizer.rewriting() else {
+        return Ok(());
+    };
+    let mut tokens = tokenizer.special_tokens().iter();
+    let is_lost = |token: &&SpecialToken| {
+        token.normalized && rewriting.normalizer().normalize(&token.content).is_empty()
+    };
+    match tokens.find(is_lost) {
+        None => Ok(()),
+        Some(token) => Err(Error::Unsupported {
+            origin: origin.to_owned(),
+            feature: format!(
+                "the added token {}, which its normalizer makes empty",
+                excerpt(&token.content)
+            ),
+            advice: "set normalized to false, or take the token out",
+        }),
+    }
+}
+
+/// Where whole pre-tokens are looked up, one that is spelled like an added token becomes that token. Refused are
+/// special tokens that ordinary text could so become, and tokens that other text than their own could become.
+fn check_looked_up(file: &File, tokenizer: &Tokenizer, origin: &str) -> Result<()> {
+    if !file.model.ignore_merges {
+        return Ok(());
+    }
+    let only_special = only_special(file);
+    let entries: HashSet<&str> = entries(file).map(|(text, _)| text).collect();
+    let is_looked_up = |token: &&AddedToken| {
+        let content = token.content.as_str();
+        let may_stand = token.single_word || !tokenizer.normalizer().is_empty();
+        let hidden = |content: &[u8]| {
+            let mut pieces = 0;
+            tokenizer.pretokenizer().for_each(content, |_| pieces += 1);
+            token.special && may_stand && pieces == 1
+        };
+        entries.contains(content)
+            && only_special.contains(content)
+            && alphabet::to_bytes(content)
+                .is_some_and(|bytes| bytes != content.as_bytes() || hidden(&bytes))
+    };
+    match file.added_tokens.iter().find(is_looked_up) {
+        None => Ok(()),
+        Some(token) => Err(Error::Unsupported {
+            origin: origin.to_owned(),
+            feature: format!(
+                "ignore_merges with the added token {} in its vocabulary",
+                excerpt(&token.content)
+            ),
+            advice: "take the token out of the model's vocabulary, or set ignore_merges to false",
+        }),
+    }
 }
 
 fn read_characters(file: &File, origin: &str) -> Result<Characters> {
