@@ -14,7 +14,7 @@ from typing import Literal, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from gptbpe import alphabet, batch, pretrained
+from gptbpe import added, alphabet, batch, pretrained
 from gptbpe._core import Codec
 from gptbpe.types import Names, Text
 
@@ -197,7 +197,7 @@ class HuggingFaceMethods(Codec):
         """
         spell = (lambda token: token.decode()) if self._core.is_characters else alphabet.spell
         pairs = [(spell(token), id) for token, id in self._core.ranks()]
-        return dict(sorted(pairs + self._core.special_tokens, key=lambda pair: pair[1]))
+        return dict(sorted([*pairs, *added.tokens(self._core).items()], key=lambda pair: pair[1]))
 
     def id_to_token(self, id: SupportsIndex) -> str:
         """Return the text of one token as Hugging Face writes it; :meth:`token_bytes` returns its bytes.
@@ -229,7 +229,7 @@ class HuggingFaceMethods(Codec):
         >>> tok.token_to_id("Ġworld"), tok.token_to_id("<|endoftext|>"), tok.token_to_id(" world")
         (995, 50256, None)
         """
-        special = dict(self._core.special_tokens).get(token)
+        special = added.tokens(self._core).get(token)
         if special is not None or self._core.is_characters:
             return special if special is not None else self._core.ordinary_id(token)
         spelt = alphabet.read(token)

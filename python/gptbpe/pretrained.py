@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gptbpe import alphabet, files, names, packaged, recognise
+from gptbpe import added, alphabet, files, names, packaged, recognise
 from gptbpe._core import CoreTokenizer
 from gptbpe.errors import TokenizerFileError
 from gptbpe.types import END_OF_TEXT
@@ -85,7 +85,7 @@ class Settings:
         if key in self.config:
             return _content(self.config[key])
         ids = {"bos": core.bos_token_id, "eos": core.eos_token_id, "pad": core.pad_token_id}
-        special = dict(core.special_tokens)
+        special = added.tokens(core)
         if role == "bos" and ids["bos"] is None and END_OF_TEXT in special:
             return END_OF_TEXT
         return next((name for name, id in special.items() if id == ids.get(role)), None)
@@ -93,7 +93,7 @@ class Settings:
     def token_id(self, role: str, core: CoreTokenizer) -> int | None:
         """Return the id of the token for ``role``: as the settings name it, else as the core finds it."""
         if f"{role}_token" in self.config:
-            return dict(core.special_tokens).get(self.token(role, core) or "")
+            return added.tokens(core).get(self.token(role, core) or "")
         ids = {"bos": core.bos_token_id, "eos": core.eos_token_id, "pad": core.pad_token_id}
         return ids.get(role)
 
@@ -127,7 +127,7 @@ def load(folder: Path) -> tuple[CoreTokenizer, Settings]:
         path = folder / TOKENIZER
         data = files.read(path)
         core = read_json(data, str(path))
-        if list(_missing(settings, (name for name, _ in core.special_tokens))):
+        if list(_missing(settings, added.tokens(core))):
             core = _extended(core, settings, json.loads(data))
         return core, settings
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
@@ -214,8 +214,8 @@ def _content(token: object) -> str | None:
 def _missing(settings: Settings, added_tokens: Iterable[str]) -> Iterable[str]:
     """Yield the tokens that ``transformers`` would add to those that are there, in its order."""
     known = set(added_tokens)
-    added = settings.config.get("added_tokens_decoder")
-    tokens = [added[id] for id in sorted(added, key=int)] if isinstance(added, dict) else []
+    named = settings.config.get("added_tokens_decoder")
+    tokens = [named[id] for id in sorted(named, key=int)] if isinstance(named, dict) else []
     tokens += [settings.config.get(f"{role}_token") for role in ROLES]
     for key, value in settings.config.items():
         if key in ("extra_special_tokens", "additional_special_tokens") and isinstance(value, (list, dict)):
@@ -230,10 +230,10 @@ def _missing(settings: Settings, added_tokens: Iterable[str]) -> Iterable[str]:
 def _extended(core: CoreTokenizer, settings: Settings, document: Any) -> CoreTokenizer:
     """Add the missing tokens, with the ids that ``tokenizers`` gives them."""
     vocab = document["model"]["vocab"]
-    added = document.get("added_tokens") or []
-    taken = [token["id"] for token in added]
+    there = document.get("added_tokens") or []
+    taken = [token["id"] for token in there]
     more = []
-    for content in _missing(settings, (token["content"] for token in added)):
+    for content in _missing(settings, (token["content"] for token in there)):
         id = vocab.get(content)
         if id is None:
             id = max(len(vocab), *(id + 1 for id in taken), 0)
@@ -255,13 +255,13 @@ def _gpt2(folder: Path, settings: Settings) -> CoreTokenizer:
     path = folder / "vocab.json"
     core = CoreTokenizer.read_gpt2(files.read(path), files.read(folder / "merges.txt"), "gpt2", str(path))
     wanted = sorted(_object(folder / ADDED).items(), key=lambda entry: int(entry[1]))
-    known = dict(core.special_tokens)
+    known = added.tokens(core)
     core = core.with_special_tokens([(name, id) for name, id in wanted if known.get(name) != id])
-    if not list(_missing(settings, (name for name, _ in core.special_tokens))):
+    if not list(_missing(settings, added.tokens(core))):
         return core
-    added = [{"content": name, "id": id} for name, id in core.special_tokens]
-    vocab = {alphabet.spell(token): id for token, id in core.ranks()} | dict(core.special_tokens)
-    return _extended(core, settings, {"model": {"vocab": vocab}, "added_tokens": added})
+    there = [{"content": name, "id": id} for name, id in added.tokens(core).items()]
+    vocab = {alphabet.spell(token): id for token, id in core.ranks()} | added.tokens(core)
+    return _extended(core, settings, {"model": {"vocab": vocab}, "added_tokens": there})
 
 
 def _no_tokenizer(folder: Path, ranks: list[Path]) -> str:
@@ -296,7 +296,7 @@ def save(folder: Path, core: CoreTokenizer, settings: Settings) -> None:
     are.
     """
     tokenizer = core.write_json()
-    special = dict(core.special_tokens)
+    special = added.tokens(core)
     roles = {f"{role}_token": settings.token(role, core) for role in ROLES}
     present = {key: token for key, token in roles.items() if token is not None}
     for key, token in present.items():

@@ -23,7 +23,7 @@ from typing import Any, Self, SupportsIndex, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from gptbpe import files, names, packaged, pipeline, pretrained, recognise, sources, training
+from gptbpe import added, files, names, packaged, pipeline, pretrained, recognise, sources, training
 from gptbpe._core import CoreTokenizer
 from gptbpe.huggingface import HuggingFaceMethods
 from gptbpe.types import END_OF_TEXT, Ids, Pattern, Progress, Source, Text, TieBreak
@@ -256,7 +256,7 @@ class Tokenizer(HuggingFaceMethods):
         >>> tok.encode("<|user|>hi", allowed_special="all"), tok.vocab_size
         ([50257, 5303], 50259)
         """
-        more = training.numbered(special_tokens, self._core)
+        more = added.numbered(special_tokens, self._core)
         return Tokenizer._of(self._core.with_special_tokens(more), self._settings)
 
     # ---- files -----------------------------------------------------------------------------------

@@ -10,15 +10,13 @@ import errno
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count as count_from
-from operator import index
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack, cast
 
 from gptbpe import names as known
 from gptbpe import sources
 from gptbpe._core import CoreTokenizer, WordCounter
-from gptbpe.errors import EarlyStopWarning, TextError, TokenizerError, TrainingError
+from gptbpe.errors import EarlyStopWarning, TextError, TrainingError
 from gptbpe.types import END_OF_TEXT, Pattern, Progress, Source, Text, TieBreak
 
 Piece: TypeAlias = Path | Text
@@ -287,27 +285,6 @@ def _names(special_tokens: Sequence[str]) -> list[str]:
             "for ids of your own train with special_tokens=[] and call with_special_tokens({…}) on the result"
         )
     return list(special_tokens)
-
-
-def numbered(special_tokens: Sequence[str] | Mapping[str, int], core: CoreTokenizer) -> list[tuple[str, int]]:
-    """Give special tokens the ids that they are to have. ``Tokenizer.with_special_tokens`` documents it."""
-    if isinstance(special_tokens, str):
-        raise TokenizerError(
-            f"special_tokens is a list of strings, found one string; write [{special_tokens!r}]"
-        )
-    if isinstance(special_tokens, Mapping):
-        more = [(name, index(id)) for name, id in special_tokens.items()]
-    else:
-        more = list(zip(special_tokens, count_from(core.vocab_size), strict=False))
-    taken = dict(core.special_tokens)
-    for name, id in more:
-        if not isinstance(name, str):
-            raise TokenizerError(f"a special token is a string, found {name!r}")
-        if taken.setdefault(name, id) != id or (name, id) in core.special_tokens:
-            raise TokenizerError(f"{name!r} is a special token already, with the id {taken[name]}")
-        if not 0 <= id < 1 << 31:
-            raise TokenizerError(f"the id of {name!r} is {id}; ids are from 0 to 2,147,483,647")
-    return more
 
 
 def _merges_wanted(vocab_size: int, special_tokens: Sequence[str]) -> int:
