@@ -8,7 +8,8 @@ from importlib import resources
 from typing import NamedTuple
 
 from gptbpe._core import CoreTokenizer
-from gptbpe.errors import TokenizerError, TokenizerFileError
+from gptbpe.errors import TokenizerFileError
+from gptbpe.names import encoding as meant
 
 
 class Encoding(NamedTuple):
@@ -41,15 +42,14 @@ def names() -> list[str]:
     return list(ENCODINGS)
 
 
-@lru_cache(maxsize=len(ENCODINGS))
 def get(name: str) -> CoreTokenizer:
-    """Load a packaged encoding; the second call returns the first one's."""
-    entry = ENCODINGS.get(name)
-    if entry is None:
-        raise TokenizerError(
-            f"no packaged encoding is named {name!r}; there are {', '.join(ENCODINGS)}; "
-            "files are read by Tokenizer.load"
-        )
+    """Load a packaged encoding by any of its names; the second call returns the first one's."""
+    return _load(meant(name, ENCODINGS))
+
+
+@lru_cache(maxsize=len(ENCODINGS))
+def _load(name: str) -> CoreTokenizer:
+    entry = ENCODINGS[name]
     data = resources.files("gptbpe").joinpath("data", entry.file).read_bytes()
     found = sha256(data).hexdigest()
     if found != entry.sha256:

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from gptbpe import sources
 from gptbpe._core import Cancel, CoreTokenizer, DocumentBatch, DocumentBuffer, EncodedBatch, thread_count
 from gptbpe.files import Name
 
-__all__ = ["Task", "encoded", "groups"]
+__all__ = ["Task", "encoded", "groups", "whole_documents"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -221,3 +224,25 @@ def _work_together(group: _Group, helpers: int, cancel: Cancel) -> None:
         for task in tasks:
             task.wait()
         raise
+
+
+def whole_documents(
+    batches: Iterable[EncodedBatch],
+) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
+    """Join the documents that come in parts; each of them is a batch of its own."""
+    parts: list[npt.NDArray[Any]] = []
+    for batch in batches:
+        ids, offsets = batch.take_arrays()
+        first, last = 0, len(offsets) - 1
+        if batch.continues:
+            parts.append(ids[: offsets[1]])
+            first = 1
+            if last > 1 or not batch.open:
+                whole = np.concatenate(parts)
+                parts = []
+                yield whole, np.array([0, len(whole)])
+        if batch.open and first < last:
+            last -= 1
+            parts = [ids[offsets[last] :].copy()]
+        if first < last:
+            yield ids[offsets[first] : offsets[last]], offsets[first : last + 1] - offsets[first]

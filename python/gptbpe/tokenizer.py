@@ -24,13 +24,13 @@ from typing import Any, Self, SupportsIndex, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from gptbpe import files, packaged, pipeline, sources, training
-from gptbpe._core import Codec, CoreTokenizer, EncodedBatch
-from gptbpe.errors import TokenizerFileError
+from gptbpe import added, files, names, packaged, pipeline, pretrained, recognise, sources, training
+from gptbpe._core import CoreTokenizer
+from gptbpe.huggingface import HuggingFaceMethods
 from gptbpe.types import END_OF_TEXT, AddedToken, Ids, Pattern, Progress, Source, Text, TieBreak
 
 
-class Tokenizer(Codec):
+class Tokenizer(HuggingFaceMethods):
     """An immutable byte-level BPE (or character) tokenizer.
 
     Make one with :meth:`train`, :meth:`load`, :meth:`get` or one of the ``from_…`` methods. Tokenizers
@@ -49,12 +49,23 @@ class Tokenizer(Codec):
 
     __slots__ = ()
 
-    def __new__(cls) -> Self:
-        raise TypeError("a Tokenizer is made by Tokenizer.train, .load, .get, .from_tiktoken, .from_ranks, …")
+    def __new__(cls, *given: object, **also: object) -> Self:
+        meant = ""
+        if given and isinstance(given[0], (str, os.PathLike)):
+            shown = repr(os.fspath(given[0]))
+            meant = (
+                f": Tokenizer.load({shown}) reads a file or a folder, Tokenizer.get({shown}) is for a name"
+            )
+        raise TypeError(
+            "a Tokenizer is made by Tokenizer.train, .load, .get, .from_tiktoken, .from_gpt2 or .from_ranks, "
+            f"not by calling the class{meant}"
+        )
 
     @classmethod
-    def _of(cls, core: CoreTokenizer) -> Self:
-        return super().__new__(cls, core)
+    def _of(cls, core: CoreTokenizer, settings: pretrained.Settings = pretrained.NOTHING) -> Self:
+        made = super().__new__(cls, core)
+        object.__setattr__(made, "_settings", settings)
+        return made
 
     # ---- training --------------------------------------------------------------------------------
 
@@ -206,18 +217,17 @@ class Tokenizer(Codec):
         >>> tok.extend(b"low low lower", vocab_size=259).merges
         [(108, 111), (256, 119)]
         """
-        return Tokenizer._of(
-            training.extend(
-                self._core,
-                training.documents(source),
-                vocab_size,
-                tie_break=tie_break,
-                min_count=min_count,
-                max_token_bytes=max_token_bytes,
-                threads=threads,
-                progress=progress,
-            )
+        core = training.extend(
+            self._core,
+            training.documents(source, "extend(text.encode(), …)"),
+            vocab_size,
+            tie_break=tie_break,
+            min_count=min_count,
+            max_token_bytes=max_token_bytes,
+            threads=threads,
+            progress=progress,
         )
+        return Tokenizer._of(core, self._settings)
 
     def shrink(self, vocab_size: int) -> Tokenizer:
         """Return the tokenizer that training with this smaller ``vocab_size`` would have given.
@@ -232,31 +242,61 @@ class Tokenizer(Codec):
         >>> Tokenizer.train(b"low low lower", vocab_size=259).shrink(258).merges
         [(108, 111)]
         """
-        return Tokenizer._of(self._core.shrink(vocab_size))
+        return Tokenizer._of(self._core.shrink(vocab_size), self._settings)
+
+    def with_special_tokens(self, special_tokens: Sequence[str] | Mapping[str, int]) -> Tokenizer:
+        """Return this tokenizer with more special tokens; all other ids stay as they are.
+
+        Args:
+            special_tokens: strings, which take the next free ids in this order, or a mapping string -> id.
+
+        Raises:
+            TokenizerError: a string is a special token already, or an id is another token's.
+
+        >>> tok = Tokenizer.get("gpt2").with_special_tokens(["<|user|>", "<|assistant|>"])
+        >>> tok.encode("<|user|>hi", allowed_special="all"), tok.vocab_size
+        ([50257, 5303], 50259)
+        """
+        more = added.numbered(special_tokens, self._core)
+        return Tokenizer._of(self._core.with_special_tokens(more), self._settings)
 
     # ---- files -----------------------------------------------------------------------------------
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
-        """Read ``tokenizer.json``, ours or Hugging Face's.
+        """Read a ``tokenizer.json``, ours or Hugging Face's, or a folder as ``transformers`` has it.
 
-        Ranks are read by :meth:`from_tiktoken`, a pair of GPT-2 files by :meth:`from_gpt2`.
+        A folder is read for ``tokenizer.json``, else for ``vocab.json`` and ``merges.txt`` (as GPT-2's), else
+        for one file of ranks. ``tokenizer_config.json``, ``special_tokens_map.json`` and chat templates are
+        kept for :meth:`save_pretrained`; a special token that is only named there gets the id that
+        ``transformers`` gives it. Ranks have neither pattern nor special tokens: a file that has the name of
+        a packaged encoding, such as ``cl100k_base.tiktoken``, is read with those of that encoding, others by
+        :meth:`from_tiktoken`.
 
         Raises:
             FileNotFoundError: there is no such file.
-            TokenizerFileError: the file is damaged, of another kind, or asks for what this package cannot do.
+            TokenizerFileError: the file is damaged, of another kind (the message says which, and what to
+                call), or asks for what this package cannot do.
 
         >>> import tempfile, pathlib
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "tokenizer.json"
         >>> tok = Tokenizer.train(b"low low lower", vocab_size=259)
         >>> tok.save(path)
-        >>> Tokenizer.load(path) == tok
+        >>> Tokenizer.load(path) == Tokenizer.load(path.parent) == tok
         True
         """
-        return cls.from_bytes(files.read(path), os.fspath(path))
+        if Path(path).is_dir():
+            return cls._of(*pretrained.load(Path(path)))
+        data, origin = files.read(path), os.fspath(path)
+        if origin.endswith(recognise.SUFFIX):
+            return cls._of(pretrained.read_ranks(data, origin))
+        return cls.from_bytes(data, origin)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write ``tokenizer.json``, which ``tokenizers``, ``transformers``, vLLM and llama.cpp read too.
+        """Write ``tokenizer.json``, Hugging Face's format: ``tokenizers`` and what is built on it reads it.
+
+        ``transformers`` and vLLM want a folder: :meth:`save_pretrained`. llama.cpp's converter takes one only
+        if it knows the split pattern.
 
         The file appears whole or not at all: it is written beside the target, flushed to disk and renamed
         over it.
@@ -279,13 +319,7 @@ class Tokenizer(Codec):
         >>> Tokenizer.from_bytes(tok.to_bytes()) == tok
         True
         """
-        raw = data.encode() if isinstance(data, str) else data
-        if not raw[:100].lstrip().startswith(b"{"):
-            raise TokenizerFileError(
-                f"{origin} is no tokenizer.json, which begins with a brace; ranks are read by "
-                "Tokenizer.from_tiktoken or `gptbpe import`, with their pattern"
-            )
-        return cls._of(CoreTokenizer.read_json(raw, origin))
+        return cls._of(pretrained.read_json(data.encode() if isinstance(data, str) else data, origin))
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Tokenizer:
@@ -297,13 +331,16 @@ class Tokenizer(Codec):
         """Return a packaged encoding; nothing is downloaded, ever.
 
         Names: ``"gpt2"`` (the same ids as ``"r50k_base"``), ``"r50k_base"``, ``"p50k_base"``,
-        ``"cl100k_base"``, ``"o200k_base"``. Special tokens are those of tiktoken.
+        ``"cl100k_base"``, ``"o200k_base"``, how people shorten them (``"cl100k"``, ``"GPT-2"``), and the
+        models of OpenAI that use them (``"gpt-4o"``). Special tokens are those of tiktoken.
 
         Raises:
             TokenizerError: no encoding has this name.
 
         >>> Tokenizer.get("gpt2").encode("Hello, world!")
         [15496, 11, 995, 0]
+        >>> Tokenizer.get("gpt-4o") == Tokenizer.get("o200k") == Tokenizer.get("o200k_base")
+        True
         """
         return cls._of(packaged.get(name))
 
@@ -328,7 +365,9 @@ class Tokenizer(Codec):
             TokenizerFileError: the file is damaged, or a byte has no token.
         """
         specials = list((special_tokens or {}).items())
-        return cls._of(CoreTokenizer.read_tiktoken(files.read(path), pattern, specials, os.fspath(path)))
+        return cls._of(
+            CoreTokenizer.read_tiktoken(files.read(path), names.pattern(pattern), specials, os.fspath(path))
+        )
 
     def save_tiktoken(self, path: str | os.PathLike[str]) -> None:
         """Write the ranks as a ``.tiktoken`` file, atomically; pattern and special tokens do not fit in."""
@@ -349,7 +388,7 @@ class Tokenizer(Codec):
         [256, 119]
         """
         specials = list((special_tokens or {}).items())
-        return cls._of(CoreTokenizer.from_ranks(list(ranks.items()), pattern, specials))
+        return cls._of(CoreTokenizer.from_ranks(list(ranks.items()), names.pattern(pattern), specials))
 
     @classmethod
     def from_gpt2(
@@ -367,7 +406,7 @@ class Tokenizer(Codec):
             TokenizerFileError: a file is damaged, or the two do not fit together.
         """
         core = CoreTokenizer.read_gpt2(
-            files.read(vocab_path), files.read(merges_path), pattern, os.fspath(vocab_path)
+            files.read(vocab_path), files.read(merges_path), names.pattern(pattern), os.fspath(vocab_path)
         )
         return cls._of(core)
 
@@ -417,18 +456,20 @@ class Tokenizer(Codec):
             batch_bytes=batch_bytes,
             threads=threads,
         )
-        return _whole_documents(batches)
+        return pipeline.whole_documents(batches)
 
     # ---- ids to text -----------------------------------------------------------------------------
 
-    def decode_batch(self, batch: Iterable[Ids], errors: str = "replace") -> list[str]:
+    def decode_batch(
+        self, batch: Iterable[Ids], errors: str = "replace", *, skip_special_tokens: bool = False
+    ) -> list[str]:
         """Decode several sequences of ids; one text each, in order.
 
         >>> Tokenizer.get("gpt2").decode_batch([[15496], [995]])
         ['Hello', ' world']
         """
         decode = self.decode
-        return [decode(ids, errors) for ids in batch]
+        return [decode(ids, errors, skip_special_tokens=skip_special_tokens) for ids in batch]
 
     # ---- what it is ------------------------------------------------------------------------------
 
@@ -455,10 +496,10 @@ class Tokenizer(Codec):
     def bos_token_id(self) -> int | None:
         """The id that begins a text, or None.
 
-        That of the file's post-processor if it puts one token before a text, else that of a special token with
-        a usual name (``<|begin_of_text|>``, ``<s>``, ``<bos>``, …).
+        That which the folder of the tokenizer names, else that of the post-processor if it puts one token
+        before a text, else that of a special token with a usual name (``<|begin_of_text|>``, ``<s>``, …).
         """
-        return self._core.bos_token_id
+        return self._settings.token_id("bos", self._core)
 
     @property
     def eos_token_id(self) -> int | None:
@@ -467,12 +508,12 @@ class Tokenizer(Codec):
         >>> Tokenizer.get("gpt2").eos_token_id
         50256
         """
-        return self._core.eos_token_id
+        return self._settings.token_id("eos", self._core)
 
     @property
     def pad_token_id(self) -> int | None:
         """The id of a special token with a usual name for padding (``<pad>``, ``[PAD]``, …), or None."""
-        return self._core.pad_token_id
+        return self._settings.token_id("pad", self._core)
 
     @property
     def added_tokens(self) -> tuple[AddedToken, ...]:
@@ -567,9 +608,9 @@ lstrip=False, rstrip=False)
         """Refuse: tokenizers do not change."""
         raise AttributeError(f"a Tokenizer is immutable; cannot delete {name!r}")
 
-    def __reduce__(self) -> tuple[Callable[[bytes], Tokenizer], tuple[bytes]]:
-        """Pickle as the definition."""
-        return _restore, (self.to_bytes(),)
+    def __reduce__(self) -> tuple[Callable[..., Tokenizer], tuple[bytes, pretrained.Settings]]:
+        """Pickle as the definition, with what came along in its folder."""
+        return _restore, (self.to_bytes(), self._settings)
 
     def __copy__(self) -> Tokenizer:
         """Return itself: nothing can change it."""
@@ -580,27 +621,5 @@ lstrip=False, rstrip=False)
         return self
 
 
-def _whole_documents(
-    batches: Iterable[EncodedBatch],
-) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
-    """Join the documents that come in parts; each of them is a batch of its own."""
-    parts: list[npt.NDArray[Any]] = []
-    for batch in batches:
-        ids, offsets = batch.take_arrays()
-        first, last = 0, len(offsets) - 1
-        if batch.continues:
-            parts.append(ids[: offsets[1]])
-            first = 1
-            if last > 1 or not batch.open:
-                whole = np.concatenate(parts)
-                parts = []
-                yield whole, np.array([0, len(whole)])
-        if batch.open and first < last:
-            last -= 1
-            parts = [ids[offsets[last] :].copy()]
-        if first < last:
-            yield ids[offsets[first] : offsets[last]], offsets[first : last + 1] - offsets[first]
-
-
-def _restore(state: bytes) -> Tokenizer:
-    return Tokenizer.from_bytes(state, "a pickled tokenizer")
+def _restore(state: bytes, settings: pretrained.Settings = pretrained.NOTHING) -> Tokenizer:
+    return Tokenizer._of(pretrained.read_json(state, "a pickled tokenizer"), settings)

@@ -6,12 +6,14 @@ block at a time, and settles what was asked for before any work is done.
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack, cast
 
+from gptbpe import names as known
 from gptbpe import sources
 from gptbpe._core import CoreTokenizer, WordCounter
 from gptbpe.errors import EarlyStopWarning, TextError, TrainingError
@@ -19,6 +21,8 @@ from gptbpe.types import END_OF_TEXT, Pattern, Progress, Source, Text, TieBreak
 
 Piece: TypeAlias = Path | Text
 """One source, settled: a ``Path`` is a file, everything else is text."""
+
+FROM_TEXTS = "Tokenizer.train_from_texts, or give it as bytes"
 
 
 class Options(TypedDict, total=False):
@@ -33,20 +37,25 @@ class Options(TypedDict, total=False):
     progress: Progress | None
 
 
-def documents(source: Source) -> Iterable[Piece]:
+def documents(source: Source, texts: str = FROM_TEXTS) -> Iterable[Piece]:
     """Settle what each part of a source is: ``Path`` is a file, ``str`` is a file unless it has a line break.
 
     A list is settled at once, so that a missing file is found before any work; an iterator as it goes.
+    ``texts`` is the call to which an error points for short texts.
     """
     if isinstance(source, (str, os.PathLike)) or _is_buffer(source):
-        return [_settle(source)]
+        return [_settle(source, texts)]
     if isinstance(source, Mapping) or not isinstance(source, Iterable):
         raise TextError(
             "expected a file name, text, or an iterable of them, found "
             f"{type(source).__name__}; counts go to Tokenizer.train_from_counts"
         )
     parts = cast("Iterable[object]", source)
-    return map(_settle, parts) if isinstance(parts, Iterator) else [_settle(part) for part in parts]
+    if isinstance(parts, Iterator):
+        return (_settle(part, texts) for part in parts)
+    parts = list(parts)
+    _refuse_mixture(parts, texts)
+    return [_settle(part, texts) for part in parts]
 
 
 def texts_of(texts: Iterable[Text]) -> Iterator[Piece]:
@@ -68,26 +77,54 @@ def _is_buffer(value: object) -> bool:
     return True
 
 
-def _settle(part: object) -> Piece:
+def _settle(part: object, texts: str) -> Piece:
     if isinstance(part, os.PathLike):
         return Path(part)
     if not isinstance(part, str):
         return cast("Text", part)
-    if "\n" in part or "\r" in part:
+    if not _is_name(part):
         return part
-    path = Path(part)
-    try:
-        path.stat()
-    except (FileNotFoundError, ValueError, OSError) as error:
-        shown = part if len(part) <= 60 else part[:57] + "…"
-        number = error.errno if isinstance(error, OSError) and error.errno else 2
+    error = _why_missing(part)
+    if error is not None:
         raise FileNotFoundError(
-            number,
-            "no such file (a str without a line break names a file; text goes to Tokenizer.train_from_texts, "
-            "or is given as bytes)",
-            shown,
-        ) from None
-    return path
+            error,
+            f"no such file (a str without a line break names a file; for text call {texts})",
+            _shown(part),
+        )
+    return Path(part)
+
+
+def _is_name(part: str) -> bool:
+    return "\n" not in part and "\r" not in part
+
+
+def _why_missing(name: str) -> int | None:
+    """Return the system's number for why there is no such file, or None where there is one."""
+    try:
+        Path(name).stat()
+    except OSError as error:
+        return error.errno or errno.ENOENT
+    except ValueError:
+        return errno.ENOENT
+    return None
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= 60 else name[:57] + "…"
+
+
+def _refuse_mixture(parts: list[object], texts: str) -> None:
+    """Raise if some strings of a list name files and others do not: which of them are meant as texts?"""
+    named = [part for part in parts if isinstance(part, str) and _is_name(part)]
+    missing = [name for name in named if _why_missing(name) is not None]
+    if missing and len(missing) < len(named):
+        raise FileNotFoundError(
+            errno.ENOENT,
+            f"no such file; {len(named) - len(missing)} of the strings name files and {len(missing)} do not "
+            f"(this is the first): if all are texts call {texts}; if some are, give these as bytes and the "
+            "files as Path",
+            _shown(missing[0]),
+        )
 
 
 def train(
@@ -105,7 +142,8 @@ def train(
     """Count, then merge. ``Tokenizer.train`` documents the options."""
     names = _names(special_tokens)
     merges = _merges_wanted(vocab_size, names)
-    words = count(pieces, pattern, names, threads, progress)
+    tie_break = known.tie_break(tie_break)
+    words = count(pieces, known.pattern(pattern), names, threads, progress)
     core = words.learn(merges, tie_break, min_count, max_token_bytes, [], progress)
     return _finished(core, vocab_size)
 
@@ -118,13 +156,14 @@ def train_from_counts(
     """Merge what was counted elsewhere. ``Tokenizer.train_from_counts`` documents it."""
     names = _names(options.get("special_tokens", (END_OF_TEXT,)))
     merges = _merges_wanted(vocab_size, names)
-    words = WordCounter(options.get("pattern", "cl100k"), names, options.get("threads"))
+    tie_break = known.tie_break(options.get("tie_break", "smallest-ids"))
+    words = WordCounter(known.pattern(options.get("pattern", "cl100k")), names, options.get("threads"))
     pairs: Iterable[tuple[Any, int]] = counts.items() if isinstance(counts, Mapping) else counts
     for word, times in pairs:
         words.add_count(word, times)
     core = words.learn(
         merges,
-        options.get("tie_break", "smallest-ids"),
+        tie_break,
         options.get("min_count", 1),
         options.get("max_token_bytes"),
         [],
@@ -158,14 +197,15 @@ def extend(
         )
     if not core.splits_texts_as_given:
         raise TrainingError(
-            "this tokenizer changes texts before it splits them (a normalizer, a space before every text, or a "
-            "split of bytes), and pre-tokens are counted in texts as they are given; train a new one on text "
-            "that is prepared so"
+            "this tokenizer changes texts before it splits them (a normalizer, a space before every text, or "
+            "a split of bytes), and pre-tokens are counted in texts as they are given; train a new one on "
+            "text that is prepared so"
         )
     if vocab_size < core.vocab_size:
         raise TrainingError(
             f"vocab_size={vocab_size} is below the present {core.vocab_size}; to make it smaller call shrink"
         )
+    tie_break = known.tie_break(tie_break)
     words = count(pieces, core.pattern, names, threads, progress)
     wanted = _merges_wanted(vocab_size, names)
     longer = words.learn(wanted, tie_break, min_count, max_token_bytes, merges, progress, core)
@@ -176,7 +216,7 @@ def characters(source: Source, special_tokens: Sequence[str]) -> CoreTokenizer:
     """Collect the alphabet of a source. ``Tokenizer.characters`` documents it."""
     names = _names(special_tokens)
     alphabet: set[str] = set()
-    for piece in documents(source):
+    for piece in documents(source, "Tokenizer.characters(text.encode())"):
         for text in sources.documents(piece) if isinstance(piece, Path) else [piece]:
             string = text if isinstance(text, str) else _utf8(text, piece)
             for name in names:
@@ -241,9 +281,8 @@ def _names(special_tokens: Sequence[str]) -> list[str]:
         )
     if isinstance(special_tokens, Mapping):
         raise TrainingError(
-            "special_tokens is a list of strings, found a mapping: training numbers special tokens itself, "
-            f"in their order behind the last merge; write {list(special_tokens)!r}, or give ids to "
-            "Tokenizer.from_ranks"
+            "special_tokens is a list of strings, whose ids follow the last merge; found a mapping to ids: "
+            "for ids of your own train with special_tokens=[] and call with_special_tokens({…}) on the result"
         )
     if isinstance(special_tokens, Set):
         raise TrainingError(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,9 @@ import pytest
 from gptbpe import Tokenizer
 from gptbpe.cli import commands as cli
 from gptbpe.cli import main
+
+HANGS = 900
+"""Seconds after which a program hangs, however busy the machine is."""
 
 TEXT = (
     "First Citizen: Before we proceed any further, hear me speak. All: Speak, speak. First Citizen: You are "
@@ -47,7 +50,7 @@ def process(*words: str, stdin: bytes | None = None, **options: object) -> subpr
         [sys.executable, "-m", "gptbpe", *words],
         input=stdin,
         capture_output=True,
-        timeout=300,
+        timeout=HANGS,
         env=environment(),
         check=False,
         **options,  # type: ignore[call-overload]
@@ -135,7 +138,15 @@ def test_encode_special(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -
 
 
 def test_encode_packaged(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert call(capfdbinary, "encode", "--text", "Hello, world!", "-t", "gpt2")[1] == b"15496 11 995 0\n"
+    for name in ("gpt2", "GPT-2", "r50k"):
+        assert call(capfdbinary, "encode", "--text", "Hello, world!", "-t", name)[1] == b"15496 11 995 0\n"
+
+
+def test_a_folder_is_a_tokenizer(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    Tokenizer.load("tokenizer.json").save_pretrained("folder")
+    expected = call(capfdbinary, "count", "input.txt")
+    assert call(capfdbinary, "count", "input.txt", "-t", "folder") == expected
+    assert b"vocab size" in call(capfdbinary, "inspect", "folder")[1]
 
 
 def test_count(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -244,7 +255,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["train", "input.txt", "--threads", "0"], "threads"),
     (["train", "input.txt", "--json", "-o", "-"], "standard output"),
     (["encode", "input.txt", "-t", "missing.json"], "missing.json"),
-    (["encode", "input.txt", "-t", "cl100kbase"], "did you mean cl100k_base"),
+    (["encode", "input.txt", "-t", "cl100kbase"], "did you mean 'cl100k_base'"),
     (["encode", "missing.txt"], "missing.txt: no such file"),
     (["encode", "."], "is a directory"),
     (["encode", "input.txt", "-t", "input.txt"], "gptbpe import"),
@@ -366,9 +377,13 @@ def test_ctrl_c_ends_with_130(here: Path) -> None:
         stderr=subprocess.PIPE,
         env=environment(),
     )
-    time.sleep(1.5)
+    assert child.stdin is not None
+    child.stdin.write(
+        b"low lower lowest\n" * 100_000
+    )  # more than a pipe holds: it ends when the work has begun
+    child.stdin.flush()
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=30)
+    _, err = child.communicate(timeout=HANGS)
     assert child.returncode == 130
     assert err.decode().strip() == "interrupted"
 
@@ -383,13 +398,18 @@ def test_progress_on_a_terminal_leaves_the_output_alone(here: Path) -> None:
         env=environment(),
     )
     os.close(terminal)
-    out, _ = child.communicate(timeout=120)
     shown = b""
-    while select.select([keyboard], [], [], 0.2)[0]:
-        try:
-            shown += os.read(keyboard, 65536)
-        except OSError:
-            break
+
+    def read() -> None:
+        nonlocal shown
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while part := os.read(keyboard, 65536):
+                shown += part
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    out, _ = child.communicate(timeout=HANGS)
+    reader.join()
     os.close(keyboard)
     assert child.returncode == 0
     assert Tokenizer.from_bytes(out).vocab_size <= 290

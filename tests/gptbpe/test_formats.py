@@ -92,7 +92,7 @@ def test_saving_where_it_cannot_be(tok: Tokenizer, tmp_path: Path) -> None:
 def test_loading_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Tokenizer.load(tmp_path / "missing.json")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(TokenizerFileError, match="is empty"):
         Tokenizer.load(tmp_path)
 
 

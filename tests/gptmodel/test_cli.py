@@ -9,7 +9,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import loop
@@ -136,27 +135,36 @@ def test_no_space_left(here: Path) -> None:
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_once_saves_twice_stops_at_once(here: Path, times: int) -> None:
     flags = loop.flags(here, max_steps=100_000, save_every=10, experiment_name="mine", eval_every=100_000)
+    # In step 15 the program waits for a line, which comes when it has heard the first signal.
     script = (
-        "import sys, time\n"
-        "from gptmodel import cli, train\n"
-        "step = train.train_step\n"
+        "import sys\n"
+        "from gptmodel import cli, runs, train\n"
+        "step, stop = train.train_step, runs.Requests._on_stop\n"
+        "def hearing(requests, *signal):\n"
+        "    print('heard', flush=True)\n"
+        "    stop(requests, *signal)\n"
         "def stepping(state, *batch):\n"
         "    if state.step == 15:\n"
         "        print('ready', flush=True)\n"
-        "        for _ in range(200): time.sleep(0.01)\n"
+        "        sys.stdin.readline()\n"
         "    return step(state, *batch)\n"
+        "runs.Requests._on_stop = hearing\n"
         "train.train_step = stepping\n"
         "sys.exit(cli.main(['train', *sys.argv[1:]]))\n"
     )
     run = subprocess.Popen(
-        [sys.executable, "-c", script, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, *flags],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert run.stdout is not None
     assert run.stdout.readline() == "ready\n"
     for _ in range(times):
         run.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-    _, shown = run.communicate(timeout=60)
+        assert run.stdout.readline() == "heard\n"
+    _, shown = run.communicate("\n" if times == 1 else None, timeout=900)
     assert run.returncode == 130, shown
     assert "Traceback" not in shown
     last = shown.splitlines()[-1]

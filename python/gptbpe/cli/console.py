@@ -19,8 +19,8 @@ from typing import Annotated, Any, TypeAlias
 from cyclopts import Parameter
 from tqdm import tqdm
 
-from gptbpe import files
-from gptbpe.errors import GptBpeError
+from gptbpe import files, names
+from gptbpe.errors import GptBpeError, TokenizerError
 from gptbpe.tokenizer import Tokenizer
 
 STANDARD = Path("\x1f-")
@@ -114,7 +114,7 @@ def save(path: Path, data: bytes) -> None:
 
 
 def tokenizer(name: str | None) -> Tokenizer:
-    """Load ``--tokenizer``: a file or a packaged name; ``tokenizer.json`` here by default."""
+    """Load ``--tokenizer``: a file, a folder or a packaged name; ``tokenizer.json`` here by default."""
     from gptbpe import packaged
 
     if name is None:
@@ -124,17 +124,15 @@ def tokenizer(name: str | None) -> Tokenizer:
                 f"({', '.join(packaged.names())}), or make one: gptbpe train input.txt --vocab 512"
             )
         return Tokenizer.load("tokenizer.json")
-    if name in packaged.names() and not Path(name).exists():
-        return Tokenizer.get(name)
     if Path(name) == STANDARD:
         return Tokenizer.from_bytes(read_input(STANDARD), "standard input")
-    if not Path(name).exists():
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, packaged.names(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; packaged names: {', '.join(packaged.names())}"
-        raise Failure(f"there is no tokenizer file {name}{hint}")
-    return Tokenizer.load(name)
+    if Path(name).exists():
+        return Tokenizer.load(name)
+    try:
+        return Tokenizer.get(names.encoding(name, packaged.names()))
+    except TokenizerError:
+        hint = names.did_you_mean(name, packaged.names()) or f"; packaged: {', '.join(packaged.names())}"
+        raise Failure(f"there is no tokenizer file {name}{hint}") from None
 
 
 @contextmanager

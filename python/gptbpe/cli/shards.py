@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from cyclopts import Parameter
 
-from gptbpe import sources
+from gptbpe import nanogpt, sources
 from gptbpe.cli import console
 from gptbpe.errors import GptBpeError
 from gptbpe.shards import DEFAULT_SHARD_TOKENS, ShardReader, shard_files
@@ -27,6 +28,7 @@ def shard(
     separator_at: Literal["end", "start"] = "end",
     text_field: str = "text",
     shard_tokens: int = DEFAULT_SHARD_TOKENS,
+    format: Annotated[Literal["gptbpe", "nanogpt"], Parameter(name=["--format", "-f"])] = "gptbpe",
     threads: console.Threads = None,
     force: Annotated[bool, Parameter(negative="")] = False,
     json: console.Json = False,
@@ -53,6 +55,9 @@ def shard(
         The field of JSON objects, the column of Parquet files.
     shard_tokens
         A shard is closed before it would exceed this many tokens.
+    format
+        `gptbpe` is shards, which llm.c and modded-nanogpt read, too. `nanogpt` is the two files train.bin and
+        val.bin (the last tenth of the tokens, at most 2^20) that nanoGPT's train.py reads.
     threads
         How many threads encode; one per core by default.
     force
@@ -68,11 +73,14 @@ def shard(
     tok = console.tokenizer(tokenizer)
     names = [sources.STANDARD_INPUT if path == console.STANDARD else path for path in inputs]
     began = time.monotonic()
+    if format == "nanogpt":
+        nanogpt.check(tok.vocab_size)
+    folder = output if format == "gptbpe" else output / ".shards"
     with console.progress(quiet=json) as show:
         reader = shard_files(
             names,
             tok,
-            output,
+            folder,
             separator=separator or None,
             separator_at=separator_at,
             text_field=text_field,
@@ -81,6 +89,9 @@ def shard(
             progress=show,
             force=force,
         )
+    if format == "nanogpt":
+        _finish_nanogpt(reader, tok, output, began, json)
+        return
     seconds = time.monotonic() - began
     summary = _summary(reader)
     if json:
@@ -93,6 +104,25 @@ def shard(
         f"shard{'' if len(reader.shards) == 1 else 's'} in {output} ({seconds:.1f} s)"
     )
     console.say(f"next: python -m gptmodel.train --shards {output}")
+
+
+def _finish_nanogpt(reader: ShardReader, tok: Tokenizer, output: Path, began: float, json: bool) -> None:
+    """Make nanoGPT's two files of shards that are then not needed any more."""
+    train, held_out = nanogpt.write(reader, output)
+    folder = reader.path
+    del reader
+    shutil.rmtree(folder)
+    seconds = time.monotonic() - began
+    if json:
+        summary = {"train_tokens": train, "val_tokens": held_out, "vocab_size": tok.vocab_size}
+        console.write_json({"output": str(output), **summary, "seconds": round(seconds, 3)})
+        return
+    console.say(f"{train:,} + {held_out:,} tokens -> train.bin and val.bin in {output} ({seconds:.1f} s)")
+    if tok.vocab_size > nanogpt.USUAL_IDS:
+        console.say(
+            f"nanoGPT takes {nanogpt.USUAL_IDS:,} ids where no meta.pkl says otherwise, this tokenizer has "
+            f"{tok.vocab_size:,}: set the vocab_size of its model to that"
+        )
 
 
 def verify(
@@ -189,7 +219,7 @@ def inspect(
         Write one JSON object per path instead.
     """
     for path in paths or (Path("data"),):
-        if not path.is_dir() and path.suffix != ".bin":
+        if _is_tokenizer(path):
             _inspect_tokenizer(str(path), json)
             continue
         reader = ShardReader(path)
@@ -211,6 +241,12 @@ def inspect(
             console.write_json({"path": str(path), **summary})
             continue
         _write_table({"path": str(path), **summary})
+
+
+def _is_tokenizer(path: Path) -> bool:
+    if path.is_dir():  # shards have a tokenizer.json beside them
+        return (path / "tokenizer.json").exists() and not (path / "manifest.json").exists()
+    return path.suffix != ".bin"
 
 
 def _inspect_tokenizer(name: str, json: bool) -> None:

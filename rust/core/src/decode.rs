@@ -64,6 +64,16 @@ impl Tokenizer {
         })
     }
 
+    /// The ids that decoding leaves out where special tokens are not wanted, in ascending order: those of
+    /// the tokens that are special in Hugging Face's sense.
+    pub fn skipped_ids(&self) -> Vec<u32> {
+        let tokens = self.special_tokens().iter();
+        let special = tokens.filter(|token| token.special);
+        let mut ids: Vec<u32> = special.map(|token| token.id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     fn unknown(&self, index: usize, id: u32) -> Error {
         Error::UnknownToken {
             index,
@@ -112,6 +122,8 @@ pub struct StreamDecoder {
     /// At most three bytes between calls: the start of a character.
     pending: Vec<u8>,
     pushed: usize,
+    /// Ids that stand for nothing, in ascending order.
+    skipped: Vec<u32>,
 }
 
 impl StreamDecoder {
@@ -121,6 +133,15 @@ impl StreamDecoder {
             tokenizer,
             pending: Vec::new(),
             pushed: 0,
+            skipped: Vec::new(),
+        }
+    }
+
+    /// The same, but special tokens stand for nothing: see [`Tokenizer::skipped_ids`].
+    pub fn without_special(tokenizer: Tokenizer) -> Self {
+        Self {
+            skipped: tokenizer.skipped_ids(),
+            ..Self::new(tokenizer)
         }
     }
 
@@ -132,12 +153,22 @@ impl StreamDecoder {
     /// The text that is certain after several ids. An unknown id is an error and changes nothing.
     pub fn push_all<I: Copy + Into<u32>>(&mut self, ids: &[I]) -> Result<String> {
         let pushed = self.pushed;
-        self.tokenizer
-            .decode_bytes(ids, &mut self.pending)
-            .map_err(|error| match error {
-                Error::UnknownToken { index, id, .. } => self.tokenizer.unknown(pushed + index, id),
-                other => other,
-            })?;
+        let placed = |error| match error {
+            Error::UnknownToken { index, id, .. } => self.tokenizer.unknown(pushed + index, id),
+            other => other,
+        };
+        if self.skipped.is_empty() {
+            self.tokenizer
+                .decode_bytes(ids, &mut self.pending)
+                .map_err(placed)?;
+        } else {
+            self.tokenizer.check_ids(ids).map_err(placed)?;
+            let is_kept = |id: &I| self.skipped.binary_search(&(*id).into()).is_err();
+            let kept: Vec<I> = ids.iter().copied().filter(is_kept).collect();
+            self.tokenizer
+                .decode_bytes(&kept, &mut self.pending)
+                .map_err(placed)?;
+        }
         self.pushed += ids.len();
         let certain = self.pending.len() - incomplete(&self.pending);
         let text = String::from_utf8_lossy(&self.pending[..certain]).into_owned();
@@ -228,6 +259,26 @@ mod tests {
         assert_eq!(push(0xE2), "");
         assert_eq!(decoder.finish(), "\u{FFFD}");
         assert_eq!(decoder.finish(), "");
+    }
+
+    #[test]
+    fn special_tokens_can_be_left_out() {
+        let special = [("<e>".to_owned(), 256)];
+        let tokenizer = Tokenizer::from_merges(&[], Pattern::default(), &special).unwrap();
+        assert_eq!(tokenizer.skipped_ids(), [256]);
+        let mut decoder = StreamDecoder::without_special(tokenizer);
+        // A character may lie around one.
+        assert_eq!(decoder.push_all(&[0xE2_u16, 256, 0x82]).unwrap(), "");
+        assert_eq!(decoder.push(256).unwrap(), "");
+        assert_eq!(decoder.push(0xAC).unwrap(), "€");
+        assert!(matches!(
+            decoder.push_all(&[256_u32, 257]),
+            Err(Error::UnknownToken {
+                index: 6,
+                id: 257,
+                ..
+            })
+        ));
     }
 
     proptest! {

@@ -442,6 +442,23 @@ impl Tokenizer {
         Some(Self::new(model, pipeline, special.collect()))
     }
 
+    /// The same tokenizer with more special tokens, which have ids of their own; the others keep theirs.
+    pub fn with_special_tokens(&self, more: &[(String, u32)]) -> Result<Self> {
+        let model = match &self.inner.model {
+            Model::Bytes(vocab) => {
+                let merges = vocab.merges().iter();
+                let merges: Vec<_> = merges.map(|merge| (merge.left, merge.right)).collect();
+                let vocab = Vocab::from_tokens(vocab.iter(), &merges, vocab.whole_first())?;
+                Model::Bytes(Box::new(vocab))
+            }
+            Model::Characters(characters) => {
+                Model::Characters(Characters::numbered(characters.iter())?)
+            }
+        };
+        let special = self.special_tokens().iter().cloned().chain(named(more));
+        Self::new(model, self.inner.pipeline.clone(), special.collect())
+    }
+
     /// What is looked for where a call allows `allowed`: an empty set stands for what is always matched.
     #[inline]
     pub(crate) fn looked_for<'a>(&'a self, allowed: &'a SpecialSet) -> &'a SpecialSet {

@@ -124,6 +124,25 @@ impl Codec {
         .map_err(to_python)
     }
 
+    /// The ids to decode: without the special ones if they are to be skipped, once all are known to be tokens.
+    fn ids_to_decode(&self, ids: &Bound<'_, PyAny>, skip_special_tokens: bool) -> PyResult<Ids> {
+        let mut ids = self::ids(ids, self.vocab_size())?;
+        if skip_special_tokens {
+            let special = self.tokenizer().skipped_ids();
+            match &mut ids {
+                Ids::Narrow(ids) => {
+                    self.check_ids(ids)?;
+                    ids.retain(|&id| special.binary_search(&id.into()).is_err());
+                }
+                Ids::Wide(ids) => {
+                    self.check_ids(ids)?;
+                    ids.retain(|id| special.binary_search(id).is_err());
+                }
+            }
+        }
+        Ok(ids)
+    }
+
     /// Works on one text after looking for what is refused in it: without the GIL unless it is short. Work on a long
     /// text asks now and then whether to go on.
     fn run<T: Send>(
@@ -551,16 +570,26 @@ impl Codec {
 
     /// Decode ids to text; bytes that are not UTF-8 are handled as ``bytes.decode(errors=…)`` does.
     ///
+    /// With ``skip_special_tokens`` special tokens are left out, as ``transformers`` leaves them out.
+    ///
     /// Raises:
     ///     UnknownTokenError: an element is no token; it names the element and its index.
     ///
-    /// >>> Tokenizer.get("gpt2").decode([15496, 11, 995, 0])
+    /// >>> tok = Tokenizer.get("gpt2")
+    /// >>> tok.decode([15496, 11, 995, 0])
     /// 'Hello, world!'
-    #[pyo3(signature = (ids, errors="replace"))]
-    fn decode<'py>(&self, ids: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyString>> {
+    /// >>> tok.decode([15496, 50256]), tok.decode([15496, 50256], skip_special_tokens=True)
+    /// ('Hello<|endoftext|>', 'Hello')
+    #[pyo3(signature = (ids, errors="replace", *, skip_special_tokens=false))]
+    fn decode<'py>(
+        &self,
+        ids: &Bound<'py, PyAny>,
+        errors: &str,
+        skip_special_tokens: bool,
+    ) -> PyResult<Bound<'py, PyString>> {
         guard(|| {
             let py = ids.py();
-            let ids = self::ids(ids, self.vocab_size())?;
+            let ids = self.ids_to_decode(ids, skip_special_tokens)?;
             let decode = || match &ids {
                 Ids::Narrow(ids) => self.tokenizer().decode(ids),
                 Ids::Wide(ids) => self.tokenizer().decode(ids),
@@ -576,13 +605,18 @@ impl Codec {
         })
     }
 
-    /// Decode ids to the bytes that were encoded, without loss.
+    /// Decode ids to the bytes that were encoded, without loss; ``skip_special_tokens`` as in :meth:`decode`.
     ///
     /// >>> tok = Tokenizer.get("gpt2")
     /// >>> tok.decode_bytes(tok.encode(b"\xff\x00"))
     /// b'\xff\x00'
-    fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        guard(|| match self::ids(ids, self.vocab_size())? {
+    #[pyo3(signature = (ids, *, skip_special_tokens=false))]
+    fn decode_bytes<'py>(
+        &self,
+        ids: &Bound<'py, PyAny>,
+        skip_special_tokens: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        guard(|| match self.ids_to_decode(ids, skip_special_tokens)? {
             Ids::Narrow(narrow) => output::bytes(ids.py(), &self.check_ids(&narrow)?),
             Ids::Wide(wide) => output::bytes(ids.py(), &self.check_ids(&wide)?),
         })
@@ -591,7 +625,7 @@ impl Codec {
     /// Start decoding ids one by one, as a model makes them; text never ends inside a character.
     ///
     /// ``push(id)`` returns the text that became complete (often ``""`` within an emoji), ``finish()`` what
-    /// is left.
+    /// is left. ``skip_special_tokens`` as in :meth:`decode`.
     ///
     /// >>> tok = Tokenizer.get("gpt2")
     /// >>> stream = tok.decode_stream()
@@ -599,11 +633,15 @@ impl Codec {
     /// ['a', ' ', '', '🦆', '!']
     /// >>> stream.finish()
     /// ''
-    fn decode_stream(&self) -> PyStreamDecoder {
-        PyStreamDecoder::new(
-            StreamDecoder::new(self.tokenizer().clone()),
-            self.vocab_size(),
-        )
+    #[pyo3(signature = (*, skip_special_tokens=false))]
+    fn decode_stream(&self, skip_special_tokens: bool) -> PyStreamDecoder {
+        let tokenizer = self.tokenizer().clone();
+        let decoder = if skip_special_tokens {
+            StreamDecoder::without_special(tokenizer)
+        } else {
+            StreamDecoder::new(tokenizer)
+        };
+        PyStreamDecoder::new(decoder, self.vocab_size())
     }
 }
 

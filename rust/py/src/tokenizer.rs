@@ -203,6 +203,19 @@ impl CoreTokenizer {
         })
     }
 
+    /// The same tokenizer with more special tokens.
+    fn with_special_tokens(
+        &self,
+        py: Python<'_>,
+        special_tokens: Vec<(String, u32)>,
+    ) -> PyResult<Self> {
+        guard(|| {
+            py.detach(|| self.tokenizer.with_special_tokens(&special_tokens))
+                .map(Self::new)
+                .map_err(to_python)
+        })
+    }
+
     /// What the merges make of a piece of text as one pre-token.
     fn merge_piece(&self, piece: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
         guard(|| {
@@ -315,6 +328,13 @@ impl CoreTokenizer {
     #[getter]
     fn pad_token_id(&self) -> Option<u32> {
         self.tokenizer.pad_id()
+    }
+
+    /// The ids before and after a text where `add_special_tokens` asks for them.
+    #[getter]
+    fn template(&self) -> (Vec<u32>, Vec<u32>) {
+        let template = self.tokenizer.template();
+        (template.before().to_vec(), template.after().to_vec())
     }
 
     /// Whether texts are split as they are given, by the pattern alone.

@@ -13,6 +13,7 @@ use crate::format::{alphabet, excerpt};
 
 /// Only the kind of model: enough to refuse a file for the right reason.
 #[derive(Deserialize)]
+#[serde(expecting = "the contents of a tokenizer.json")]
 pub(super) struct Outline {
     pub(super) model: Option<OutlineModel>,
 }
@@ -60,6 +61,7 @@ impl<'de> Deserialize<'de> for OutlineModel {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "the contents of a tokenizer.json")]
 pub(super) struct File {
     #[serde(default)]
     pub(super) truncation: Value,
@@ -79,6 +81,7 @@ pub(super) struct File {
 }
 
 #[derive(Deserialize, Serialize)]
+#[serde(expecting = "an added token")]
 #[allow(clippy::struct_excessive_bools)] // the format's own fields
 pub(super) struct AddedToken {
     pub(super) id: u32,
@@ -97,6 +100,7 @@ pub(super) struct AddedToken {
 
 /// With merges as they are read, or as they are written.
 #[derive(Deserialize, Serialize)]
+#[serde(expecting = "a BPE model")]
 pub(super) struct Model<M = Pair> {
     #[serde(rename = "type", default)]
     pub(super) kind: Option<String>,
