@@ -14,6 +14,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::Result;
 use crate::model::Model;
 use crate::pattern::Pattern;
 use crate::special::SpecialTokens;
@@ -22,14 +23,22 @@ const TAG: &[u8] = b"gptbpe tokenizer definition 1";
 
 /// The fingerprint of a tokenizer of these parts.
 pub(crate) fn of(model: &Model, pattern: &Pattern, special: &SpecialTokens) -> [u8; 32] {
+    digest(model, &spelled(pattern, Pattern::portable), special)
+}
+
+/// The fingerprint that versions gave which did not respell patterns.
+pub(crate) fn earlier(model: &Model, pattern: &Pattern, special: &SpecialTokens) -> [u8; 32] {
+    digest(model, &spelled(pattern, Pattern::as_given), special)
+}
+
+fn digest(model: &Model, parts: &[String], special: &SpecialTokens) -> [u8; 32] {
     let mut form = Form(Vec::new());
     form.field(TAG);
     match model {
         Model::Bytes(vocab) => {
             form.field(b"bytes");
-            let parts = spelled(pattern);
             form.number(parts.len());
-            for part in &parts {
+            for part in parts {
                 form.field(part.as_bytes());
             }
             form.number(vocab.len());
@@ -67,13 +76,11 @@ pub(crate) fn of(model: &Model, pattern: &Pattern, special: &SpecialTokens) -> [
 
 /// The pattern's name, or its regular expressions. One that reads like a name is marked, and
 /// so is one that reads like a marked one.
-fn spelled(pattern: &Pattern) -> Vec<String> {
+fn spelled(pattern: &Pattern, respell: fn(&Pattern) -> Result<Vec<String>>) -> Vec<String> {
     if let Some(name) = pattern.name() {
         return vec![format!("{NAME}{name}")];
     }
-    let mut regexes = pattern
-        .portable()
-        .unwrap_or_else(|_| pattern.regexes().to_vec());
+    let mut regexes = respell(pattern).unwrap_or_else(|_| pattern.regexes().to_vec());
     for regex in &mut regexes {
         if regex.starts_with(NAME) || regex.starts_with(REGEX) {
             regex.insert_str(0, REGEX);

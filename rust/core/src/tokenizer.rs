@@ -274,6 +274,17 @@ impl Tokenizer {
             .get_or_init(|| crate::fingerprint::of(&inner.model, &inner.pattern, &inner.special))
     }
 
+    /// What earlier versions gave as the fingerprint, which their files claim.
+    pub(crate) fn earlier_fingerprint(&self) -> [u8; 32] {
+        let Inner {
+            model,
+            pattern,
+            special,
+            ..
+        } = &*self.inner;
+        crate::fingerprint::earlier(model, pattern, special)
+    }
+
     /// The tokenizer of the first merges, with `size` ids in all.
     ///
     /// Special tokens keep their order and take the ids after the last token. Since

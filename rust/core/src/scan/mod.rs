@@ -124,7 +124,8 @@ pub struct Pretokenizer {
 }
 
 impl Pretokenizer {
-    /// Compiles every regular expression of `pattern`, or says which cannot be.
+    /// Compiles every regular expression of `pattern`, or says which cannot be. One that no `tokenizer.json` could
+    /// hold is refused here, before anything is made with it that cannot be saved.
     pub fn new(pattern: &Pattern) -> Result<Self> {
         let regexes = pattern.regexes();
         if regexes.len() > MOST_STAGES {
@@ -135,6 +136,9 @@ impl Pretokenizer {
         }
         let stages = regexes.iter().map(|regex| Stage::new(regex));
         let stages = stages.collect::<Result<Arc<[Stage]>>>()?;
+        if pattern.name().is_none() {
+            pattern.portable()?;
+        }
         let cuts = Cuts::of(pattern);
         Ok(Self { stages, cuts })
     }

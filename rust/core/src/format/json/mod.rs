@@ -7,13 +7,13 @@
 //! the name of what it needs: a tokenizer that is nearly right is wrong.
 //!
 //! Written is what `tokenizers`, `transformers.PreTrainedTokenizerFast` and converters
-//! read; split patterns in a spelling that Oniguruma reads as we do. One field of our own,
-//! `model.fingerprint`, which they skip and do not write again, is checked when the file is read:
-//! a flipped bit may leave valid JSON with other ids. It also says that a split pattern is meant as we read it, so
-//! patterns that Oniguruma reads otherwise (`\w`) are kept in files of our own, though other programs split by them otherwise. Special tokens stand in the vocabulary too, as in GPT-2's own file,
+//! read; split patterns in a spelling that means to Oniguruma what they mean to us. Two fields of our own,
+//! which they skip and do not write again, stand in `model`. `fingerprint` is checked when the file is read:
+//! a flipped bit may leave valid JSON with other ids. `pattern` holds the split patterns as they were given, where they
+//! had to be respelled (`\w`): it is believed if it is spelled as the file is. Files of earlier versions have a fingerprint
+//! and no `pattern`, and their patterns are meant as the regex crate reads them. Special tokens stand in the vocabulary too, as in GPT-2's own file,
 //! for otherwise `tokenizers` would number them anew. Reading what was written gives the same fingerprint.
 
-mod oniguruma;
 pub(in crate::format) mod parts;
 mod pipeline;
 
@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use super::{alphabet, broken, excerpt, of_file};
 use crate::characters::Characters;
 use crate::error::{FormatProblem, Inexpressible};
+use crate::pattern::Pattern;
 use crate::shard::format::hex;
 use crate::special::SpecialToken;
 use crate::vocab::Vocab;
@@ -38,15 +39,19 @@ pub fn read(bytes: &[u8], origin: &str) -> Result<Tokenizer> {
     let (tokenizer, expected) = read_unchecked(bytes, origin)?;
     let found = hex(&tokenizer.fingerprint());
     match expected {
-        Some(expected) if expected != found => Err(broken(
-            FORMAT,
-            origin,
-            "model, fingerprint",
-            FormatProblem::Fingerprint {
-                claimed: excerpt(&expected),
-                found: excerpt(&found),
-            },
-        )),
+        Some(expected)
+            if expected != found && expected != hex(&tokenizer.earlier_fingerprint()) =>
+        {
+            Err(broken(
+                FORMAT,
+                origin,
+                "model, fingerprint",
+                FormatProblem::Fingerprint {
+                    claimed: excerpt(&expected),
+                    found: excerpt(&found),
+                },
+            ))
+        }
         _ => Ok(tokenizer),
     }
 }
@@ -68,7 +73,13 @@ fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<Strin
     }
     let file: File = serde_json::from_slice(bytes).map_err(at)?;
     check_model(&file.model).map_err(refuse)?;
-    let splitting = pipeline::read(&file, origin)?;
+    let mut splitting = pipeline::read(&file, origin)?;
+    if let Some(given) = file.model.pattern.clone() {
+        let given = Pattern::sequence(given);
+        if given.portable().ok() == splitting.pattern.portable().ok() {
+            splitting.pattern = given;
+        }
+    }
     let special = special_tokens(&file, origin)?;
     if splitting.byte_level {
         pipeline::check_decoding(&file, origin, true)?;
@@ -160,6 +171,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             byte_fallback: false,
             ignore_merges: tokenizer.vocab().is_some_and(Vocab::whole_first),
             fingerprint: Some(hex(&tokenizer.fingerprint())),
+            pattern: given_pattern(tokenizer.pattern())?,
             vocab: Entries(entries),
             merges: tokenizer.vocab().map(merges).unwrap_or_default(),
         },
@@ -168,6 +180,12 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
         .map_err(|error| refuse(Inexpressible::Json(error.to_string())))?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+/// The pattern as given, where the file has to spell it otherwise and no name stands for it.
+fn given_pattern(pattern: &Pattern) -> Result<Option<Vec<String>>> {
+    let respelled = pattern.name().is_none() && pattern.portable()? != pattern.regexes();
+    Ok(respelled.then(|| pattern.regexes().to_vec()))
 }
 
 /// The file as written, in the order of fields that `tokenizers` uses.

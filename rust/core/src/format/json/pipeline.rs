@@ -7,10 +7,10 @@
 
 use serde_json::{Value, json};
 
-use super::oniguruma::{Doubt, first_doubt};
 use super::parts::File;
 use crate::error::shortened;
 use crate::pattern::Pattern;
+use crate::pattern::oniguruma::{self, Doubt};
 use crate::{Error, Result, Tokenizer};
 
 /// How text is split, and whether it then is bytes.
@@ -42,8 +42,8 @@ pub(super) fn read(file: &File, origin: &str) -> Result<Splitting> {
     check_post_processor(&file.post_processor).map_err(|feature| refuse(feature, REMOVE))?;
     let mut regexes = Vec::new();
     let mut byte_level = false;
-    // A file of our own means what it says here: its fingerprint is compared with what was read.
-    let own = file.model.fingerprint.is_some();
+    // Earlier versions wrote patterns as they read them, and said so by a fingerprint alone.
+    let own = file.model.fingerprint.is_some() && file.model.pattern.is_none();
     pre_tokenizer(&file.pre_tokenizer, own, &mut regexes, &mut byte_level)
         .map_err(|(feature, advice)| refuse(feature, advice))?;
     Ok(Splitting {
@@ -137,13 +137,16 @@ fn pre_tokenizer(
 fn split(step: &Value, own: bool) -> Result<String, Refusal> {
     let regex = match (&step["pattern"]["Regex"], &step["pattern"]["String"]) {
         (Value::String(regex), _) => {
-            let doubt = if own { None } else { first_doubt(regex) };
-            if let Some(Doubt { at, construct }) = doubt {
+            let read = if own {
+                Ok(regex.clone())
+            } else {
+                oniguruma::read(regex)
+            };
+            read.map_err(|Doubt { at, construct }| {
                 let pattern = shortened(regex);
                 let feature = format!("{construct} at byte {at} of the Split pattern {pattern}");
-                return Err((feature, RESPELL));
-            }
-            regex.clone()
+                (feature, RESPELL)
+            })?
         }
         (_, Value::String(text)) => regex_syntax::escape(text),
         _ => return Err(("a Split without a Regex or String".to_owned(), CONVERT)),
