@@ -14,7 +14,6 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::Result;
 use crate::model::Model;
 use crate::pattern::Pattern;
 use crate::special::SpecialTokens;
@@ -23,12 +22,20 @@ const TAG: &[u8] = b"gptbpe tokenizer definition 1";
 
 /// The fingerprint of a tokenizer of these parts.
 pub(crate) fn of(model: &Model, pattern: &Pattern, special: &SpecialTokens) -> [u8; 32] {
-    digest(model, &spelled(pattern, Pattern::portable), special)
+    digest(
+        model,
+        &spelled(pattern, |pattern| pattern.portable().ok()),
+        special,
+    )
 }
 
 /// The fingerprint that versions gave which did not respell patterns.
 pub(crate) fn earlier(model: &Model, pattern: &Pattern, special: &SpecialTokens) -> [u8; 32] {
-    digest(model, &spelled(pattern, Pattern::as_given), special)
+    digest(
+        model,
+        &spelled(pattern, |pattern| pattern.as_given().ok()),
+        special,
+    )
 }
 
 fn digest(model: &Model, parts: &[String], special: &SpecialTokens) -> [u8; 32] {
@@ -76,11 +83,11 @@ fn digest(model: &Model, parts: &[String], special: &SpecialTokens) -> [u8; 32] 
 
 /// The pattern's name, or its regular expressions. One that reads like a name is marked, and
 /// so is one that reads like a marked one.
-fn spelled(pattern: &Pattern, respell: fn(&Pattern) -> Result<Vec<String>>) -> Vec<String> {
+fn spelled(pattern: &Pattern, respell: impl Fn(&Pattern) -> Option<Vec<String>>) -> Vec<String> {
     if let Some(name) = pattern.name() {
         return vec![format!("{NAME}{name}")];
     }
-    let mut regexes = respell(pattern).unwrap_or_else(|_| pattern.regexes().to_vec());
+    let mut regexes = respell(pattern).unwrap_or_else(|| pattern.regexes().to_vec());
     for regex in &mut regexes {
         if regex.starts_with(NAME) || regex.starts_with(REGEX) {
             regex.insert_str(0, REGEX);

@@ -151,17 +151,14 @@ impl Reader<'_> {
     fn posix_bracket(&mut self, place: usize) -> Result<ClassUnicode, Doubt> {
         let rest = self.rest();
         let name = rest[1..].split_once(":]").map(|(name, _)| name);
-        match name.and_then(|name| Some((name, properties::bracket(name)?))) {
-            Some((name, set)) => {
-                let end = self.at() + name.len() + 3;
-                self.skip_to(end);
-                Ok(set)
-            }
-            None => {
-                self.next();
-                self.doubt(place, "no class of POSIX")
-            }
-        }
+        let found = name.and_then(|name| Some((name, properties::bracket(name)?)));
+        let Some((name, set)) = found else {
+            self.next();
+            return self.doubt(place, "no class of POSIX");
+        };
+        let end = self.at() + name.len() + 3;
+        self.skip_to(end);
+        Ok(set)
     }
 }
 

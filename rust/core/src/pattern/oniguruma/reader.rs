@@ -15,10 +15,17 @@ use regex_syntax::hir::ClassUnicode;
 
 use super::sets::{Speller, negated, same};
 use super::{ASSERTIONS, Doubt, properties};
+use crate::pattern::parser::LONGEST;
 use crate::unicode::set;
 
 /// The regex that means to the regex crate what `regex` means to Oniguruma: the same text where they agree.
 pub(crate) fn read(regex: &str) -> Result<String, Doubt> {
+    if regex.len() > LONGEST {
+        return Err(Doubt {
+            at: LONGEST,
+            construct: format!("more than {LONGEST} bytes"),
+        });
+    }
     let mut reader = Reader {
         regex,
         rest: regex.char_indices().peekable(),
@@ -41,6 +48,8 @@ struct Group {
     filled: bool,
     /// Whether a branch before it may be empty.
     empty: bool,
+    /// Whether anything in it may take a character.
+    takes: bool,
     /// A `^` after which nothing was read yet that takes a character.
     line_start: Option<usize>,
     /// The atom before, in a group that ignores case, by its letters in lower case.
@@ -66,6 +75,7 @@ enum Atom {
     Group {
         ignores_case: bool,
         empty: bool,
+        takes: bool,
     },
 }
 
@@ -159,13 +169,13 @@ impl<'r> Reader<'r> {
                     self.out.push('|');
                     continue;
                 }
-                '(' => match self.assertion(at) {
-                    Some(atom) => atom,
-                    None => {
+                '(' => {
+                    let Some(assertion) = self.assertion(at) else {
                         self.open_group(at)?;
                         continue;
-                    }
-                },
+                    };
+                    assertion
+                }
                 ')' => self.close_group(at)?,
                 '[' => {
                     let class = self.class(at)?;
@@ -289,6 +299,7 @@ impl<'r> Reader<'r> {
             kind => Atom::Group {
                 ignores_case: kind == Kind::IgnoresCase,
                 empty: closed.empty || !closed.filled,
+                takes: closed.takes,
             },
         })
     }
@@ -337,7 +348,9 @@ impl<'r> Reader<'r> {
                 return self.doubt(at, "there a repetition of a repetition");
             }
             match atom {
-                Atom::Nothing => return self.doubt(at, "a repeated assertion"),
+                Atom::Nothing | Atom::Group { takes: false, .. } => {
+                    return self.doubt(at, "a repeated assertion");
+                }
                 _ if ignores_case => return self.doubt(at, "a repetition where case is ignored"),
                 Atom::Group {
                     ignores_case: true, ..
@@ -367,9 +380,11 @@ impl<'r> Reader<'r> {
             Atom::Group { empty, .. } => !optional && !empty,
             Atom::Nothing => false,
         };
+        let may_take = matches!(atom, Atom::Character | Atom::Group { takes: true, .. });
+        let group = self.group();
+        group.takes |= may_take;
+        group.filled |= takes;
         if takes {
-            let group = self.group();
-            group.filled = true;
             group.line_start = None;
         }
         Ok(())

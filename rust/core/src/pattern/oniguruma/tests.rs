@@ -187,6 +187,7 @@ fn what_may_differ_is_named() {
             1,
             "`{0,3}+`, there a repetition of what may be empty",
         ),
+        ("(?:$|(?:))?a", 9, "`?`, a repeated assertion"),
         ("^a?", 0, "`^` before what may be empty"),
         (r"a|(?:\n^)", 7, "`^` before what may be empty"),
         (r"a\Z", 1, r"`\Z`"),
@@ -258,6 +259,26 @@ fn what_may_differ_is_named() {
         );
         assert_eq!(doubt.at, at, "{regex}: {}", doubt.construct);
     }
+}
+
+/// Nothing here calls itself, and nothing is read twice.
+#[test]
+fn deep_and_long_patterns_are_read_in_one_loop() {
+    for (open, named) in [("(", "more than"), ("[", "more than")] {
+        let doubt = read(&open.repeat(200_000)).unwrap_err();
+        assert!(doubt.construct.starts_with(named), "{}", doubt.construct);
+    }
+    let doubt = read(&"[".repeat(60_000)).unwrap_err();
+    assert_eq!(
+        doubt.construct,
+        "`[`, a class that stands too deep in others,"
+    );
+    let deep = format!("{}a{}", "(?:".repeat(15_000), ")".repeat(15_000));
+    assert_eq!(read(&deep).unwrap(), deep);
+    assert!(write(&deep).is_err());
+    // Spelled out, it would be longer than what is read again.
+    let error = write(&r"\w\W".repeat(15_000)).unwrap_err().to_string();
+    assert!(error.contains("bytes when spelled out"), "{error}");
 }
 
 proptest! {
