@@ -108,6 +108,8 @@ class Tokenizer(HuggingFaceMethods):
             vocab_size: ids in all: 256 bytes + merges + special tokens.
             pattern: how text is split before merging: ``"gpt2"``, ``"cl100k"``, ``"o200k"``, ``"llama3"``,
                 ``"qwen2"``, ``"nanochat"``, ``"deepseek"``, a regex, several regexes, or None.
+                A regex means what Rust's ``regex`` crate makes of it; :meth:`save` writes what Oniguruma
+                reads alike.
             special_tokens: their strings; they take the ids after the last merge, in this order.
             tie_break: which of the pairs with the highest count is merged. ``"smallest-ids"``: the smaller
                 (left id, right id), as rustbpe does. ``"huggingface"``: as ``tokenizers`` does. ``"bytes"``:
@@ -122,7 +124,7 @@ class Tokenizer(HuggingFaceMethods):
         Raises:
             FileNotFoundError: a ``str`` or ``Path`` names no file.
             TrainingError: the vocabulary is too small for bytes and special tokens, or a count overflows.
-            PatternError: the pattern cannot be compiled.
+            PatternError: the pattern cannot be compiled, or no ``tokenizer.json`` could hold it.
 
         Warns:
             EarlyStopWarning: no pair was left to merge; the vocabulary is smaller than asked.
@@ -530,7 +532,11 @@ lstrip=False, rstrip=False)
 
     @property
     def pattern(self) -> str | tuple[str, ...] | None:
-        """The split pattern: its name if it has one, else the regex (a tuple of several), or None."""
+        """The split pattern: its name if it has one, else the regex (a tuple of several), or None.
+
+        A regex is spelled for Rust's ``regex`` crate, also where it was loaded from a ``tokenizer.json``,
+        whose patterns Oniguruma reads. Files saved here keep the spelling that was given.
+        """
         return self._core.pattern
 
     @property

@@ -553,7 +553,9 @@ pub enum FormatProblem {
         found: String,
     },
     /// An added token that is special first and then is not.
-    #[error("{found} is given as a special token and again as one that is not; leave one of them out")]
+    #[error(
+        "{found} is given as a special token and again as one that is not; leave one of them out"
+    )]
     SpecialAndNot {
         /// The token.
         found: String,

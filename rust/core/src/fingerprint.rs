@@ -26,15 +26,29 @@ const TAG: &[u8] = b"gptbpe tokenizer definition 1";
 
 /// The fingerprint of a tokenizer of these parts.
 pub(crate) fn of(model: &Model, pipeline: &Pipeline, special: &SpecialTokens) -> [u8; 32] {
-    let pattern = &pipeline.pattern;
+    let parts = spelled(&pipeline.pattern, |pattern| pattern.portable().ok());
+    digest(model, &parts, pipeline, special)
+}
+
+/// The fingerprint that versions gave which did not respell patterns.
+pub(crate) fn earlier(model: &Model, pipeline: &Pipeline, special: &SpecialTokens) -> [u8; 32] {
+    let parts = spelled(&pipeline.pattern, |pattern| pattern.as_given().ok());
+    digest(model, &parts, pipeline, special)
+}
+
+fn digest(
+    model: &Model,
+    parts: &[String],
+    pipeline: &Pipeline,
+    special: &SpecialTokens,
+) -> [u8; 32] {
     let mut form = Form(Vec::new());
     form.field(TAG);
     match model {
         Model::Bytes(vocab) => {
             form.field(b"bytes");
-            let parts = spelled(pattern);
             form.number(parts.len());
-            for part in &parts {
+            for part in parts {
                 form.field(part.as_bytes());
             }
             form.number(vocab.len());
@@ -131,13 +145,11 @@ fn around(form: &mut Form, pipeline: &Pipeline) {
 
 /// The pattern's name, or its regular expressions. One that reads like a name is marked, and
 /// so is one that reads like a marked one.
-fn spelled(pattern: &Pattern) -> Vec<String> {
+fn spelled(pattern: &Pattern, respell: impl Fn(&Pattern) -> Option<Vec<String>>) -> Vec<String> {
     if let Some(name) = pattern.name() {
         return vec![format!("{NAME}{name}")];
     }
-    let mut regexes = pattern
-        .portable()
-        .unwrap_or_else(|_| pattern.regexes().to_vec());
+    let mut regexes = respell(pattern).unwrap_or_else(|| pattern.regexes().to_vec());
     for regex in &mut regexes {
         if regex.starts_with(NAME) || regex.starts_with(REGEX) {
             regex.insert_str(0, REGEX);

@@ -44,6 +44,6 @@ pub use dropout::Dropout;
 pub use encode::{EncodeOptions, Ids, Ragged, Text};
 pub use error::{Error, Result};
 pub use simd::Kernel;
-pub use template::Template;
 pub use special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken};
+pub use template::Template;
 pub use tokenizer::Tokenizer;

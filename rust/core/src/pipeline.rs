@@ -43,6 +43,8 @@ pub(crate) struct Sections {
     pub(crate) post_processor: Value,
     pub(crate) decoder: Value,
     pub(crate) model: ModelOptions,
+    /// A regular expression is spelled otherwise in these sections than here, and so the pattern is kept beside.
+    pub(crate) respelled: bool,
     /// The ids of the post-processor that are others by now.
     pub(crate) renumbered: HashMap<u32, u32>,
 }

@@ -387,6 +387,17 @@ impl Tokenizer {
             .get_or_init(|| crate::fingerprint::of(&inner.model, &inner.pipeline, &inner.special))
     }
 
+    /// What earlier versions gave as the fingerprint, which their files claim.
+    pub(crate) fn earlier_fingerprint(&self) -> [u8; 32] {
+        let Inner {
+            model,
+            pipeline,
+            special,
+            ..
+        } = &*self.inner;
+        crate::fingerprint::earlier(model, pipeline, special)
+    }
+
     /// The tokenizer of the first merges, with `size` ids in all.
     ///
     /// Special tokens keep their order and take the ids after the last token. Since

@@ -234,7 +234,9 @@ impl Codec {
     /// ...
     /// gptbpe.errors.SpecialTokenError: ...
     #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED, add_special_tokens=false))]
-    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)")]
+    #[pyo3(
+        text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)"
+    )]
     fn encode<'py>(
         &self,
         text: &Bound<'py, PyAny>,
@@ -271,7 +273,9 @@ impl Codec {
     /// >>> Tokenizer.get("gpt2").encode_to_numpy("Hello, world!")
     /// array([15496,    11,   995,     0], dtype=uint16)
     #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED, add_special_tokens=false))]
-    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)")]
+    #[pyo3(
+        text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)"
+    )]
     fn encode_to_numpy<'py>(
         &self,
         text: &Bound<'py, PyAny>,
@@ -371,7 +375,9 @@ impl Codec {
     /// >>> tok.encode_with_offsets("a 🦆!")[1], tok.encode_with_offsets("a 🦆!".encode())[1]
     /// ([0, 1, 2, 2, 3], [0, 1, 4, 5, 6])
     #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED, add_special_tokens=false))]
-    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)")]
+    #[pyo3(
+        text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)"
+    )]
     fn encode_with_offsets<'py>(
         &self,
         text: &Bound<'py, PyAny>,
@@ -409,7 +415,9 @@ impl Codec {
     /// >>> Tokenizer.get("gpt2").count("Hello, world!")
     /// 4
     #[pyo3(signature = (text, *, allowed_special=OMITTED, disallowed_special=OMITTED, add_special_tokens=false))]
-    #[pyo3(text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)")]
+    #[pyo3(
+        text_signature = "($self, text, *, allowed_special=(), disallowed_special='all', add_special_tokens=False)"
+    )]
     fn count(
         &self,
         text: &Bound<'_, PyAny>,

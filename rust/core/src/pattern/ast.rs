@@ -93,23 +93,29 @@ impl Alternative {
     }
 }
 
-/// The element in the spelling that [`super::Pattern::portable`] promises.
+/// The element as written, with `\z` for `$` and a greedy quantifier for a possessive one.
 pub(crate) fn spell(element: &Element) -> String {
     let atom = match element.node {
         Node::End => r"\z",
         _ => element.text.as_str(),
     };
-    let quantifier = match (element.min, element.max) {
-        (1, Some(1)) => String::new(),
+    let quantifier = quantifier(element.min, element.max, element.greedy);
+    format!("{atom}{quantifier}")
+}
+
+/// The quantifier of so many.
+pub(crate) fn quantifier(min: u32, max: Option<u32>, greedy: bool) -> String {
+    let bounds = match (min, max) {
+        (1, Some(1)) => return String::new(),
         (0, Some(1)) => "?".to_owned(),
         (0, None) => "*".to_owned(),
         (1, None) => "+".to_owned(),
         (min, None) => format!("{{{min},}}"),
-        (min, Some(max)) if min == max => format!("{{{min}}}"),
+        // What takes so many and no other number is neither greedy nor lazy.
+        (min, Some(max)) if min == max => return format!("{{{min}}}"),
         (min, Some(max)) => format!("{{{min},{max}}}"),
     };
-    let lazy = if element.greedy { "" } else { "?" };
-    format!("{atom}{quantifier}{lazy}")
+    format!("{bounds}{}", if greedy { "" } else { "?" })
 }
 
 /// Whether giving back what `element` took could never make `rest` match.

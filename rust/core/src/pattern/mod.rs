@@ -3,13 +3,15 @@
 //!
 //! `parser` reads a text into the alternatives of `ast`; `recognise` compares
 //! them with the shapes of `grammar`; `regex` and `two_pass` search for all others,
-//! and keep what they learn of a pattern in a `pool`; `safe_cuts` says where a text may be
+//! and keep what they learn of a pattern in a `pool`; `oniguruma` translates from and to what
+//! a `tokenizer.json` means; `safe_cuts` says where a text may be
 //! cut before it is split. How recognised patterns are searched for is the business of
 //! [`crate::scan`].
 
 pub(crate) mod ast;
 pub(crate) mod grammar;
 mod named;
+pub(crate) mod oniguruma;
 pub(crate) mod parser;
 mod pool;
 pub(crate) mod recognise;
@@ -106,14 +108,19 @@ impl Pattern {
         &self.regexes
     }
 
-    /// The same pattern in the spelling that Oniguruma (Hugging Face),
-    /// `fancy-regex` (tiktoken) and `regex` read alike; unchanged where it
-    /// has neither possessive quantifiers nor `$`.
+    /// What means to Oniguruma (Hugging Face) what this pattern means to the regex crate, for a
+    /// `tokenizer.json`. Unchanged where both read it alike and it has neither possessive quantifiers nor `$`; an
+    /// error where Oniguruma has no such spelling.
     pub fn portable(&self) -> Result<Vec<String>> {
-        self.regexes
-            .iter()
-            .map(|regex| parser::portable(regex))
-            .collect()
+        let regexes = self.regexes.iter();
+        regexes.map(|regex| oniguruma::write(regex)).collect()
+    }
+
+    /// What earlier versions wrote to a `tokenizer.json`.
+    pub(crate) fn as_given(&self) -> Result<Vec<String>> {
+        let regexes = self.regexes.iter();
+        let written = regexes.map(|regex| oniguruma::write_as_given(regex));
+        written.collect()
     }
 
     /// The name of the pattern that splits every text as this one does, where

@@ -3,7 +3,7 @@
 //! Only as much of the syntax as it takes to know where an atom ends; what the
 //! atom means is `regex-syntax`'s business.
 
-use super::ast::{Alternative, Element, Node, greedy_is_possessive, spell};
+use super::ast::{Alternative, Element, Node, greedy_is_possessive};
 use crate::error::shortened;
 use crate::unicode::{set, set_of};
 use crate::{Error, Result};
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// The longest pattern in bytes and the most look-aheads that are read: far above every
 /// pattern in use, and low enough that no pattern exhausts memory or patience. How deep
 /// groups and classes nest is bounded by regex-syntax; what walks them here is a loop.
-const LONGEST: usize = 1 << 16;
+pub(crate) const LONGEST: usize = 1 << 16;
 const MOST_LOOK_AHEADS: usize = 16;
 
 /// Reads `pattern`; an error says what cannot be supported, and where.
@@ -40,21 +40,6 @@ pub(crate) fn parse(pattern: &str) -> Result<Vec<Alternative>> {
     Ok(vec![Alternative {
         elements: vec![element],
     }])
-}
-
-/// The same pattern in the spelling that Oniguruma, `fancy-regex` and `regex`
-/// read alike: greedy for possessive quantifiers (Oniguruma reads `{1,3}+` as a
-/// repetition of a repetition), `\z` for `$` (there the end of any line).
-pub(crate) fn portable(pattern: &str) -> Result<String> {
-    let alternatives = parse(pattern)?;
-    let elements = || alternatives.iter().flat_map(|a| &a.elements);
-    if !elements().any(|e| e.possessive || matches!(e.node, Node::End)) {
-        return Ok(pattern.to_owned());
-    }
-    let branch =
-        |alternative: &Alternative| -> String { alternative.elements.iter().map(spell).collect() };
-    let branches: Vec<String> = alternatives.iter().map(branch).collect();
-    Ok(branches.join("|"))
 }
 
 /// The openings of groups that regex-syntax has no words for.

@@ -543,6 +543,8 @@ mod tests {
             ("(?s:.)*z|.", "ab"),
             (r"\s+(?!\S)|\s+x|\s", "  \n"),
             (r"[a-c]*1|[a-c]", "abc"),
+            (r"[\w.]+@[\w.]+|\w+|\s+|.", "a."),
+            (r"[\w.]+@[\w.]+|\w+|\s+|.", "é."),
         ];
         for (pattern, unit) in rows {
             let (split, oracle) = compiled(pattern);

@@ -135,7 +135,8 @@ pub struct Pretokenizer {
 }
 
 impl Pretokenizer {
-    /// Compiles every regular expression of `pattern`, or says which cannot be.
+    /// Compiles every regular expression of `pattern`, or says which cannot be. One that no `tokenizer.json` could
+    /// hold is refused here, before anything is made with it that cannot be saved.
     pub fn new(pattern: &Pattern) -> Result<Self> {
         let found = pattern.regexes().len() + pattern.on_alphabet().len();
         if found > MOST_STAGES {
@@ -148,6 +149,9 @@ impl Pretokenizer {
         let on_alphabet = pattern.on_alphabet().iter();
         let stages = stages.chain(on_alphabet.map(|regex| Stage::on_alphabet(regex)));
         let stages = stages.collect::<Result<Arc<[Stage]>>>()?;
+        if pattern.name().is_none() {
+            pattern.portable()?;
+        }
         let cuts = Cuts::of(pattern);
         Ok(Self { stages, cuts })
     }

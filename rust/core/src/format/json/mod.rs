@@ -8,17 +8,17 @@
 //! One module for each section says what is read of it.
 //!
 //! Written is what `tokenizers`, `transformers.PreTrainedTokenizerFast` and converters
-//! read; split patterns in a spelling that Oniguruma reads as we do. One field of our own,
-//! `model.fingerprint`, which they skip and do not write again, is checked when the file is read:
-//! a flipped bit may leave valid JSON with other ids. It also says that a split pattern is meant as we read it, so
-//! patterns that Oniguruma reads otherwise (`\w`) are kept in files of our own, though other programs split by them otherwise. Special tokens stand in the vocabulary too, as in GPT-2's own file,
+//! read; split patterns in a spelling that means to Oniguruma what they mean to us. Two fields of our own,
+//! which they skip and do not write again, stand in `model`. `fingerprint` is checked when the file is read:
+//! a flipped bit may leave valid JSON with other ids. `pattern` holds the split patterns as they were given, where they
+//! had to be respelled (`\w`): it is believed if it is spelled as the file is. Files of earlier versions have a fingerprint
+//! and no `pattern`, and their patterns are meant as the regex crate reads them. Special tokens stand in the vocabulary too, as in GPT-2's own file,
 //! for otherwise `tokenizers` would number them anew; but not where it would give them the same ids and has
 //! `ignore_merges`, with which it looks words up there. Reading what was written gives the same fingerprint.
 
 mod added;
 mod decoder;
 mod normalizer;
-mod oniguruma;
 pub(in crate::format) mod parts;
 mod pipeline;
 mod post_processor;
@@ -33,6 +33,7 @@ use serde_json::Value;
 use super::{alphabet, broken, excerpt, of_file};
 use crate::characters::Characters;
 use crate::error::{FormatProblem, Inexpressible};
+use crate::pattern::Pattern;
 use crate::shard::format::hex;
 use crate::special::SpecialToken;
 use crate::vocab::Vocab;
@@ -47,15 +48,19 @@ pub fn read(bytes: &[u8], origin: &str) -> Result<Tokenizer> {
     let (tokenizer, expected) = read_unchecked(bytes, origin)?;
     let found = hex(&tokenizer.fingerprint());
     match expected {
-        Some(expected) if expected != found => Err(broken(
-            FORMAT,
-            origin,
-            "model, fingerprint",
-            FormatProblem::Fingerprint {
-                claimed: excerpt(&expected),
-                found: excerpt(&found),
-            },
-        )),
+        Some(expected)
+            if expected != found && expected != hex(&tokenizer.earlier_fingerprint()) =>
+        {
+            Err(broken(
+                FORMAT,
+                origin,
+                "model, fingerprint",
+                FormatProblem::Fingerprint {
+                    claimed: excerpt(&expected),
+                    found: excerpt(&found),
+                },
+            ))
+        }
         _ => Ok(tokenizer),
     }
 }
@@ -81,9 +86,16 @@ fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<Strin
     let file: File = serde_json::from_slice(bytes).map_err(at)?;
     check_model(&file.model).map_err(refuse)?;
     let Around {
-        pipeline,
+        mut pipeline,
         byte_level,
     } = pipeline::read(&file, origin)?;
+    if let Some(given) = file.model.pattern.clone() {
+        let on_alphabet = pipeline.pattern.on_alphabet().to_vec();
+        let given = Pattern::sequence(given).then_on_alphabet(on_alphabet);
+        if given.portable().ok() == pipeline.pattern.portable().ok() {
+            pipeline.pattern = given;
+        }
+    }
     let special = added::read(&file, origin)?;
     let model = if byte_level {
         model::Model::Bytes(Box::new(read_bytes(&file, origin)?))
@@ -185,6 +197,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             byte_fallback: sections.model.byte_fallback,
             ignore_merges,
             fingerprint: Some(hex(&tokenizer.fingerprint())),
+            pattern: given_pattern(tokenizer)?,
             vocab: Entries(entries),
             merges: tokenizer.vocab().map(merges).unwrap_or_default(),
         },
@@ -193,6 +206,16 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
         .map_err(|error| refuse(Inexpressible::Json(error.to_string())))?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+/// The pattern as given, where the file spells it otherwise and no name stands for it.
+fn given_pattern(tokenizer: &Tokenizer) -> Result<Option<Vec<String>>> {
+    let pattern = tokenizer.pattern();
+    let respelled = match &tokenizer.pipeline().sections {
+        Some(sections) => sections.respelled,
+        None => pattern.name().is_none() && pattern.portable()? != pattern.regexes(),
+    };
+    Ok(respelled.then(|| pattern.regexes().to_vec()))
 }
 
 /// The file as written, in the order of fields that `tokenizers` uses.

@@ -2,17 +2,17 @@
 
 use serde_json::Value;
 
-use super::section::{REMOVE, Refusal, flag, kind, list_mut, regex};
+use super::section::{REMOVE, Refusal, Regexes, flag, kind, list_mut};
 use crate::normalize::{Form, Normalizer, Step, Wanted};
 
-/// Its steps, those of sequences one after another. Regular expressions in it become what they were read as.
-pub(super) fn read(section: &mut Value, own: bool) -> Result<Vec<Step>, Refusal> {
+/// Its steps, those of sequences one after another. Regular expressions in it become what Oniguruma reads.
+pub(super) fn read(section: &mut Value, reading: &mut Regexes) -> Result<Vec<Step>, Refusal> {
     let mut steps = Vec::new();
-    add(section, own, &mut steps)?;
+    add(section, reading, &mut steps)?;
     Ok(steps)
 }
 
-fn add(step: &mut Value, own: bool, steps: &mut Vec<Step>) -> Result<(), Refusal> {
+fn add(step: &mut Value, reading: &mut Regexes, steps: &mut Vec<Step>) -> Result<(), Refusal> {
     if step.is_null() {
         return Ok(());
     }
@@ -23,7 +23,7 @@ fn add(step: &mut Value, own: bool, steps: &mut Vec<Step>) -> Result<(), Refusal
     steps.push(match kind(step) {
         "Sequence" => {
             for step in list_mut(step, "normalizers") {
-                add(step, own, steps)?;
+                add(step, reading, steps)?;
             }
             return Ok(());
         }
@@ -37,19 +37,17 @@ fn add(step: &mut Value, own: bool, steps: &mut Vec<Step>) -> Result<(), Refusal
             left: flag(step, "strip_left", true),
             right: flag(step, "strip_right", true),
         },
-        "Replace" => replace(step, text(step, "content")?, own)?,
+        "Replace" => replace(step, text(step, "content")?, reading)?,
         other => return Err((format!("the normalizer {other}"), REMOVE)),
     });
     Ok(())
 }
 
-fn replace(step: &mut Value, content: String, own: bool) -> Result<Step, Refusal> {
-    let pattern = &step["pattern"];
+fn replace(step: &mut Value, content: String, reading: &mut Regexes) -> Result<Step, Refusal> {
+    let pattern = &mut step["pattern"];
     let wanted = if let Some(text) = pattern["String"].as_str() {
         Wanted::Text(text.to_owned())
-    } else if let Some(text) = pattern["Regex"].as_str() {
-        let text = regex(text, own, "Replace pattern")?;
-        step["pattern"]["Regex"] = Value::String(text.clone());
+    } else if let Some(text) = reading.read(pattern, "Replace pattern")? {
         Wanted::Regex(text)
     } else {
         return Err(("a Replace without a String or Regex".to_owned(), REMOVE));

@@ -117,6 +117,9 @@ pub(super) struct Model<M = Pair> {
     /// What we write beside the fields of the format, and `tokenizers` skips: see the module.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) fingerprint: Option<String>,
+    /// The split patterns in the spelling that they were given in, where the file's is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pattern: Option<Vec<String>>,
     pub(super) vocab: Entries,
     pub(super) merges: Vec<M>,
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::parts::File;
-use super::section::{REMOVE, Refusal, kind};
+use super::section::{REMOVE, Refusal, Regexes, kind};
 use super::{decoder, normalizer, post_processor, pre_tokenizer};
 use crate::pipeline::{ModelOptions, Pipeline, Sections};
 use crate::{Error, Result, Tokenizer};
@@ -34,8 +34,11 @@ pub(super) fn read(file: &File, origin: &str) -> Result<Around> {
         let advice = "set padding to null in the file, and pad where batches are made";
         return Err(refuse(("padding".into(), advice)));
     }
-    // A file of our own means what it says here: its fingerprint is compared with what was read.
-    let own = file.model.fingerprint.is_some();
+    let given = file.model.pattern.is_some();
+    let mut reading = Regexes {
+        own: file.model.fingerprint.is_some() && !given,
+        respelled: given,
+    };
     let mut sections = Sections {
         normalizer: file.normalizer.clone(),
         pre_tokenizer: file.pre_tokenizer.clone(),
@@ -51,8 +54,10 @@ pub(super) fn read(file: &File, origin: &str) -> Result<Around> {
         },
         ..Sections::default()
     };
-    let steps = normalizer::read(&mut sections.normalizer, own).map_err(refuse)?;
-    let splitting = pre_tokenizer::read(&mut sections.pre_tokenizer, own).map_err(refuse)?;
+    let steps = normalizer::read(&mut sections.normalizer, &mut reading).map_err(refuse)?;
+    let splitting =
+        pre_tokenizer::read(&mut sections.pre_tokenizer, &mut reading).map_err(refuse)?;
+    sections.respelled = reading.respelled;
     let template = post_processor::read(&sections.post_processor).map_err(refuse)?;
     if !splitting.byte_level && !steps.is_empty() {
         let feature = format!(

@@ -10,7 +10,7 @@
 use regex_syntax::hir::ClassUnicode;
 use serde_json::{Value, json};
 
-use super::section::{NO_EQUAL, ONLY_BYTE_LEVEL, Refusal, flag, kind, list_mut, regex};
+use super::section::{NO_EQUAL, ONLY_BYTE_LEVEL, Refusal, Regexes, flag, kind, list_mut};
 use crate::Result as CoreResult;
 use crate::pattern::Pattern;
 use crate::pattern::ast::Node;
@@ -26,19 +26,18 @@ pub(super) struct Splitting {
 }
 
 /// What was read so far.
-struct Reader {
-    /// A file of our own means what it says here.
-    own: bool,
+struct Reader<'r> {
+    reading: &'r mut Regexes,
     prefix_space: Option<PrefixSpace>,
     regexes: Vec<String>,
     on_alphabet: Vec<String>,
     byte_level: bool,
 }
 
-/// Regular expressions in the section become what they were read as.
-pub(super) fn read(section: &mut Value, own: bool) -> Result<Splitting, Refusal> {
+/// Reads the section. Regular expressions in it become what Oniguruma reads.
+pub(super) fn read(section: &mut Value, reading: &mut Regexes) -> Result<Splitting, Refusal> {
     let mut reader = Reader {
-        own,
+        reading,
         prefix_space: None,
         regexes: Vec::new(),
         on_alphabet: Vec::new(),
@@ -82,7 +81,7 @@ pub(super) fn byte_level(use_regex: bool) -> Value {
     })
 }
 
-impl Reader {
+impl Reader<'_> {
     fn step(&mut self, step: &mut Value) -> Result<(), Refusal> {
         if step.is_null() {
             return Ok(());
@@ -137,13 +136,14 @@ impl Reader {
     }
 
     /// The regular expression of a `Split`.
-    fn split(&self, step: &mut Value) -> Result<String, Refusal> {
-        let pattern = &step["pattern"];
-        let text = if let Some(text) = pattern["Regex"].as_str() {
-            let text = regex(text, self.own, "Split pattern")?;
-            step["pattern"]["Regex"] = Value::String(text.clone());
+    fn split(&mut self, step: &mut Value) -> Result<String, Refusal> {
+        let regex = self.reading.read(&mut step["pattern"], "Split pattern")?;
+        let text = if let Some(text) = regex {
             text
-        } else if let Some(text) = pattern["String"].as_str().filter(|text| !text.is_empty()) {
+        } else if let Some(text) = step["pattern"]["String"]
+            .as_str()
+            .filter(|text| !text.is_empty())
+        {
             regex_syntax::escape(text)
         } else {
             let feature = "a Split without a Regex or a String with text".to_owned();

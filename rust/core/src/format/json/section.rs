@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::oniguruma::{Doubt, first_doubt};
 use crate::error::shortened;
+use crate::pattern::oniguruma::{self, Doubt};
 
 /// A feature that is refused, and what can be done instead.
 pub(super) type Refusal = (String, &'static str);
@@ -14,15 +14,45 @@ pub(super) const ONLY_BYTE_LEVEL: &str =
 pub(super) const NO_EQUAL: &str = "its ids could not be made equal: encode with tokenizers itself, or train a tokenizer without it";
 pub(super) const REMOVE: &str = "remove it from the file, or prepare the text before encoding";
 
-/// A regular expression of a file as this library reads it, and as it is kept.
-pub(super) fn regex(text: &str, own: bool, place: &str) -> Result<String, Refusal> {
-    let doubt = if own { None } else { first_doubt(text) };
-    if let Some(Doubt { at, construct }) = doubt {
-        let pattern = shortened(text);
-        let feature = format!("{construct} at byte {at} of the {place} {pattern}");
-        return Err((feature, RESPELL));
+/// How the regular expressions of a file are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Regexes {
+    /// Earlier versions of this library wrote them as the regex crate reads them.
+    pub(super) own: bool,
+    /// One of them is spelled otherwise in the file than here.
+    pub(super) respelled: bool,
+}
+
+impl Regexes {
+    /// The regular expression `Regex` of a pattern, if it has one, as the regex crate reads it. In the pattern it
+    /// stays, or becomes, what Oniguruma reads.
+    pub(super) fn read(
+        &mut self,
+        pattern: &mut Value,
+        place: &str,
+    ) -> Result<Option<String>, Refusal> {
+        let Some(text) = pattern["Regex"].as_str() else {
+            return Ok(None);
+        };
+        let (read, kept) = if self.own {
+            let kept = oniguruma::write(text);
+            let kept =
+                kept.map_err(|error| (format!("a {place} of which it is said: {error}"), RESPELL))?;
+            (text.to_owned(), kept)
+        } else {
+            let read = oniguruma::read(text).map_err(|Doubt { at, construct }| {
+                let pattern = shortened(text);
+                (
+                    format!("{construct} at byte {at} of the {place} {pattern}"),
+                    RESPELL,
+                )
+            })?;
+            (read, text.to_owned())
+        };
+        self.respelled |= read != kept;
+        pattern["Regex"] = Value::String(kept);
+        Ok(Some(read))
     }
-    Ok(text.to_owned())
 }
 
 pub(super) fn kind(step: &Value) -> &str {
