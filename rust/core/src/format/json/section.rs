@@ -34,20 +34,20 @@ impl Regexes {
         let Some(text) = pattern["Regex"].as_str() else {
             return Ok(None);
         };
-        let (read, kept) = if self.own {
-            let kept = oniguruma::write(text);
-            let kept =
-                kept.map_err(|error| (format!("a {place} of which it is said: {error}"), RESPELL))?;
-            (text.to_owned(), kept)
-        } else {
-            let read = oniguruma::read(text).map_err(|Doubt { at, construct }| {
+        let (read, kept) = match oniguruma::read(text) {
+            Ok(read) if !self.own || read == text => (read, text.to_owned()),
+            Err(Doubt { at, construct }) if !self.own => {
                 let pattern = shortened(text);
-                (
-                    format!("{construct} at byte {at} of the {place} {pattern}"),
-                    RESPELL,
-                )
-            })?;
-            (read, text.to_owned())
+                let feature = format!("{construct} at byte {at} of the {place} {pattern}");
+                return Err((feature, RESPELL));
+            }
+            _ => {
+                let kept = oniguruma::write(text).map_err(|error| {
+                    let feature = format!("a {place} of which it is said: {error}");
+                    (feature, RESPELL)
+                })?;
+                (text.to_owned(), kept)
+            }
         };
         self.respelled |= read != kept;
         pattern["Regex"] = Value::String(kept);
