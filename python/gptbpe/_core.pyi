@@ -94,11 +94,21 @@ class Codec:
     @property
     def _core(self) -> CoreTokenizer: ...
     def encode(
-        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all", add_special_tokens: bool = False
+        self,
+        text: Text,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        add_special_tokens: bool = False,
     ) -> list[int]: ...
     def encode_ordinary(self, text: Text) -> list[int]: ...
     def encode_to_numpy(
-        self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all", add_special_tokens: bool = False
+        self,
+        text: Text,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        add_special_tokens: bool = False,
     ) -> npt.NDArray[Any]: ...
     def encode_batch(
         self,
@@ -126,7 +136,14 @@ class Codec:
         disallowed_special: Names = "all",
         add_special_tokens: bool = False,
     ) -> tuple[list[int], list[int]]: ...
-    def count(self, text: Text, *, allowed_special: Names = (), disallowed_special: Names = "all", add_special_tokens: bool = False) -> int: ...
+    def count(
+        self,
+        text: Text,
+        *,
+        allowed_special: Names = (),
+        disallowed_special: Names = "all",
+        add_special_tokens: bool = False,
+    ) -> int: ...
     def count_until(
         self,
         text: Text,

@@ -455,8 +455,8 @@ class Tokenizer(Codec):
     def bos_token_id(self) -> int | None:
         """The id that begins a text, or None.
 
-        That of the file's post-processor if it puts one token before a text, else that of a special token with
-        a usual name (``<|begin_of_text|>``, ``<s>``, ``<bos>``, …).
+        That of the file's post-processor if it puts one token before a text, else that of a special token
+        with a usual name (``<|begin_of_text|>``, ``<s>``, ``<bos>``, …).
         """
         return self._core.bos_token_id
 

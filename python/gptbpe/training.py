@@ -158,9 +158,9 @@ def extend(
         )
     if not core.splits_texts_as_given:
         raise TrainingError(
-            "this tokenizer changes texts before it splits them (a normalizer, a space before every text, or a "
-            "split of bytes), and pre-tokens are counted in texts as they are given; train a new one on text "
-            "that is prepared so"
+            "this tokenizer changes texts before it splits them (a normalizer, a space before every text, or "
+            "a split of bytes), and pre-tokens are counted in texts as they are given; train a new one on "
+            "text that is prepared so"
         )
     if vocab_size < core.vocab_size:
         raise TrainingError(

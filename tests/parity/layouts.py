@@ -1,8 +1,10 @@
 """The layouts of ``tokenizer.json`` that models publish, around vocabularies that this package carries.
 
-What stands around a vocabulary decides how text is split, so a layout is compared with any vocabulary. Those that
-``transformers`` makes offline are made by it; the others are spelled as the models publish them.
+What stands around a vocabulary decides how text is split, so a layout is compared with any vocabulary. Those
+that ``transformers`` makes offline are made by it; the others are spelled as the models publish them.
 """
+
+# ruff: noqa: E501 - the layouts are a table
 
 from __future__ import annotations
 
@@ -16,9 +18,7 @@ from gptbpe import Tokenizer
 
 Section = dict[str, Any]
 
-LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 O200K = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
@@ -53,7 +53,12 @@ DEEPSEEK_V3 = [
     "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
 ]
 BLOOM = " ?[^(\\s|[.,!?…。，、।۔،])]+"
-NUMBERS_IN_THREES = {"type": "Split", "pattern": {"Regex": "[0-9][0-9][0-9]"}, "behavior": "Isolated", "invert": False}
+NUMBERS_IN_THREES = {
+    "type": "Split",
+    "pattern": {"Regex": "[0-9][0-9][0-9]"},
+    "behavior": "Isolated",
+    "invert": False,
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,9 @@ def regexes(*all_regexes: str) -> Section:
 
 
 def token(content: str, **options: bool) -> Section:
-    flags = dict.fromkeys(["single_word", "lstrip", "rstrip", "normalized"], False) | {"special": True} | options
+    flags = (
+        dict.fromkeys(["single_word", "lstrip", "rstrip", "normalized"], False) | {"special": True} | options
+    )
     return {"content": content, **flags}
 
 
@@ -170,7 +177,10 @@ FALCON = steps(
     NUMBERS_IN_THREES,
 )
 QWEN = regexes(LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}"))
-THINK = [*CHAT, *(token(name, special=False) for name in ["<think>", "</think>", "<tool_call>", "</tool_call>"])]
+THINK = [
+    *CHAT,
+    *(token(name, special=False) for name in ["<think>", "</think>", "<tool_call>", "</tool_call>"]),
+]
 
 LAYOUTS = [
     Layout("GPT-2", "GPT-2, GPT-J, Cerebras-GPT", converted("GPT2TokenizerFast")),

@@ -1,4 +1,4 @@
-"""Random pipelines for ``tokenizer.json``, of all the components that are read, and texts at which they differ."""
+"""Random pipelines for ``tokenizer.json``, of all that is read, and texts at which they differ."""
 
 from __future__ import annotations
 
@@ -19,10 +19,25 @@ CHARACTERS = [
     *"\u00a0\u2028\u3000\u200d\u200c\u00ad\u0085\u00b7\u00a8\u2026\ufdfa\u1e9b\u212b\u2126\uac00\ufb1d",
     *"\U0001f642\U00011de0\U00016ff4\U0001d15e\U000e0101\u0378\u166d\u061d\u2e43",
 ]  # fmt: skip
-WORDS = ["<|x|>", "the", " the", "ing", "Ab", "don't", "İb", "1234567", "  ", "\r\n", "éa", "x y", "...", "--"]
+WORDS = [
+    "<|x|>",
+    "the",
+    " the",
+    "ing",
+    "Ab",
+    "don't",
+    "İb",
+    "1234567",
+    "  ",
+    "\r\n",
+    "éa",
+    "x y",
+    "...",
+    "--",
+]
 
 REGEXES = [
-    r"\p{L}+", r"\p{N}{1,3}", r"[0-9][0-9][0-9]", r"\s+(?!\S)|\s+", r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}", "[aeé]",
+    r"\p{L}+", r"\p{N}{1,3}", r"[0-9][0-9][0-9]", r"\s+(?!\S)|\s+", r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}", "[aeé]",  # noqa: E501
     r" ?[^\s\p{L}\p{N}]+[\r\n]*", "'s|'t", r"[^\S\n]", "the|ing", "[!-/:-@]", r"\p{Han}+", "a|b", "[Ġ ]",
 ]  # fmt: skip
 BEHAVIORS = ["Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
@@ -47,7 +62,11 @@ def normalizer(choice: random.Random, depth: int = 0) -> Section | None:
     if kind == "Prepend":
         return {"type": kind, "prepend": choice.choice(["▁", " ", "a", "xy", "\u0301", "0"])}
     if kind == "Replace":
-        return {"type": kind, "pattern": pattern(choice), "content": choice.choice(["", " ", "▁", "é", "e\u0301", "1"])}
+        return {
+            "type": kind,
+            "pattern": pattern(choice),
+            "content": choice.choice(["", " ", "▁", "é", "e\u0301", "1"]),
+        }
     if kind == "Strip":
         return {"type": kind, "strip_left": choice.random() < 0.5, "strip_right": choice.random() < 0.5}
     if kind == "Sequence":
@@ -81,8 +100,15 @@ def pre_tokenizer(choice: random.Random) -> Section:
 
 def post_processor(choice: random.Random, ids: dict[str, int]) -> Section | None:
     name, other = choice.sample(sorted(ids), 2)
-    kind = choice.choice([None, "ByteLevel", "TemplateProcessing", "TemplateProcessing", "Roberta", "Bert", "Sequence"])
-    byte_level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": choice.random() < 0.5, "use_regex": True}
+    kind = choice.choice(
+        [None, "ByteLevel", "TemplateProcessing", "TemplateProcessing", "Roberta", "Bert", "Sequence"]
+    )
+    byte_level = {
+        "type": "ByteLevel",
+        "add_prefix_space": True,
+        "trim_offsets": choice.random() < 0.5,
+        "use_regex": True,
+    }
     if kind is None:
         return None
     if kind == "ByteLevel":
@@ -100,7 +126,11 @@ def post_processor(choice: random.Random, ids: dict[str, int]) -> Section | None
     special = {"SpecialToken": {"id": name, "type_id": 0}}
     end = {"SpecialToken": {"id": other, "type_id": 0}}
     sequence = {"Sequence": {"id": "A", "type_id": 0}}
-    single = [*choice.choice([[], [special], [special, end]]), sequence, *choice.choice([[], [end], [end, end]])]
+    single = [
+        *choice.choice([[], [special], [special, end]]),
+        sequence,
+        *choice.choice([[], [end], [end, end]]),
+    ]
     tokens = {token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (name, other)}
     return {
         "type": kind,
@@ -112,7 +142,9 @@ def post_processor(choice: random.Random, ids: dict[str, int]) -> Section | None
 
 def base() -> Section:
     """Return a byte-level file with merges, without anything around the model."""
-    corpus = "the thing, then 1234 items: don't; " * 20 + "".join(CHARACTERS) * 5 + "é e\u0301 ▁the ▁a xy Âb" * 9
+    corpus = (
+        "the thing, then 1234 items: don't; " * 20 + "".join(CHARACTERS) * 5 + "é e\u0301 ▁the ▁a xy Âb" * 9
+    )
     tok = Tokenizer.train(corpus.encode(), vocab_size=420, special_tokens=[], pattern=None)
     file: Section = json.loads(tok.to_bytes())
     del file["model"]["fingerprint"]
@@ -124,13 +156,19 @@ def random_file(choice: random.Random, base: Section) -> Section:
     """Return ``base`` with a random pipeline around its model."""
     file = json.loads(json.dumps(base))
     vocabulary = file["model"]["vocab"]
-    contents = choice.sample(["<|x|>", "<s>", "</s>", "The", "éé", "e\u0301", "x y", "Ab", "ing", "\u00a0z", "ﬁ"], 4)
+    contents = choice.sample(
+        ["<|x|>", "<s>", "</s>", "The", "éé", "e\u0301", "x y", "Ab", "ing", "\u00a0z", "ﬁ"], 4
+    )
     if choice.random() < 0.03:
         contents.append("Ã©")
     for content in contents:
         id = vocabulary.setdefault(content, len(vocabulary))
         special = choice.random() < 0.6
-        flags = {"single_word": choice.random() < 0.2, "lstrip": choice.random() < 0.2, "rstrip": choice.random() < 0.2}
+        flags = {
+            "single_word": choice.random() < 0.2,
+            "lstrip": choice.random() < 0.2,
+            "rstrip": choice.random() < 0.2,
+        }
         flags |= {"normalized": choice.random() < 0.4, "special": special}
         file["added_tokens"].append({"id": id, "content": content, **flags})
     file["added_tokens"].sort(key=lambda token: token["id"])

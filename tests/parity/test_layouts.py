@@ -1,7 +1,10 @@
 """The layouts that models publish: each has the ids of ``tokenizers``, or is refused by name.
 
-``docs/which-tokenizers.md`` is what :func:`page` makes of the outcome; ``python tests/parity/test_layouts.py`` writes it.
+``docs/which-tokenizers.md`` is what :func:`page` makes of the outcome; ``python tests/parity/test_layouts.py``
+writes it.
 """
+
+# ruff: noqa: E402, E501 - the page is a table, and the path comes first
 
 from __future__ import annotations
 

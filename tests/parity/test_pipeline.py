@@ -1,7 +1,8 @@
-"""What is done to texts before they are split, how they are split, and what stands around them: as ``tokenizers`` has it."""
+"""What is done to texts, how they are split, and what stands around them: as ``tokenizers`` has it."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import sys
@@ -55,7 +56,11 @@ def test_random_marks_are_normalized_alike(kind: str) -> None:
     ours, _ = both(file_of(normalizer={"type": kind}))
     theirs = getattr(tokenizers.normalizers, kind)()
     choice = random.Random(kind)
-    marks = [c for c in CODE_POINTS if 0x300 <= ord(c) < 0x370 or 0x1100 <= ord(c) < 0x1200 or 0xF71 <= ord(c) < 0xF85]
+    marks = [
+        c
+        for c in CODE_POINTS
+        if 0x300 <= ord(c) < 0x370 or 0x1100 <= ord(c) < 0x1200 or 0xF71 <= ord(c) < 0xF85
+    ]
     everything = CODE_POINTS[:0x3000] + CODE_POINTS[0xA640:0xABFF] + CODE_POINTS[0x10A00:0x11FFF]
     for _ in range(3000):
         alphabet = choice.choice([marks, everything, pipelines.CHARACTERS, ["a", *choice.sample(marks, 3)]])
@@ -67,7 +72,10 @@ def test_random_marks_are_normalized_alike(kind: str) -> None:
     ("section", "theirs"),
     [
         ({"type": "Digits", "individual_digits": True}, lambda: tokenizers.pre_tokenizers.Digits(True)),
-        ({"type": "Punctuation", "behavior": "Isolated"}, lambda: tokenizers.pre_tokenizers.Punctuation("isolated")),
+        (
+            {"type": "Punctuation", "behavior": "Isolated"},
+            lambda: tokenizers.pre_tokenizers.Punctuation("isolated"),
+        ),
     ],
 )
 def test_every_code_point_is_in_the_same_sets(section: dict[str, Any], theirs: Any) -> None:
@@ -107,7 +115,10 @@ def test_random_pipelines() -> None:
                 ids = ours.encode(text, allowed_special="all", add_special_tokens=around)
                 assert ids == expected.ids, (seed, text)
                 like_theirs = resaved.encode(text, add_special_tokens=around)
-                assert (like_theirs.ids, like_theirs.offsets) == (expected.ids, expected.offsets), (seed, text)
+                assert (like_theirs.ids, like_theirs.offsets) == (expected.ids, expected.offsets), (
+                    seed,
+                    text,
+                )
                 assert ours.count(text, allowed_special="all", add_special_tokens=around) == len(ids)
                 compared += 1
     assert compared > 5_000
@@ -127,7 +138,7 @@ def test_every_way_of_encoding_gives_the_same_ids() -> None:
             expected = [ours.encode(text, **options) for text in texts]
             assert ours.encode_batch(texts, threads=2, **options) == expected
             ids, offsets = ours.encode_ragged(texts, **options)
-            assert [ids[a:b].tolist() for a, b in zip(offsets, offsets[1:], strict=False)] == expected
+            assert [ids[a:b].tolist() for a, b in itertools.pairwise(offsets)] == expected
             for text, own in zip(texts, expected, strict=True):
                 assert ours.encode_to_numpy(text, **options).tolist() == own
                 found, places = ours.encode_with_offsets(text, **options)
@@ -157,12 +168,28 @@ def test_offsets_point_into_the_given_text() -> None:
 def test_long_documents_are_cut_where_it_is_safe(tmp_path: Path) -> None:
     """A document longer than what is read at a time has the ids of the whole."""
     gpt2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    words = ["e\u0301", "the house", "好。\n好", "\n\u0301", " Über", "a\u0301 b", "한\u11a8글", "ﬁ", " 12 x", "İ I", "\n", ".\nЙ"]
+    words = [
+        "e\u0301",
+        "the house",
+        "好。\n好",
+        "\n\u0301",
+        " Über",
+        "a\u0301 b",
+        "한\u11a8글",
+        "ﬁ",
+        " 12 x",
+        "İ I",
+        "\n",
+        ".\nЙ",
+    ]
     choice = random.Random(3)
     text = "".join(choice.choices(words, k=400_000))
     path = tmp_path / "long.txt"
     path.write_text(text, encoding="utf-8", newline="")
-    for normalizer in [{"type": kind} for kind in NORMALIZERS] + [None, {"type": "Strip", "strip_left": True, "strip_right": True}]:
+    for normalizer in [{"type": kind} for kind in NORMALIZERS] + [
+        None,
+        {"type": "Strip", "strip_left": True, "strip_right": True},
+    ]:
         for prefix in (False, True):
             ours, _ = both(file_of(normalizer=normalizer, pre_tokenizer=gpt2 | {"add_prefix_space": prefix}))
             whole = ours.encode_to_numpy(text)
@@ -215,7 +242,10 @@ def test_training_goes_on_only_where_texts_are_split_as_they_are() -> None:
         ({"normalizer": {"type": "BertNormalizer"}}, "the normalizer BertNormalizer"),
         ({"normalizer": {"type": "StripAccents"}}, "the normalizer StripAccents"),
         ({"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "x"}}, "a Replace"),
-        ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}}, "Metaspace"),
+        (
+            {"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}},
+            "Metaspace",
+        ),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "Whitespace, which takes text away"),
         ({"pre_tokenizer": {"type": "UnicodeScripts"}}, "UnicodeScripts"),
         ({"truncation": {"max_length": 3, "strategy": "LongestFirst", "stride": 0}}, "truncation"),

@@ -62,7 +62,7 @@ impl Tokenizer {
         };
         if let Some(rewriting) = self.rewriting() {
             let mut parts = Vec::new();
-            rewriting.parts(text, self.looked_for(allowed), false, &mut parts);
+            rewriting.parts(text.as_bytes(), self.looked_for(allowed), false, &mut parts);
             for part in &parts {
                 match part.content {
                     Content::Token(id) => ids.push(id),

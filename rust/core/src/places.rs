@@ -20,7 +20,7 @@ impl Tokenizer {
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Vec<u32>, Vec<usize>)> {
         let mut parts = Vec::new();
-        rewriting.parts(text, self.looked_for(allowed), true, &mut parts);
+        rewriting.parts(text.as_bytes(), self.looked_for(allowed), true, &mut parts);
         let (ids, ends) = self.ids_of_parts(&parts, usize::MAX, go_on)?;
         let mut starts = Vec::with_capacity(ids.len());
         let mut from = 0;
@@ -45,7 +45,7 @@ impl Tokenizer {
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Vec<u32>, usize)> {
         let mut parts = Vec::new();
-        rewriting.parts(text, self.looked_for(allowed), true, &mut parts);
+        rewriting.parts(text.as_bytes(), self.looked_for(allowed), true, &mut parts);
         let (mut ids, ends) = self.ids_of_parts(&parts, most, go_on)?;
         // The number of ids before the last place where the text may end, and that place.
         let (mut kept, mut end) = (0, 0);

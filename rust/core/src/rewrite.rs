@@ -12,7 +12,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::encode::Text;
 use crate::normalize::{Normalizer, Trace};
 use crate::pattern::{Cuts, Pattern};
 use crate::pipeline::Pipeline;
@@ -115,12 +114,11 @@ impl Rewriting {
     /// Appends the parts of a text, with their places if they are wanted.
     pub(crate) fn parts<'t>(
         &self,
-        text: Text<'t>,
+        bytes: &'t [u8],
         allowed: &SpecialSet,
         with_places: bool,
         parts: &mut Vec<Part<'t>>,
     ) {
-        let bytes = text.as_bytes();
         let mut gaps = Gaps {
             rewriting: self,
             allowed,

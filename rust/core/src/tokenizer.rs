@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use crate::characters::Characters;
-use crate::encode::{EncodeOptions, Encoder, Scheme, Text};
+use crate::encode::{EncodeOptions, Encoder, Scheme};
 use crate::error::ShrinkProblem;
 use crate::merge::{Buffers, merge_piece};
 use crate::model::{DecodeTable, Model};
@@ -290,7 +290,7 @@ impl Tokenizer {
         let always = self.inner.special.always();
         if let Some(rewriting) = &self.inner.rewriting {
             let mut parts = Vec::new();
-            rewriting.parts(Text::bytes(text), always, false, &mut parts);
+            rewriting.parts(text, always, false, &mut parts);
             for part in parts {
                 match part.content {
                     Content::Token(id) => f(self.token_bytes(id).unwrap_or_default()),

@@ -13,6 +13,7 @@
 //! Invariant: the ids of a text are a function of the tokenizer and the text. What is remembered,
 //! a kernel, a place where a text is cut or a number of threads never changes them.
 
+mod around;
 mod batch;
 mod ids;
 mod long_pieces;
@@ -353,7 +354,7 @@ impl Scheme<'_> {
                 while taken < GROUP
                     && let Some(text) = texts.next()
                 {
-                    rewriting.parts(text, allowed, false, &mut parts);
+                    rewriting.parts(text.bytes, allowed, false, &mut parts);
                     texts_end.push(parts.len());
                     taken += text.bytes.len() + 16;
                 }

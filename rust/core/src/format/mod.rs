@@ -14,7 +14,6 @@
 //! | [`gpt2`] | `vocab.json` + `merges.txt` | tokens and merges; the pattern is the caller's |
 //! | [`compact`] | the packaged encodings | everything, of vocabularies that merges make whole |
 
-
 pub mod compact;
 pub mod gpt2;
 pub mod json;

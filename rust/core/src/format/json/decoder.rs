@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::pipeline::{ONLY_BYTE_LEVEL, Refusal, kind, list};
+use super::section::{ONLY_BYTE_LEVEL, Refusal, kind, list};
 
 /// Refuses decoders that would not give back the text.
 pub(super) fn check(section: &Value, byte_level: bool) -> Result<(), Refusal> {

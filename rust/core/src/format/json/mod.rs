@@ -23,6 +23,7 @@ pub(in crate::format) mod parts;
 mod pipeline;
 mod post_processor;
 mod pre_tokenizer;
+mod section;
 
 use std::collections::{HashMap, HashSet};
 

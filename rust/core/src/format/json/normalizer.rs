@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::pipeline::{REMOVE, Refusal, flag, kind, list_mut, regex};
+use super::section::{REMOVE, Refusal, flag, kind, list_mut, regex};
 use crate::normalize::{Form, Normalizer, Step, Wanted};
 
 /// Its steps, those of sequences one after another. Regular expressions in it become what they were read as.

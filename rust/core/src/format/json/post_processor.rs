@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::pipeline::{NO_EQUAL, Refusal, kind, list};
+use super::section::{NO_EQUAL, Refusal, kind, list, list_mut};
 use crate::template::Template;
 
 const EDIT: &str = "give it one sequence A and special tokens that its list has";
@@ -99,7 +99,7 @@ pub(super) fn renumber(section: &mut Value, numbers: &HashMap<u32, u32>) {
     };
     match kind(section) {
         "Sequence" => {
-            for step in super::pipeline::list_mut(section, "processors") {
+            for step in list_mut(section, "processors") {
                 renumber(step, numbers);
             }
         }

@@ -10,7 +10,7 @@
 use regex_syntax::hir::ClassUnicode;
 use serde_json::{Value, json};
 
-use super::pipeline::{NO_EQUAL, ONLY_BYTE_LEVEL, Refusal, flag, kind, list_mut, regex};
+use super::section::{NO_EQUAL, ONLY_BYTE_LEVEL, Refusal, flag, kind, list_mut, regex};
 use crate::Result as CoreResult;
 use crate::pattern::Pattern;
 use crate::pattern::ast::Node;

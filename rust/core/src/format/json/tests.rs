@@ -262,7 +262,11 @@ fn what_is_not_supported_is_named() {
             json!([["a", 0.0]]),
             "expected a map from tokens to ids",
         ),
-        ("/model", json!(3), "a vocab.json is read with its merges.txt"),
+        (
+            "/model",
+            json!(3),
+            "a vocab.json is read with its merges.txt",
+        ),
     ];
     for (place, value, expected) in rows {
         let mut file = written(&toy("llama3"));
