@@ -1,6 +1,6 @@
 """Random ``tokenizer.json`` files and texts, on which gptbpe and Hugging Face's tokenizers must agree.
 
-    python tests/parity/random_files.py --files 10000 --texts 100 --seed 1
+    python tests/parity/fuzz_tokenizers.py --files 10000 --texts 100 --seed 1
 
 Every file is put together from the parts that the format has: normalizers, added tokens with all their flags,
 pre-tokenizers, options of the model, post-processors. gptbpe may refuse a file, by name; where it loads one,
