@@ -223,9 +223,9 @@ def test_added_tokens_are_kept(thinking: Tokenizer) -> None:
 
 @pytest.mark.parametrize("names", [{"<s>": 0}, {"<s>", "</s>"}])
 def test_training_numbers_special_tokens_itself(names: Any) -> None:
-    with pytest.raises(TrainingError, match="special_tokens is a list of strings, .*found a"):
+    with pytest.raises(TrainingError, match=r"special_tokens is a list of strings, .*found a"):
         Tokenizer.train(b"low low", vocab_size=260, special_tokens=names)
-    with pytest.raises(TrainingError, match="special_tokens is a list of strings, .*found a"):
+    with pytest.raises(TrainingError, match=r"special_tokens is a list of strings, .*found a"):
         Tokenizer.characters(b"low low", special_tokens=names)
 
 

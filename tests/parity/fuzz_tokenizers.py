@@ -33,25 +33,26 @@ from gptbpe.errors import TokenizerError
 Json = dict[str, Any]
 
 WORDS = [
-    "the", "and", "ing", "Hello", "world", "don't", "I'LL", "naïve", "É", "ﬁ", "ǆ", "İ", "ſ", "straße", "你好", "の",
-    "ｶﾞ", "한국", "\u1112\u1161\u11ab", "सं", "กำ", "café", "cafe\u0301", "Ω", "\u2126", "K", "½", "²", "１２", "٣",
-    "3", "42", "2024", "1000000", "x", "AbC", "a_b",
+    "the", "and", "ing", "Hello", "world", "don't", "I'LL", "naïve", "É", "ﬁ", "ǆ", "İ", "ſ",
+    "straße", "你好", "の", "ｶﾞ", "한국", "\u1112\u1161\u11ab", "सं", "กำ", "café", "cafe\u0301", "Ω",
+    "\u2126", "K", "½", "²", "１２", "٣", "3", "42", "2024", "1000000", "x", "AbC", "a_b",
 ]  # fmt: skip
 MARKS = [
-    " ", " ", " ", "  ", "   ", "\n", "\r\n", "\n\n", "\t", "\u00a0", "\u3000", "\u2028", "\x85", "\u200b", "\u200d",
-    "\ufeff", ".", ",", "!", "?!", "...", "…", "。", "-", "—", "_", "'", '"', "`", "(", ")", "[", "<", "|", ">", "$", "+",
-    "^", "~", "=", "¡", "«", "§", "♥", "🦙", "👩\u200d👩", "\u0301", "\u0300", "\u0323", "\u093c", "\u1161", "\0", "\x1c",
-    "▁", "Ġ",
+    " ", " ", " ", "  ", "   ", "\n", "\r\n", "\n\n", "\t", "\u00a0", "\u3000", "\u2028", "\x85",
+    "\u200b", "\u200d", "\ufeff", ".", ",", "!", "?!", "...", "…", "。", "-", "—", "_", "'", '"',
+    "`", "(", ")", "[", "<", "|", ">", "$", "+", "^", "~", "=", "¡", "«", "§", "♥", "🦙",
+    "👩\u200d👩", "\u0301", "\u0300", "\u0323", "\u093c", "\u1161", "\0", "\x1c", "▁", "Ġ",
 ]  # fmt: skip
 CONTENTS = [
-    "<s>", "</s>", "<pad>", "<|endoftext|>", "<|endof", "[CLS]", "[SEP]", "<mask>", " ", "  ", "   ", "\n", "\n\n", "the",
-    "The", "ing", "é", "É", "e\u0301", "ﬁ", "你", "🦙", "ab", "abc", "bc", "1", "20", " x", "x ", "_", "'", "Ω", "<|", "|>",
-    "한", "\t", "don't", "A", "a",
+    "<s>", "</s>", "<pad>", "<|endoftext|>", "<|endof", "[CLS]", "[SEP]", "<mask>", " ", "  ",
+    "   ", "\n", "\n\n", "the", "The", "ing", "é", "É", "e\u0301", "ﬁ", "你", "🦙", "ab", "abc",
+    "bc", "1", "20", " x", "x ", "_", "'", "Ω", "<|", "|>", "한", "\t", "don't", "A", "a",
 ]  # fmt: skip
 REGEXES = [
-    r"\p{N}", r"\p{N}{1,3}", r"[0-9]", r"[0-9][0-9][0-9]", r"\d+", r"\s+", r"\s", r"[\r\n]+", r"\p{L}+", r"\w+", r" ?\p{L}+",
-    r"[^\r\n\p{L}\p{N}]?\p{L}+", r"\s*[\r\n]+", r"\s+(?!\S)", r"[a-z]+|[A-Z]", r"'s|'t|'re", r"(?i:'s|'t|'ll)", r"\p{Han}+",
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*", r"[^\w\s]", r".", r"\S+", r"\p{P}+", r"(?:a|b)+|c", r"x*y|z", r"\p{M}",
+    r"\p{N}", r"\p{N}{1,3}", r"[0-9]", r"[0-9][0-9][0-9]", r"\d+", r"\s+", r"\s", r"[\r\n]+",
+    r"\p{L}+", r"\w+", r" ?\p{L}+", r"[^\r\n\p{L}\p{N}]?\p{L}+", r"\s*[\r\n]+", r"\s+(?!\S)",
+    r"[a-z]+|[A-Z]", r"'s|'t|'re", r"(?i:'s|'t|'ll)", r"\p{Han}+", r" ?[^\s\p{L}\p{N}]+[\r\n]*",
+    r"[^\w\s]", r".", r"\S+", r"\p{P}+", r"(?:a|b)+|c", r"x*y|z", r"\p{M}",
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
     r" ?[^(\s|[.,!?…。，、।۔،])]+",
 ]  # fmt: skip
@@ -59,7 +60,15 @@ SPANS = [
     (0x80, 0x250), (0x300, 0x370), (0x900, 0xE00), (0x1100, 0x1200), (0x1E00, 0x2100), (0xAC00, 0xAE4C), (0xF900, 0xFB50),
     (0x10000, 0x20000),
 ]  # fmt: skip
-BEHAVIORS = ["Isolated", "Isolated", "Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
+BEHAVIORS = [
+    "Isolated",
+    "Isolated",
+    "Isolated",
+    "Removed",
+    "MergedWithPrevious",
+    "MergedWithNext",
+    "Contiguous",
+]
 CHILD_SECONDS = 20
 TEXT = ("the and ing Hello world don't naïve café 2024 x = 10\n" * 3 + " ".join(WORDS)).encode()
 
@@ -120,14 +129,21 @@ class Make:
         return {"type": kind}
 
     def step(self) -> Json:
-        match self.rng.choice(["Split", "Split", "Split", "Digits", "Punctuation", "Metaspace", "Whitespace"]):
+        match self.rng.choice(
+            ["Split", "Split", "Split", "Digits", "Punctuation", "Metaspace", "Whitespace"]
+        ):
             case "Digits":
                 return {"type": "Digits", "individual_digits": self.flag()}
             case "Punctuation":
                 return {"type": "Punctuation", "behavior": self.rng.choice(BEHAVIORS)}
             case "Metaspace" if self.flag(0.3):
                 scheme = self.rng.choice(["always", "never", "first"])
-                return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": self.flag()}
+                return {
+                    "type": "Metaspace",
+                    "replacement": "▁",
+                    "prepend_scheme": scheme,
+                    "split": self.flag(),
+                }
             case "Whitespace" if self.flag(0.1):
                 return {"type": "Whitespace"}
         behavior = self.rng.choice(BEHAVIORS)
@@ -171,7 +187,12 @@ class Make:
         return tokens
 
     def post_processor(self, added: list[Json]) -> Json | None:
-        level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": self.flag(), "use_regex": True}
+        level = {
+            "type": "ByteLevel",
+            "add_prefix_space": True,
+            "trim_offsets": self.flag(),
+            "use_regex": True,
+        }
         if self.flag(0.3):
             return self.rng.choice([None, level])
         if not added:
@@ -215,7 +236,12 @@ class Make:
             "normalizer": self.normalizer(),
             "pre_tokenizer": self.pre_tokenizer(),
             "post_processor": self.post_processor(added),
-            "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+            "decoder": {
+                "type": "ByteLevel",
+                "add_prefix_space": True,
+                "trim_offsets": True,
+                "use_regex": True,
+            },
             "model": {
                 "type": "BPE",
                 "dropout": None,
@@ -229,7 +255,6 @@ class Make:
                 "merges": merges,
             },
         }
-
 
 
 @dataclass(frozen=True)
@@ -272,20 +297,24 @@ class Tally:
         self.differences += other.differences
 
     def __str__(self) -> str:
-        lines = [f"{self.loaded} files loaded, {self.texts} texts, {self.tokens} ids, {self.panics} panics of theirs, {self.endless} files without end for them, {len(self.differences)} differences"]
+        lines = [
+            f"{self.loaded} files loaded, {self.texts} texts, {self.tokens} ids, "
+            f"{len(self.differences)} differences; of tokenizers: {self.panics} panics, "
+            f"{self.endless} files without end"
+        ]
         lines += [f"{count:7} refused: {why}" for why, count in self.refused.most_common()]
         return "\n".join(lines)
 
 
 def differences(theirs: Theirs, file: Json, texts: Sequence[str], tally: Tally) -> Iterator[Difference]:
-    """Compare what gptbpe and ``theirs`` make of the texts, with the file and with what gptbpe saves of it."""
+    """Compare what gptbpe and ``theirs`` make of texts, with the file and with what gptbpe saves of it."""
     ours = Tokenizer.from_bytes(json.dumps(file).encode())
     saved = ours.to_bytes()
     if Tokenizer.from_bytes(saved).to_bytes() != saved:
         yield Difference("load and save again", file, "", None, None)
     again = Theirs(type(theirs.tokenizer).from_str(saved.decode()), theirs.pipe)
-    # tokenizers decodes an added token to its content after the normalizer, and reads it in the byte alphabet: "é"
-    # becomes the byte E9. We decode it to its content.
+    # tokenizers decodes an added token to its content after the normalizer, and reads that in the byte
+    # alphabet: "é" becomes the byte E9. We decode it to its content.
     plain = all(token["content"].isascii() for token in file["added_tokens"])
     decodes_alike = plain and file["normalizer"] is None
     for text in texts:
@@ -299,7 +328,9 @@ def differences(theirs: Theirs, file: Json, texts: Sequence[str], tally: Tally) 
                 yield Difference(f"encode, add_special_tokens={special}", file, text, found, expected)
             saved_ids = again.encode(text, add_special_tokens=special)
             if saved_ids != expected:
-                yield Difference(f"the saved file, add_special_tokens={special}", file, text, saved_ids, expected)
+                yield Difference(
+                    f"the saved file, add_special_tokens={special}", file, text, saved_ids, expected
+                )
             if special:
                 continue
             tally.tokens += len(expected)
@@ -383,7 +414,11 @@ def in_a_child(file: Json, texts: list[str]) -> Tally:
     with os.fdopen(read, "rb") as pipe:
         said = pipe.read()
     _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL) and said.endswith(b"t"):
+    if (
+        os.WIFSIGNALED(status)
+        and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
+        and said.endswith(b"t")
+    ):
         return Tally(endless=1)
     if status:
         raise RuntimeError(f"the comparison ended with status {status}: {json.dumps(file)}")
@@ -409,7 +444,9 @@ def reason(sentence: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--files", type=int, default=100, help="that load")
     parser.add_argument("--texts", type=int, default=100, help="for each file")
     parser.add_argument("--seed", type=int, default=1)
