@@ -74,11 +74,8 @@ fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<Strin
     let file: File = serde_json::from_slice(bytes).map_err(at)?;
     check_model(&file.model).map_err(refuse)?;
     let mut splitting = pipeline::read(&file, origin)?;
-    if let Some(given) = file.model.pattern.clone() {
-        let given = Pattern::sequence(given);
-        if given.portable().ok() == splitting.pattern.portable().ok() {
-            splitting.pattern = given;
-        }
+    if let Some(given) = &file.model.pattern {
+        splitting.pattern = as_given(splitting.pattern, given);
     }
     let special = special_tokens(&file, origin)?;
     if splitting.byte_level {
@@ -180,6 +177,15 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
         .map_err(|error| refuse(Inexpressible::Json(error.to_string())))?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+/// The spelling that the pattern was given in, if it is one of the pattern that the file has for everyone.
+fn as_given(pattern: Pattern, given: &[String]) -> Pattern {
+    let given = Pattern::sequence(given.to_vec());
+    let spelled = |pattern: &Pattern| pattern.portable().ok();
+    let alike = given.regexes().len() == pattern.regexes().len()
+        && spelled(&given).is_some_and(|given| Some(given) == spelled(&pattern));
+    if alike { given } else { pattern }
 }
 
 /// The pattern as given, where the file has to spell it otherwise and no name stands for it.
