@@ -64,9 +64,8 @@ impl WordCuts {
         let pairs: HashSet<[u8; 6]> = tokens
             .clone()
             .flat_map(|token| token.windows(6))
-            .filter_map(|around| around.first_chunk())
-            .filter(|around| is_pair(around))
-            .copied()
+            .filter_map(|around| around.first_chunk().copied())
+            .filter(|&around| is_pair(around))
             .collect();
         let has_pairs = pairs.len() >= MANY_PAIRS;
         Self {
@@ -116,7 +115,7 @@ fn groups<'a>(tokens: impl Iterator<Item = &'a [u8]>, without_pairs: bool) -> Bi
                 continue;
             }
             let around = at.checked_sub(BEFORE).and_then(|from| token.get(from..));
-            let around = around.and_then(<[u8]>::first_chunk);
+            let around = around.and_then(|around| around.first_chunk().copied());
             if without_pairs && around.is_some_and(is_pair) {
                 continue;
             }
@@ -140,7 +139,7 @@ fn groups<'a>(tokens: impl Iterator<Item = &'a [u8]>, without_pairs: bool) -> Bi
 }
 
 /// Whether these are two characters of three bytes, if they are UTF-8.
-fn is_pair(around: &[u8; 6]) -> bool {
+fn is_pair(around: [u8; 6]) -> bool {
     let is_character = |bytes: &[u8]| {
         (0xE0..=0xEF).contains(&bytes[0]) && bytes[1..].iter().all(|byte| byte & 0xC0 == 0x80)
     };

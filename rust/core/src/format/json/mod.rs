@@ -89,12 +89,8 @@ fn read_unchecked(bytes: &[u8], origin: &str) -> Result<(Tokenizer, Option<Strin
         mut pipeline,
         byte_level,
     } = pipeline::read(&file, origin)?;
-    if let Some(given) = file.model.pattern.clone() {
-        let on_alphabet = pipeline.pattern.on_alphabet().to_vec();
-        let given = Pattern::sequence(given).then_on_alphabet(on_alphabet);
-        if given.portable().ok() == pipeline.pattern.portable().ok() {
-            pipeline.pattern = given;
-        }
+    if let Some(given) = &file.model.pattern {
+        pipeline.pattern = as_given(pipeline.pattern, given);
     }
     let special = added::read(&file, origin)?;
     let model = if byte_level {
@@ -206,6 +202,16 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
         .map_err(|error| refuse(Inexpressible::Json(error.to_string())))?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+/// The spelling that the pattern was given in, if it is one of the pattern that the file has for everyone.
+fn as_given(pattern: Pattern, given: &[String]) -> Pattern {
+    let on_alphabet = pattern.on_alphabet().to_vec();
+    let given = Pattern::sequence(given.to_vec()).then_on_alphabet(on_alphabet);
+    let spelled = |pattern: &Pattern| pattern.portable().ok();
+    let alike = given.regexes().len() == pattern.regexes().len()
+        && spelled(&given).is_some_and(|given| Some(given) == spelled(&pattern));
+    if alike { given } else { pattern }
 }
 
 /// The pattern as given, where the file spells it otherwise and no name stands for it.

@@ -187,7 +187,7 @@ fn what_may_differ_is_named() {
             1,
             "`{0,3}+`, there a repetition of what may be empty",
         ),
-        ("(?:$|(?:))?a", 9, "`?`, a repeated assertion"),
+        ("(?:$|(?:))?a", 10, "`?`, a repeated assertion"),
         ("^a?", 0, "`^` before what may be empty"),
         (r"a|(?:\n^)", 7, "`^` before what may be empty"),
         (r"a\Z", 1, r"`\Z`"),
