@@ -116,7 +116,7 @@ def page(rows: list[Row]) -> str:
         "| `pre_tokenizer` | ByteLevel with all its options, Split, Digits, Punctuation, Sequence, also after ByteLevel | "
         "what takes text away (Whitespace, Removed), Metaspace, UnicodeScripts, all others |",
         "| `Split` | Isolated and Contiguous with any pattern that is read, MergedWithPrevious and MergedWithNext with a set of "
-        "single characters | patterns that Oniguruma reads otherwise, look-arounds but `\\s+(?!\\S)` |",
+        "single characters | constructs of Oniguruma that have no equal spelling, look-arounds but `\\s+(?!\\S)` |",
         "| `post_processor` | TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence | templates without "
         "or with several sequences A |",
         "| `decoder` | ByteLevel, Sequence of it | all others |",
