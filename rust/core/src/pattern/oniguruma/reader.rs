@@ -48,8 +48,10 @@ struct Group {
     filled: bool,
     /// Whether a branch before it may be empty.
     empty: bool,
-    /// Whether anything in it may take a character.
+    /// Whether anything in the branch being read may take a character.
     takes: bool,
+    /// Whether nothing may in a branch before it.
+    takes_nothing: bool,
     /// A `^` after which nothing was read yet that takes a character.
     line_start: Option<usize>,
     /// The atom before, in a group that ignores case, by its letters in lower case.
@@ -75,6 +77,7 @@ enum Atom {
     Group {
         ignores_case: bool,
         empty: bool,
+        /// Whether a character may be taken in every branch.
         takes: bool,
     },
 }
@@ -165,6 +168,8 @@ impl<'r> Reader<'r> {
                     let group = self.group();
                     group.empty |= !group.filled;
                     group.filled = false;
+                    group.takes_nothing |= !group.takes;
+                    group.takes = false;
                     group.before.clear();
                     self.out.push('|');
                     continue;
@@ -299,7 +304,7 @@ impl<'r> Reader<'r> {
             kind => Atom::Group {
                 ignores_case: kind == Kind::IgnoresCase,
                 empty: closed.empty || !closed.filled,
-                takes: closed.takes,
+                takes: closed.takes && !closed.takes_nothing,
             },
         })
     }
@@ -348,6 +353,7 @@ impl<'r> Reader<'r> {
                 return self.doubt(at, "there a repetition of a repetition");
             }
             match atom {
+                // Oniguruma refuses it, also where only one branch is an assertion.
                 Atom::Nothing | Atom::Group { takes: false, .. } => {
                     return self.doubt(at, "a repeated assertion");
                 }
