@@ -48,10 +48,11 @@ struct Group {
     filled: bool,
     /// Whether a branch before it may be empty.
     empty: bool,
-    /// Whether anything in the branch being read may take a character.
+    /// Whether the branch being read has anything but assertions, and whether it has one.
     takes: bool,
-    /// Whether nothing may in a branch before it.
-    takes_nothing: bool,
+    asserts: bool,
+    /// Whether a branch before it has nothing else.
+    only_asserts: bool,
     /// A `^` after which nothing was read yet that takes a character.
     line_start: Option<usize>,
     /// The atom before, in a group that ignores case, by its letters in lower case.
@@ -77,8 +78,8 @@ enum Atom {
     Group {
         ignores_case: bool,
         empty: bool,
-        /// Whether a character may be taken in every branch.
-        takes: bool,
+        /// Whether a branch has nothing but assertions.
+        only_asserts: bool,
     },
 }
 
@@ -168,7 +169,8 @@ impl<'r> Reader<'r> {
                     let group = self.group();
                     group.empty |= !group.filled;
                     group.filled = false;
-                    group.takes_nothing |= !group.takes;
+                    group.only_asserts |= group.asserts && !group.takes;
+                    group.asserts = false;
                     group.takes = false;
                     group.before.clear();
                     self.out.push('|');
@@ -304,7 +306,7 @@ impl<'r> Reader<'r> {
             kind => Atom::Group {
                 ignores_case: kind == Kind::IgnoresCase,
                 empty: closed.empty || !closed.filled,
-                takes: closed.takes && !closed.takes_nothing,
+                only_asserts: closed.only_asserts || closed.asserts && !closed.takes,
             },
         })
     }
@@ -354,9 +356,10 @@ impl<'r> Reader<'r> {
             }
             match atom {
                 // Oniguruma refuses it, also where only one branch is an assertion.
-                Atom::Nothing | Atom::Group { takes: false, .. } => {
-                    return self.doubt(at, "a repeated assertion");
-                }
+                Atom::Nothing
+                | Atom::Group {
+                    only_asserts: true, ..
+                } => return self.doubt(at, "a repeated assertion"),
                 _ if ignores_case => return self.doubt(at, "a repetition where case is ignored"),
                 Atom::Group {
                     ignores_case: true, ..
@@ -386,9 +389,17 @@ impl<'r> Reader<'r> {
             Atom::Group { empty, .. } => !optional && !empty,
             Atom::Nothing => false,
         };
-        let may_take = matches!(atom, Atom::Character | Atom::Group { takes: true, .. });
+        let asserts = matches!(
+            atom,
+            Atom::Nothing
+                | Atom::Group {
+                    only_asserts: true,
+                    ..
+                }
+        );
         let group = self.group();
-        group.takes |= may_take;
+        group.asserts |= asserts;
+        group.takes |= !asserts;
         group.filled |= takes;
         if takes {
             group.line_start = None;
