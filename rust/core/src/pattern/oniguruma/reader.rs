@@ -40,6 +40,7 @@ pub(crate) fn read(regex: &str) -> Result<String, Doubt> {
 
 /// What is known of an open group, or of the whole.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // each is known of a branch, or of those before it
 struct Group {
     kind: Kind,
     /// Where it begins in what was written.
