@@ -66,10 +66,16 @@ impl Element {
         })
     }
 
+    /// Whether it matches the empty text wherever it is tried.
     fn optional(&self) -> bool {
         match &self.node {
             Node::Set(_) => self.min == 0,
-            Node::Group(hir) => self.min == 0 || hir.properties().minimum_len() == Some(0),
+            // An assertion takes nothing, but it may fail.
+            Node::Group(hir) => {
+                let properties = hir.properties();
+                let fails = !properties.look_set().is_empty();
+                self.min == 0 || properties.minimum_len() == Some(0) && !fails
+            }
             Node::End | Node::NotAhead(_) => false,
         }
     }

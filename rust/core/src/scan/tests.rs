@@ -154,6 +154,8 @@ fn what_linear_time_does_not_allow_is_refused_with_its_place() {
         (r"\w+(?!\s)", r"\s+(?!\S)"),
         (r"\s++(?!\S)", "possessive"),
         (r"a++ab", "possessive"),
+        (r"[-a]++\B|.", "possessive"),
+        (r"a?+(?:^)b|.", "possessive"),
         (r"(?:a++b|c)", "inside a group"),
         (r"(?>a|ab)c", "look-around"),
         (r"(a)\1", "backreference"),

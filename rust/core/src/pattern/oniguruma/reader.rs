@@ -40,6 +40,7 @@ pub(crate) fn read(regex: &str) -> Result<String, Doubt> {
 
 /// What is known of an open group, or of the whole.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // each is known of a branch, or of those before it
 struct Group {
     kind: Kind,
     /// Where it begins in what was written.
@@ -48,8 +49,11 @@ struct Group {
     filled: bool,
     /// Whether a branch before it may be empty.
     empty: bool,
-    /// Whether anything in it may take a character.
+    /// Whether the branch being read has anything but assertions, and whether it has one.
     takes: bool,
+    asserts: bool,
+    /// Whether a branch before it has nothing else.
+    only_asserts: bool,
     /// A `^` after which nothing was read yet that takes a character.
     line_start: Option<usize>,
     /// The atom before, in a group that ignores case, by its letters in lower case.
@@ -75,7 +79,8 @@ enum Atom {
     Group {
         ignores_case: bool,
         empty: bool,
-        takes: bool,
+        /// Whether a branch has nothing but assertions.
+        only_asserts: bool,
     },
 }
 
@@ -165,6 +170,9 @@ impl<'r> Reader<'r> {
                     let group = self.group();
                     group.empty |= !group.filled;
                     group.filled = false;
+                    group.only_asserts |= group.asserts && !group.takes;
+                    group.asserts = false;
+                    group.takes = false;
                     group.before.clear();
                     self.out.push('|');
                     continue;
@@ -299,7 +307,7 @@ impl<'r> Reader<'r> {
             kind => Atom::Group {
                 ignores_case: kind == Kind::IgnoresCase,
                 empty: closed.empty || !closed.filled,
-                takes: closed.takes,
+                only_asserts: closed.only_asserts || closed.asserts && !closed.takes,
             },
         })
     }
@@ -348,9 +356,11 @@ impl<'r> Reader<'r> {
                 return self.doubt(at, "there a repetition of a repetition");
             }
             match atom {
-                Atom::Nothing | Atom::Group { takes: false, .. } => {
-                    return self.doubt(at, "a repeated assertion");
-                }
+                // Oniguruma refuses it, also where only one branch is an assertion.
+                Atom::Nothing
+                | Atom::Group {
+                    only_asserts: true, ..
+                } => return self.doubt(at, "a repeated assertion"),
                 _ if ignores_case => return self.doubt(at, "a repetition where case is ignored"),
                 Atom::Group {
                     ignores_case: true, ..
@@ -380,9 +390,17 @@ impl<'r> Reader<'r> {
             Atom::Group { empty, .. } => !optional && !empty,
             Atom::Nothing => false,
         };
-        let may_take = matches!(atom, Atom::Character | Atom::Group { takes: true, .. });
+        let asserts = matches!(
+            atom,
+            Atom::Nothing
+                | Atom::Group {
+                    only_asserts: true,
+                    ..
+                }
+        );
         let group = self.group();
-        group.takes |= may_take;
+        group.asserts |= asserts;
+        group.takes |= !asserts;
         group.filled |= takes;
         if takes {
             group.line_start = None;

@@ -188,6 +188,8 @@ fn what_may_differ_is_named() {
             "`{0,3}+`, there a repetition of what may be empty",
         ),
         ("(?:$|(?:))?a", 10, "`?`, a repeated assertion"),
+        ("(?:a|$)?b", 7, "`?`, a repeated assertion"),
+        ("(?:(?:$|a))?b", 11, "`?`, a repeated assertion"),
         ("^a?", 0, "`^` before what may be empty"),
         (r"a|(?:\n^)", 7, "`^` before what may be empty"),
         (r"a\Z", 1, r"`\Z`"),
