@@ -6,7 +6,7 @@
 //! Most text is normalized already. A step therefore copies nothing before it finds something to change, and
 //! a text in which it finds nothing is passed on as it is. ASCII is told at once by all normal forms.
 //!
-//! Where ids are wanted with their places, a [`Trace`] notes for every changed stretch which bytes it came from.
+//! Where ids are wanted with their places, a `Trace` notes for every changed stretch which bytes it came from.
 //! Without one, nothing is noted.
 
 mod forms;

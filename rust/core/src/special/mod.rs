@@ -16,7 +16,7 @@
 //!   a hash table, so it has no rule where one special token is a prefix of another;
 //!   everywhere else the two agree.
 //! - Hugging Face looks for tokens marked `normalized: false` first, and for the
-//!   others in what lies between: see [`set`]. What `single_word`, `lstrip` and `rstrip` do is in [`stage`].
+//!   others in what lies between: see `set`. What `single_word`, `lstrip` and `rstrip` do is in `stage`.
 //! - A special token that is not allowed is as if it were not there. Only where a tokenizer also has
 //!   tokens that are always matched, it still hides those that begin inside of it, as in `tokenizers` with
 //!   `encode_special_tokens`.
