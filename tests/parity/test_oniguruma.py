@@ -113,11 +113,11 @@ def random_texts(rng: random.Random, count: int) -> list[str]:
 
 
 def unless_it_gives_up(call: Callable[[str], Any], text: str) -> Any:
-    """What tokenizers makes of the text, or None: Oniguruma backtracks, and panics after 10 million steps."""
+    """What another program makes of the text, or None: both backtrack, and panic after so many steps."""
     try:
         return call(text)
     except BaseException as error:
-        if "retry-limit-in-match" in str(error):
+        if any(limit in str(error) for limit in ("retry-limit-in-match", "BacktrackLimitExceeded")):
             return None
         raise
 
@@ -182,8 +182,8 @@ def compare_saved(rng: random.Random, patterns: int, texts: int) -> int:
         assert pickle.loads(pickle.dumps(tokenizer)).fingerprint == tokenizer.fingerprint, regex
         theirs = tokenizers.Tokenizer.from_str(saved.decode())
         for text in random_texts(rng, texts):
-            expected = tik.encode_ordinary(text)
-            assert tokenizer.encode_ordinary(text) == expected, (regex, text)
+            expected = tokenizer.encode_ordinary(text)
+            assert unless_it_gives_up(tik.encode_ordinary, text) in (expected, None), (regex, text)
             assert foreign.encode_ordinary(text) == expected, (regex, text)
             encoded = unless_it_gives_up(theirs.encode, text)
             assert encoded is None or encoded.ids == expected, (regex, saved, text)
