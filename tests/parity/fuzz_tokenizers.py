@@ -394,7 +394,7 @@ def run(seed: int, files: int, texts: int, most_differences: int = 20) -> Tally:
 
 
 def in_a_child(file: Json, texts: list[str]) -> Tally:
-    """Compare in a process that may use a minute of processor time.
+    """Compare in a process that may use ``CHILD_SECONDS`` of processor time.
 
     tokenizers loops for ever on some texts where tokens are stripped, and so its process has to be ended.
     """

@@ -4,25 +4,22 @@
 writes it.
 """
 
-# ruff: noqa: E402, E501 - the page is a table, and the path comes first
+# ruff: noqa: E501 - the page is a table, and the path comes first
 
 from __future__ import annotations
 
 import functools
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pipelines
 import pytest
+from layouts import LAYOUTS, Layout
 
 from gptbpe import Tokenizer
 from gptbpe.errors import TokenizerError
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
-import pipelines
-from layouts import LAYOUTS, Layout
 
 tokenizers = pytest.importorskip("tokenizers")
 pytest.importorskip("transformers")

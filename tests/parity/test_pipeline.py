@@ -5,17 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
+import pipelines
 import pytest
 
 from gptbpe import Tokenizer
 from gptbpe.errors import TokenizerError, TrainingError
-
-sys.path.insert(0, str(Path(__file__).parent))
-import pipelines
 
 tokenizers = pytest.importorskip("tokenizers")
 
