@@ -85,7 +85,7 @@ pub fn tokenizer() -> Tokenizer {
         merges: 2_048 - 256,
         ..TrainOptions::default()
     };
-    let trained = train(&words, &options, &mut |_| ControlFlow::Continue(()));
+    let trained = train(words.clone(), &options, &mut |_| ControlFlow::Continue(()));
     let merges = trained.expect("nothing cancels this").merges;
     Tokenizer::from_merges(&merges, pattern, &[]).expect("what was trained is a vocabulary")
 }

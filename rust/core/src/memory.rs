@@ -44,6 +44,10 @@ unsafe impl Plain for PairLine {
     const ZERO: Self = Self([0; 8]);
 }
 // SAFETY: a number.
+unsafe impl Plain for u16 {
+    const ZERO: Self = 0;
+}
+// SAFETY: a number.
 unsafe impl Plain for u32 {
     const ZERO: Self = 0;
 }

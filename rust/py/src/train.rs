@@ -141,7 +141,7 @@ impl WordCounter {
             let mut report = Report::new(merges, progress);
             let trained = py.detach(|| {
                 self.count_all()?;
-                train(&self.words, &options, &mut |done| report.hear(done))
+                train(std::mem::take(&mut self.words), &options, &mut |done| report.hear(done))
             });
             let done = trained
                 .as_ref()

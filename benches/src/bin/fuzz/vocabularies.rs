@@ -64,7 +64,7 @@ fn learned(words: &[Vec<u8>], merges: u32) -> Vec<(u32, u32)> {
         merges,
         ..TrainOptions::default()
     };
-    let trained = train(&counts, &options, &mut |_| ControlFlow::Continue(()));
+    let trained = train(counts.clone(), &options, &mut |_| ControlFlow::Continue(()));
     trained.expect("nothing cancels this").merges
 }
 

@@ -13,8 +13,7 @@ use super::sink::Sink;
 use super::table::{PieceTable, Tokens};
 use super::{Control, Scheme};
 use crate::merge::{Buffers, merge_piece, merge_piece_while};
-use crate::scan::Pretokenizer;
-use crate::scan::{PIECES, Starts, Text};
+use crate::scan::{PIECES, PieceKeys, Pretokenizer, Starts, Text};
 use crate::simd::{
     BLOCK, Job, Kernel, Key, LONGEST_KEY, NOT_A_KEY, Place, Simd, Token, Value, Words, key_length,
 };
@@ -276,11 +275,12 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         let worker = &mut *self.worker;
         let places = worker.starts.places();
         let room = self.count..self.count + pieces;
-        self.kernel.run(MakeKeys {
+        self.kernel.run(PieceKeys {
             text,
             base: worker.starts.base(),
             starts: places.get(first..=first + pieces).unwrap_or_default(),
-            table: &worker.table,
+            hasher: worker.table.hasher(),
+            buckets: worker.table.buckets(),
             keys: &mut worker.keys[room.clone()],
             slots: &mut worker.slots[room],
             long: &mut worker.long,
@@ -632,40 +632,6 @@ impl<S: Sink> Job for Flush<'_, '_, '_, S> {
     #[inline(always)]
     fn run<K: Simd>(self, kernel: K) -> Result<()> {
         self.0.flush_with(kernel)
-    }
-}
-
-/// [`Simd::keys`] of pieces of a text, with the numbers of those that are too long.
-struct MakeKeys<'r, 't> {
-    text: &'r Text<'t>,
-    base: usize,
-    starts: &'r [u32],
-    table: &'r PieceTable,
-    keys: &'r mut [Key],
-    slots: &'r mut [u32],
-    long: &'r mut Vec<u32>,
-}
-
-impl Job for MakeKeys<'_, '_> {
-    /// The length of the longest piece.
-    type Output = u32;
-
-    #[inline(always)]
-    fn run<K: Simd>(self, kernel: K) -> u32 {
-        let longest = kernel.longest(self.starts);
-        if longest > LONGEST_KEY as u32 {
-            kernel.long_pieces(self.starts, self.long);
-        }
-        kernel.keys(
-            &self.text.bytes()[self.base..],
-            |at| self.text.window(self.base + at),
-            self.starts,
-            self.table.hasher(),
-            self.table.buckets(),
-            self.keys,
-            self.slots,
-        );
-        longest
     }
 }
 

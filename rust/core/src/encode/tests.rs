@@ -26,7 +26,7 @@ fn merges(text: &[u8], wanted: u32) -> Vec<(u32, u32)> {
         merges: wanted,
         ..TrainOptions::default()
     };
-    train(&words, &options, &mut |_| {
+    train(words.clone(), &options, &mut |_| {
         std::ops::ControlFlow::Continue(())
     })
     .unwrap()
@@ -298,7 +298,7 @@ mod every_way {
                 words.add(word.as_bytes(), 1).unwrap();
             }
             let options = TrainOptions { merges: wanted, ..TrainOptions::default() };
-            let trained = train(&words, &options, &mut |_| std::ops::ControlFlow::Continue(()));
+            let trained = train(words.clone(), &options, &mut |_| std::ops::ControlFlow::Continue(()));
             let merges = trained.unwrap().merges;
             let special = wide.then(|| ("<e>".to_owned(), 70_000));
             for name in crate::pattern::NAMES {

@@ -11,6 +11,8 @@ mod alphabet;
 mod blocks;
 #[allow(clippy::inline_always)]
 mod boundaries;
+#[allow(clippy::inline_always)]
+mod keys;
 mod rules;
 #[allow(clippy::inline_always)] // or the constants would not reach the helpers
 mod scalar;
@@ -33,6 +35,7 @@ use crate::simd::Kernel;
 use crate::{Error, Result};
 use alphabet::AlphabetSplit;
 pub(crate) use blocks::{Blocks, LONGEST_PIECE, PIECES, Starts};
+pub(crate) use keys::PieceKeys;
 use scalar::{Fixed, Scan};
 use set::SetScan;
 pub(crate) use text::Text;

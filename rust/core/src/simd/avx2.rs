@@ -14,6 +14,7 @@ macro_rules! avx2 {
 }
 
 mod merge;
+mod windows;
 
 use std::arch::x86_64::{
     __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_andnot_si256, _mm256_castsi256_pd,

@@ -13,6 +13,7 @@ macro_rules! avx512 {
 }
 
 mod merge;
+mod windows;
 
 #[allow(clippy::wildcard_imports)] // a hundred intrinsics
 use std::arch::x86_64::*;

@@ -27,6 +27,7 @@ mod merge;
 mod portable;
 #[cfg(test)]
 mod tests;
+mod windows;
 mod words;
 
 use std::mem::MaybeUninit;
@@ -38,6 +39,8 @@ pub(crate) use bucket::{Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, Place, Valu
 pub(crate) use kinds::{Kind, KindMasks, Kinds};
 use merge::Rows;
 pub(crate) use portable::Portable;
+use windows::Windows;
+pub(crate) use windows::{WINDOW, Window};
 pub(crate) use words::{FIRST_MADE, NO_MERGE, NUMBER_BITS, PairLine, Pairs, WordRules, Words};
 
 /// How many bytes are classified at a time: one bit each in a `u64`.
@@ -122,7 +125,7 @@ pub(crate) trait Job {
 
 /// The operations of a kernel.
 #[allow(private_bounds)] // what a kernel does with rows is nobody else's business
-pub(crate) trait Simd: Rows {
+pub(crate) trait Simd: Rows + Windows {
     /// 64 bytes in registers.
     type Block: Copy;
 

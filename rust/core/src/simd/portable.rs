@@ -41,6 +41,8 @@ fn within_ascii(word: u64, first: u8, last: u8) -> u64 {
     from_first & !past_last & !word
 }
 
+impl super::windows::Windows for Portable {}
+
 impl Simd for Portable {
     type Block = [u64; 8];
 

@@ -4,352 +4,384 @@
 //! of its two symbols (or with the text), and its count only falls afterwards.
 //! Three things follow.
 //!
-//! - The postings of a pair are written in one go, in order of the text, as a
-//!   slice of one array; nothing is ever appended to them.
-//! - While a merge of (a, b) into k runs, only pairs with k are born. The
-//!   weight gathered for (x, k) is also what (x, a) loses, that of (k, y) what
-//!   (b, y) loses, that of (k, k) what (b, a) loses. So no hash map is touched
-//!   at an occurrence, only two rows indexed by the neighbour, and then once
-//!   per different neighbour the table of pairs.
-//! - A pair below `min_count`, or too long, need not be kept at all.
+//! - The postings of a pair are written in one go, in order of the text ([`super::postings`]).
+//! - While a merge runs, only pairs with the new symbol are born, and their weights say what other pairs
+//!   lose ([`super::births`]). Pairs are looked up once per different neighbour.
+//! - A pair that is born with a count below the threshold need not be kept, as it cannot be merged while the
+//!   threshold holds ([`super::threshold`]).
 //!
-//! Cost: time in proportion to the windows destroyed plus the logarithm for
-//! the queue; memory, per window ever born, one posting of four bytes.
+//! Cost: time in proportion to the windows destroyed; memory, per window of a kept pair, one posting.
 
-use std::collections::HashMap;
+use std::ops::ControlFlow;
 
-use super::queue::{Entry, Order, Queue};
-use super::words::{Effects, LONG, Posting, Words};
+use super::births::{Births, NOWHERE};
+use super::buckets::Queue;
+use super::linked::{LINKED, Linked};
+use super::pairs::{Key, Pair, Pairs};
+use super::postings::Postings;
+use super::records::{LONGEST, Records};
+use super::symbol::Symbol;
+use super::threshold::Threshold;
+use super::tie_break::Order;
 use super::{TieBreak, TrainOptions, WordCounts};
-use crate::Result;
-use crate::seed::Seed;
+use crate::simd::{Job, Kernel, Simd};
+use crate::{Error, Result};
 
-/// A pair that may still be merged.
-#[derive(Debug, Clone, Copy)]
-struct Pair {
-    count: u64,
-    /// Its slice of the postings.
-    start: usize,
-    len: usize,
-}
+/// Postings are fetched so far ahead.
+const AHEAD: usize = 16;
+/// After so many postings the caller is asked whether to go on.
+const BETWEEN_LOOKS: usize = 1 << 16;
 
-/// So many postings are touched before they are followed.
-const BATCH: usize = 32;
+/// Whether to go on in the middle of a merge.
+pub(super) type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
 
 /// The state of training between two merges.
 #[derive(Debug)]
-pub(super) struct Merger {
-    words: Words,
-    /// Only ever looked up, never walked: nothing depends on the seed.
-    pairs: HashMap<(u32, u32), Pair, Seed>,
-    postings: Vec<Posting>,
-    queue: Queue,
-    order: Order,
-    born: Born,
+pub(super) struct Merger<S> {
+    kernel: Kernel,
+    pub(super) records: Records<S>,
+    pub(super) linked: Linked<S>,
+    pub(super) pairs: Pairs,
+    pub(super) postings: Postings,
+    pub(super) queue: Queue,
+    pub(super) order: Order,
+    births: Births<S>,
     /// Length in bytes of every token.
     lengths: Vec<usize>,
-    /// Whether ties need the place of a pair's first window.
-    places: bool,
-    /// Pairs that can never be merged are not kept.
-    min_count: u64,
+    /// How many tokens there will be at most.
+    most: usize,
+    pub(super) threshold: Threshold,
+    /// Longer tokens are not made.
     max_token_bytes: usize,
 }
 
-impl Merger {
-    pub(super) fn new(counts: &WordCounts, options: &TrainOptions) -> Result<Self> {
-        let places = options.tie_break == TieBreak::FirstSeen;
-        let words = if places {
+impl<S: Symbol> Merger<S> {
+    /// For at most `merges` merges.
+    pub(super) fn new(
+        kernel: Kernel,
+        mut counts: WordCounts,
+        merges: usize,
+        options: &TrainOptions,
+    ) -> Result<Self> {
+        let longest = match options.tie_break {
             // Linked words alone: then postings are places in the text.
-            let in_order: Vec<_> = counts.iter_first_seen().collect();
-            Words::new(in_order.into_iter(), 0)?
-        } else {
-            Words::new(counts.iter_unordered(), LONG)?
+            TieBreak::FirstSeen => 0,
+            _ => LONGEST,
         };
-        let mut merger = Self {
-            words,
-            pairs: HashMap::default(),
-            postings: Vec::new(),
-            queue: Queue::default(),
-            order: Order::new(options.tie_break),
-            born: Born::new(),
-            lengths: vec![1; 256],
-            places,
-            min_count: 1,
-            max_token_bytes: usize::MAX,
-        };
-        // Merges to begin with are made whatever their counts and lengths.
-        if options.initial_merges.is_empty() {
-            merger.set_limits(options);
+        counts.freeze();
+        let (mut symbols, mut windows, mut room) = (0_u64, 0_u64, 0);
+        for (word, weight) in counts.iter_unordered() {
+            let pairs = word.len() as u64 - 1;
+            let sum = weight.checked_mul(pairs);
+            let sum = sum.and_then(|sum| windows.checked_add(sum));
+            windows = sum.ok_or(Error::CountOverflow)?; // so no count of a pair can overflow
+            symbols += word.len() as u64;
+            if pairs > 0 && word.len() <= longest {
+                room += Records::<S>::taken(word);
+            }
         }
-        merger.count_all();
-        Ok(merger)
+        let (mut records, mut linked) = (Records::with_room(room)?, Linked::new());
+        let mut add = |(word, weight): (&[u8], u64)| -> Result<()> {
+            match word.len() {
+                ..=1 => {}
+                length if length <= longest => records.push(word, weight),
+                _ => linked.push(word, weight)?,
+            }
+            Ok(())
+        };
+        if options.tie_break == TieBreak::FirstSeen {
+            counts.iter_first_seen().try_for_each(&mut add)?;
+        } else {
+            counts.iter_unordered().try_for_each(&mut add)?;
+        }
+        drop(counts);
+        let most = 256 + merges;
+        Ok(Self {
+            kernel,
+            records,
+            linked,
+            pairs: Pairs::new(),
+            postings: Postings::new(),
+            queue: Queue::new(),
+            order: Order::new(options.tie_break),
+            births: Births::new(most),
+            lengths: vec![1; 256],
+            most,
+            threshold: Threshold::new(symbols, windows, merges),
+            max_token_bytes: usize::MAX,
+        })
     }
 
-    /// From now on, keeps only the pairs that the options allow.
+    /// From now on, merges only the pairs that the options allow.
     pub(super) fn set_limits(&mut self, options: &TrainOptions) {
-        self.min_count = options.min_count.max(1);
+        self.threshold.set_least(options.min_count.max(1));
         self.max_token_bytes = options.max_token_bytes.unwrap_or(usize::MAX);
     }
 
-    /// The windows of the words as they are: all pairs of bytes.
-    fn count_all(&mut self) {
-        let mut rows = vec![Row::default(); 256 * 256];
-        let at = |left: u32, right: u32| (left << 8 | right) as usize;
-        self.words.for_each_window(|left, right, weight, posting| {
-            rows[at(left, right)].add(weight, posting);
+    /// Whether tokens may be so long.
+    fn allows(&self, pair: Key) -> bool {
+        let (left, right) = pair.ids();
+        self.lengths[left as usize] + self.lengths[right as usize] <= self.max_token_bytes
+    }
+
+    /// Puts a pair that is new or has changed into the queue.
+    pub(super) fn enqueue(&mut self, pair: Key, count: u64) {
+        let Self {
+            queue,
+            order,
+            pairs,
+            postings,
+            linked,
+            ..
+        } = self;
+        queue.push(order, pair, count, || {
+            let place = if order.needs_places() {
+                first_place(pair, pairs, postings, linked)
+            } else {
+                0
+            };
+            order.rank(pair, place)
         });
-        for left in 0..256 {
-            for right in 0..256 {
-                let row = &mut rows[at(left, right)];
-                row.cursor = self.keep((left, right), row.weight, row.postings as usize);
-                row.last = None;
-            }
-        }
-        let postings = &mut self.postings;
-        self.words.for_each_window(|left, right, _, posting| {
-            let row = &mut rows[at(left, right)];
-            if row.add(0, posting) {
-                row.write(postings, posting);
-            }
-        });
-        for left in 0..256 {
-            for right in 0..256 {
-                self.enqueue((left, right));
-            }
-        }
     }
 
-    /// Makes room for a new pair's postings and says where, if it is worth keeping.
-    fn keep(&mut self, pair: (u32, u32), count: u64, len: usize) -> Option<usize> {
-        let length = self.lengths[pair.0 as usize] + self.lengths[pair.1 as usize];
-        if count < self.min_count || length > self.max_token_bytes {
-            return None;
-        }
-        let start = self.postings.len();
-        self.postings.resize(start + len, Posting::default());
-        self.pairs.insert(pair, Pair { count, start, len });
-        Some(start)
-    }
-
-    fn enqueue(&mut self, pair: (u32, u32)) {
-        if let Some(&Pair { count, start, .. }) = self.pairs.get(&pair) {
-            let place = self.postings[start].place();
-            let rank = self.order.rank(pair, place);
-            self.queue.push(&self.order, Entry { count, rank, pair });
-        }
-    }
-
-    /// Takes the pair to merge next, with its count.
-    pub(super) fn next(&mut self) -> Option<((u32, u32), u64)> {
-        while let Some(entry) = self.queue.pop(&self.order) {
-            let pair = entry.pair;
-            let Some(current) = self.pairs.get_mut(&pair) else {
+    /// Takes the pair to merge next, with its count, if there is one at or above the threshold.
+    pub(super) fn next(&mut self) -> Option<(Key, u64)> {
+        let least = self.threshold.now();
+        loop {
+            let Some(entry) = self.queue.pop(&self.order) else {
+                let bucket = self.queue.next_bucket()?;
+                for pair in bucket {
+                    let count = self.count(pair);
+                    if count >= least && self.allows(pair) {
+                        self.enqueue(pair, count);
+                    }
+                }
                 continue;
             };
-            let length = self.lengths[pair.0 as usize] + self.lengths[pair.1 as usize];
-            if current.count < self.min_count || length > self.max_token_bytes {
-                self.pairs.remove(&pair);
+            let count = self.count(entry.pair);
+            if count == entry.count && !self.order.needs_places() {
+                return Some((entry.pair, count));
+            }
+            if count < least {
                 continue;
             }
-            let mut rank = entry.rank;
-            if self.places {
-                while !self.words.stands(self.postings[current.start], pair) {
-                    current.start += 1;
-                    current.len -= 1;
+            if count == entry.count {
+                let (pairs, postings) = (&mut self.pairs, &self.postings);
+                let place = first_place(entry.pair, pairs, postings, &self.linked);
+                if self.order.rank(entry.pair, place) == entry.rank {
+                    return Some((entry.pair, count));
                 }
-                rank = self.postings[current.start].place();
             }
-            let count = current.count;
-            if (count, rank) == (entry.count, entry.rank) {
-                return Some((pair, count));
-            }
-            self.queue.push(&self.order, Entry { count, rank, pair });
+            self.enqueue(entry.pair, count);
         }
-        None
     }
 
-    /// How often `pair` stands in the words.
-    pub(super) fn count(&self, pair: (u32, u32)) -> u64 {
-        self.pairs.get(&pair).map_or(0, |pair| pair.count)
+    /// How often `pair` stands in the words; 0 for one that was not kept.
+    #[inline]
+    pub(super) fn count(&self, pair: Key) -> u64 {
+        self.pairs.get(pair).map_or(0, |pair| pair.count)
     }
 
-    /// Merges `pair` everywhere into the next id.
-    pub(super) fn merge(&mut self, pair: (u32, u32)) {
-        let (left, right) = pair;
-        let id = self.lengths.len() as u32;
+    /// Gives the next id to `pair`, and merges it everywhere unless that id is the last.
+    pub(super) fn merge(&mut self, pair: Key, go_on: GoOn<'_>) -> Result<()> {
+        let (left, right) = pair.ids();
+        let id = self.lengths.len();
         let length = self.lengths[left as usize] + self.lengths[right as usize];
         self.lengths.push(length);
-        self.order.push_token(pair);
-        self.born.push_symbol();
-        let Some(Pair { start, len, .. }) = self.pairs.remove(&pair) else {
-            return;
-        };
-        for batch in self.postings[start..start + len].chunks(BATCH) {
-            self.words.touch(batch);
-            for &posting in batch {
-                self.words.merge(posting, pair, id, &mut self.born);
-            }
+        self.order.push_token((left, right));
+        if id + 1 == self.most {
+            return Ok(());
         }
-        self.settle(left, right, id);
+        let Some(known) = self.pairs.get_mut(pair) else {
+            return Ok(());
+        };
+        let postings = known.postings.range();
+        known.count = 0;
+        let next = self.queue.peek();
+        let next = next.and_then(|next| self.pairs.get(next));
+        let next = next.map_or(0..0, |next| next.postings.range());
+        for (number, start) in postings.clone().step_by(BETWEEN_LOOKS).enumerate() {
+            if number > 0 && go_on().is_break() {
+                return Err(Error::Cancelled);
+            }
+            let end = postings.end.min(start + BETWEEN_LOOKS);
+            self.kernel.run(Walk {
+                postings: &self.postings.all()[start..end],
+                next: &self.postings.all()[next.start..next.end.min(next.start + AHEAD)],
+                records: &mut self.records,
+                linked: &mut self.linked,
+                births: &mut self.births,
+                pair: (S::new(left), S::new(right)),
+                id: S::new(id as u32),
+            });
+        }
+        self.settle(left, right, id as u32)
     }
 
     /// Takes from the pairs that lost windows, and keeps those that were born.
-    fn settle(&mut self, left: u32, right: u32, id: u32) {
-        let mut born = std::mem::take(&mut self.born);
-        for &neighbour in &born.before.neighbours {
-            let row = born.before.rows[neighbour as usize];
-            self.lose((neighbour, left), row.weight);
-            let kept = self.keep((neighbour, id), row.weight, row.postings as usize);
-            born.before.rows[neighbour as usize].cursor = kept;
+    fn settle(&mut self, left: u32, right: u32, id: u32) -> Result<()> {
+        let least = self.threshold.now();
+        let mut births = std::mem::take(&mut self.births);
+        let more = 2 * births.places.len() + births.twice.len();
+        self.postings.make_room(more, &mut self.pairs, least)?;
+        let before = self.postings.all().len();
+        for &neighbour in &births.before.neighbours {
+            let row = &mut births.before.rows[neighbour.id() as usize];
+            self.lose(Key::new(neighbour.id(), left), row.weight);
+            row.cursor = self.keep(Key::new(neighbour.id(), id), row.weight, row.count);
         }
-        for &neighbour in &born.after.neighbours {
-            let row = born.after.rows[neighbour as usize];
-            self.lose((right, neighbour), row.weight);
-            let kept = self.keep((id, neighbour), row.weight, row.postings as usize);
-            born.after.rows[neighbour as usize].cursor = kept;
+        for &neighbour in &births.after.neighbours {
+            let row = &mut births.after.rows[neighbour.id() as usize];
+            self.lose(Key::new(right, neighbour.id()), row.weight);
+            row.cursor = self.keep(Key::new(id, neighbour.id()), row.weight, row.count);
         }
-        if born.twice.weight > 0 {
-            self.lose((right, left), born.twice.weight);
-            born.twice.cursor =
-                self.keep((id, id), born.twice.weight, born.twice.postings as usize);
+        if self.postings.all().len() > before {
+            births.write(self.postings.all_mut());
         }
-        born.write(&mut self.postings);
-        for &neighbour in &born.before.neighbours {
-            self.enqueue((neighbour, id));
+        if births.twice_weight > 0 {
+            self.lose(Key::new(right, left), births.twice_weight);
+            let twice = Key::new(id, id);
+            let start = self.keep_counted(twice, births.twice_weight, births.twice.len() as u32);
+            if start != NOWHERE {
+                let room = &mut self.postings.all_mut()[start as usize..];
+                room[..births.twice.len()].copy_from_slice(&births.twice);
+            }
+            self.enqueue_kept(twice);
         }
-        for &neighbour in &born.after.neighbours {
-            self.enqueue((id, neighbour));
-        }
-        self.enqueue((id, id));
-        born.clear();
-        self.born = born;
-    }
-
-    fn lose(&mut self, pair: (u32, u32), weight: u64) {
-        // Pairs that are not kept, and the one being merged, are not there.
-        if let Some(known) = self.pairs.get_mut(&pair) {
-            known.count -= weight;
-            if known.count == 0 {
-                self.pairs.remove(&pair);
+        if self.order.needs_places() {
+            // Only now are their first places known.
+            for neighbour in &births.before.neighbours {
+                self.enqueue_kept(Key::new(neighbour.id(), id));
+            }
+            for neighbour in &births.after.neighbours {
+                self.enqueue_kept(Key::new(id, neighbour.id()));
             }
         }
-    }
-}
-
-/// What is known of one neighbour of the new symbol.
-#[derive(Debug, Clone, Copy, Default)]
-struct Row {
-    weight: u64,
-    postings: u32,
-    /// A record is named once however often the pair stands in it.
-    last: Option<Posting>,
-    /// Where its next posting goes, if the pair is kept.
-    cursor: Option<usize>,
-}
-
-impl Row {
-    /// Adds a window; whether its posting is a new one.
-    fn add(&mut self, weight: u64, posting: Posting) -> bool {
-        self.weight += weight;
-        let new = self.last != Some(posting);
-        self.postings += u32::from(new);
-        self.last = Some(posting);
-        new
+        births.clear();
+        self.births = births;
+        Ok(())
     }
 
-    fn write(&mut self, postings: &mut [Posting], posting: Posting) {
-        if let Some(cursor) = &mut self.cursor {
-            postings[*cursor] = posting;
-            *cursor += 1;
-        }
-    }
-}
-
-/// The neighbours on one side of the new symbol.
-#[derive(Debug, Default)]
-struct Side {
-    /// By neighbour.
-    rows: Vec<Row>,
-    /// Those with windows, as they came.
-    neighbours: Vec<u32>,
-    /// Every posting, as it came.
-    postings: Vec<(u32, Posting)>,
-}
-
-impl Side {
-    fn add(&mut self, neighbour: u32, weight: u64, posting: Posting) {
-        let row = &mut self.rows[neighbour as usize];
-        if row.postings == 0 {
-            self.neighbours.push(neighbour);
-        }
-        if row.add(weight, posting) {
-            self.postings.push((neighbour, posting));
+    /// Puts a pair into the queue, if it is kept.
+    pub(super) fn enqueue_kept(&mut self, pair: Key) {
+        let count = self.count(pair);
+        if count > 0 {
+            self.enqueue(pair, count);
         }
     }
 
-    fn write(&mut self, postings: &mut [Posting]) {
-        for &(neighbour, posting) in &self.postings {
-            self.rows[neighbour as usize].write(postings, posting);
+    /// Adds a new pair, if it may be merged; where its postings go, or [`NOWHERE`].
+    #[inline]
+    pub(super) fn keep_counted(&mut self, pair: Key, count: u64, length: u32) -> u32 {
+        let least = self.threshold.now();
+        if count < least || !self.allows(pair) {
+            return NOWHERE;
+        }
+        let postings = self.postings.take(length as usize);
+        self.pairs.insert(pair, Pair { count, postings }, least);
+        postings.start
+    }
+
+    /// The same, and puts it into the queue, where that does not depend on its postings.
+    #[inline]
+    fn keep(&mut self, pair: Key, count: u64, length: u32) -> u32 {
+        let start = self.keep_counted(pair, count, length);
+        if start != NOWHERE && !self.order.needs_places() {
+            self.enqueue(pair, count);
+        }
+        start
+    }
+
+    #[inline]
+    fn lose(&mut self, pair: Key, weight: u64) {
+        // Pairs that are not kept are not there, and the one being merged has no count.
+        if let Some(known) = self.pairs.get_mut(pair) {
+            known.count = known.count.saturating_sub(weight);
         }
     }
 
-    fn clear(&mut self) {
-        for neighbour in self.neighbours.drain(..) {
-            self.rows[neighbour as usize] = Row::default();
+    /// About how many bytes of memory are in use.
+    pub(super) fn memory(&self) -> usize {
+        self.records.memory() + self.linked.memory() + self.pairs.memory() + self.postings.memory()
+    }
+}
+
+/// Where a pair first stands. Postings before that are dropped.
+fn first_place<S: Symbol>(
+    pair: Key,
+    pairs: &mut Pairs,
+    postings: &Postings,
+    linked: &Linked<S>,
+) -> u64 {
+    let (left, right) = pair.ids();
+    let symbols = (S::new(left), S::new(right));
+    let Some(known) = pairs.get_mut(pair) else {
+        return 0;
+    };
+    for &posting in &postings.all()[known.postings.range()] {
+        let place = posting & !LINKED;
+        if linked.stands(place, symbols) {
+            return place.into();
         }
-        self.postings.clear();
+        known.postings.start += 1;
+        known.postings.length -= 1;
     }
+    0
 }
 
-/// The windows born in one merge.
-#[derive(Debug, Default)]
-struct Born {
-    before: Side,
-    after: Side,
-    twice: Row,
-    twice_postings: Vec<Posting>,
+/// Merges a pair at some of its postings.
+struct Walk<'m, S> {
+    postings: &'m [u32],
+    /// The first ones of the pair that is probably merged next.
+    next: &'m [u32],
+    records: &'m mut Records<S>,
+    linked: &'m mut Linked<S>,
+    births: &'m mut Births<S>,
+    pair: (S, S),
+    id: S,
 }
 
-impl Born {
-    fn new() -> Self {
-        let mut born = Self::default();
-        (0..256).for_each(|_| born.push_symbol());
-        born
-    }
+impl<S: Symbol> Job for Walk<'_, S> {
+    type Output = ();
 
-    fn push_symbol(&mut self) {
-        self.before.rows.push(Row::default());
-        self.after.rows.push(Row::default());
-    }
-
-    fn write(&mut self, postings: &mut [Posting]) {
-        self.before.write(postings);
-        self.after.write(postings);
-        for &posting in &self.twice_postings {
-            self.twice.write(postings, posting);
-        }
-    }
-
-    fn clear(&mut self) {
-        self.before.clear();
-        self.after.clear();
-        self.twice = Row::default();
-        self.twice_postings.clear();
-    }
-}
-
-impl Effects for Born {
-    fn before(&mut self, neighbour: u32, weight: u64, posting: Posting) {
-        self.before.add(neighbour, weight, posting);
-    }
-
-    fn after(&mut self, neighbour: u32, weight: u64, posting: Posting) {
-        self.after.add(neighbour, weight, posting);
-    }
-
-    fn twice(&mut self, weight: u64, posting: Posting) {
-        if self.twice.add(weight, posting) {
-            self.twice_postings.push(posting);
+    #[inline(always)]
+    fn run<K: Simd>(self, kernel: K) {
+        let Self {
+            postings,
+            next,
+            records,
+            linked,
+            births,
+            pair,
+            id,
+        } = self;
+        let fetch = |records: &Records<S>, linked: &Linked<S>, posting: u32| {
+            if posting & LINKED == 0 {
+                records.fetch(kernel, posting);
+            } else {
+                linked.fetch(kernel, posting & !LINKED);
+            }
+        };
+        let mut before = None;
+        for (number, &posting) in postings.iter().enumerate() {
+            let ahead = number + AHEAD;
+            let ahead = match postings.get(ahead) {
+                None => next.get(ahead - postings.len()),
+                found => found,
+            };
+            if let Some(&ahead) = ahead {
+                fetch(records, linked, ahead);
+            }
+            // A word is named as often as the pair was born in it.
+            if before == Some(posting) {
+                continue;
+            }
+            before = Some(posting);
+            if posting & LINKED == 0 {
+                records.merge(kernel, posting, pair, id, births);
+            } else {
+                linked.merge(posting & !LINKED, pair, id, births);
+            }
         }
     }
 }

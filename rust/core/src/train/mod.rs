@@ -6,24 +6,37 @@
 //! counting all pairs anew at every step, as [`crate::oracle`] does. Counts
 //! have 64 bits and are checked. Text is only ever counted, never kept.
 //!
-//! Reading order: `count` makes the multiset of words; `words` lays them
-//! out so that a merge touches little; `merge` is the loop; `queue` says which
-//! pair is next.
+//! Reading order: `count` makes the multiset of words; `records` and `linked` lay them
+//! out so that a merge touches little; `merge` is the loop, with `births`, `pairs` and `postings`;
+//! `buckets` and `tie_break` say which pair is next, and `threshold` which are not worth keeping.
 
+mod births;
+mod buckets;
 mod count;
+mod linked;
 mod merge;
-mod queue;
+mod pairs;
+mod postings;
+#[allow(clippy::inline_always)] // or the kernels would not reach the loop
+mod records;
+mod recount;
+#[allow(clippy::inline_always)]
+mod symbol;
 #[cfg(test)]
 mod tests;
-mod words;
+mod threshold;
+mod tie_break;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-pub use count::{WordCounts, count_documents};
+pub use count::{Counter, Tally, WordCounts, count_documents};
 
+use crate::simd::Kernel;
 use crate::{Error, Result};
 use merge::Merger;
+use pairs::Key;
+use symbol::Symbol;
 
 /// Which of several pairs with the same, highest count is merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -89,36 +102,82 @@ pub struct Trained {
 /// let mut words = WordCounts::new();
 /// words.add(b"aaabdaaabac", 1)?;
 /// let options = TrainOptions { merges: 3, ..TrainOptions::default() };
-/// let trained = train(&words, &options, &mut |_| ControlFlow::Continue(()))?;
+/// let trained = train(words, &options, &mut |_| ControlFlow::Continue(()))?;
 /// let (a, b) = (u32::from(b'a'), u32::from(b'b'));
 /// assert_eq!(trained.merges, [(a, a), (a, b), (256, 257)]);
 /// assert_eq!(trained.counts, [4, 2, 2]);
 /// # Ok::<(), gptbpe_core::Error>(())
 /// ```
 pub fn train(
-    words: &WordCounts,
+    words: WordCounts,
+    options: &TrainOptions,
+    progress: &mut dyn FnMut(u32) -> ControlFlow<()>,
+) -> Result<Trained> {
+    train_with(Kernel::best(), words, options, progress)
+}
+
+/// The same with a kernel other than the best; for tests and benchmarks.
+#[doc(hidden)]
+pub fn train_with(
+    kernel: Kernel,
+    words: WordCounts,
     options: &TrainOptions,
     progress: &mut dyn FnMut(u32) -> ControlFlow<()>,
 ) -> Result<Trained> {
     let wanted = options.merges as usize;
-    let initial = &options.initial_merges[..options.initial_merges.len().min(wanted)];
-    check_merges(initial)?;
+    check_merges(&options.initial_merges[..options.initial_merges.len().min(wanted)])?;
+    // Each merge needs a window of its own, so a small text does not ask for much memory.
+    let most = wanted.min(words.most_merges()) + options.initial_merges.len().min(wanted);
+    let most = most.min(wanted);
+    if most <= MOST_NARROW {
+        learn::<u16>(kernel, words, most, options, progress)
+    } else {
+        learn::<u32>(kernel, words, most, options, progress)
+    }
+}
+
+/// With so many merges the last id but one still fits in 16 bits with a sentinel; the last is never written.
+const MOST_NARROW: usize = (1 << 16) - 256;
+
+fn learn<S: Symbol>(
+    kernel: Kernel,
+    words: WordCounts,
+    most: usize,
+    options: &TrainOptions,
+    progress: &mut dyn FnMut(u32) -> ControlFlow<()>,
+) -> Result<Trained> {
     let mut trained = Trained::default();
-    let mut merger = Merger::new(words, options)?;
-    let mut initial = initial.iter().copied();
-    while trained.merges.len() < wanted {
-        let next = if let Some(pair) = initial.next() {
-            Some((pair, merger.count(pair)))
-        } else {
-            merger.set_limits(options);
-            merger.next()
-        };
-        let Some((pair, count)) = next else { break };
-        merger.merge(pair);
-        trained.merges.push(pair);
+    let mut merger = Merger::<S>::new(kernel, words, most, options)?;
+    let mut make = |merger: &mut Merger<S>, pair: Key, count| {
+        let done = trained.merges.len() as u32;
+        merger.merge(pair, &mut || progress(done))?;
+        trained.merges.push(pair.ids());
         trained.counts.push(count);
-        if progress(trained.merges.len() as u32).is_break() {
-            return Err(Error::Cancelled);
+        match progress(done + 1) {
+            ControlFlow::Continue(()) => Ok(done + 1),
+            ControlFlow::Break(()) => Err(Error::Cancelled),
+        }
+    };
+    let mut done = 0;
+    if options.initial_merges.is_empty() {
+        merger.set_limits(options);
+        merger.count_bytes()?;
+    } else {
+        // They are made whatever their counts and lengths.
+        merger.count_bytes()?;
+        for &(left, right) in options.initial_merges.iter().take(most) {
+            let pair = Key::new(left, right);
+            let count = merger.count(pair);
+            done = make(&mut merger, pair, count)?;
+        }
+        merger.set_limits(options);
+        merger.recount()?;
+    }
+    while (done as usize) < most {
+        if let Some((pair, count)) = merger.next() {
+            done = make(&mut merger, pair, count)?;
+        } else if !merger.lower_threshold(done as usize)? {
+            break;
         }
     }
     Ok(trained)

@@ -63,7 +63,7 @@ proptest! {
         let in_order: Vec<_> = counts.iter_first_seen().map(|(word, count)| (word.to_vec(), count)).collect();
         for tie_break in RULES {
             let options = TrainOptions { merges, tie_break, min_count, max_token_bytes, ..options(0) };
-            let trained = train(&counts, &options, &mut quiet).unwrap();
+            let trained = train(counts.clone(), &options, &mut quiet).unwrap();
             prop_assert_eq!(trained, oracle::train(&in_order, &options), "{:?}", tie_break);
         }
     }
@@ -79,21 +79,21 @@ proptest! {
         for tie_break in RULES {
             let whole = TrainOptions { merges: first + more, tie_break, max_token_bytes, ..options(0) };
             let begun = TrainOptions { merges: first, ..whole.clone() };
-            let initial_merges = train(&counts, &begun, &mut quiet).unwrap().merges;
+            let initial_merges = train(counts.clone(), &begun, &mut quiet).unwrap().merges;
             let rest = TrainOptions { initial_merges, ..whole.clone() };
-            let trained = train(&counts, &rest, &mut quiet).unwrap();
-            prop_assert_eq!(trained, train(&counts, &whole, &mut quiet).unwrap());
+            let trained = train(counts.clone(), &rest, &mut quiet).unwrap();
+            prop_assert_eq!(trained, train(counts.clone(), &whole, &mut quiet).unwrap());
         }
     }
 
     #[test]
     fn foreign_merges_to_begin_with_are_kept(words in words(), other in words(), merges in 0_u32..40) {
-        let foreign = train(&counts(&other), &options(20), &mut quiet).unwrap().merges;
+        let foreign = train(counts(&other), &options(20), &mut quiet).unwrap().merges;
         let counts = counts(&words);
         let in_order: Vec<_> = counts.iter_first_seen().map(|(word, count)| (word.to_vec(), count)).collect();
         for tie_break in RULES {
             let options = TrainOptions { tie_break, min_count: 2, max_token_bytes: Some(4), initial_merges: foreign.clone(), ..options(merges) };
-            let trained = train(&counts, &options, &mut quiet).unwrap();
+            let trained = train(counts.clone(), &options, &mut quiet).unwrap();
             prop_assert_eq!(trained, oracle::train(&in_order, &options));
         }
     }
@@ -112,7 +112,7 @@ proptest! {
             let options = TrainOptions { tie_break, ..options(30) };
             let train_on = |documents: &[&[u8]], threads| {
                 let counts = count_documents(&pretokenizer, documents, threads).unwrap();
-                train(&counts, &options, &mut quiet).unwrap()
+                train(counts.clone(), &options, &mut quiet).unwrap()
             };
             let one = train_on(&documents, 1);
             prop_assert_eq!(&train_on(&documents, 2), &one);
@@ -143,7 +143,7 @@ fn tie_rules() {
             tie_break,
             ..options(9)
         };
-        let trained = train(&words, &options, &mut quiet).unwrap();
+        let trained = train(words.clone(), &options, &mut quiet).unwrap();
         assert_eq!(trained.merges, merges, "{tie_break:?}");
     }
 }
@@ -152,13 +152,13 @@ fn tie_rules() {
 fn stops_early_when_no_pair_is_left() {
     let words = counts(&[(b"abc".to_vec(), 2), (b"x".to_vec(), 9)]);
     assert_eq!(
-        train(&words, &options(u32::MAX), &mut quiet)
+        train(words.clone(), &options(u32::MAX), &mut quiet)
             .unwrap()
             .counts,
         [2, 2]
     );
     assert_eq!(
-        train(&WordCounts::new(), &options(9), &mut quiet).unwrap(),
+        train(WordCounts::new(), &options(9), &mut quiet).unwrap(),
         Trained::default()
     );
 }
@@ -167,7 +167,7 @@ fn stops_early_when_no_pair_is_left() {
 fn can_be_cancelled() {
     let words = counts(&[(b"abcdef".to_vec(), 1)]);
     let mut heard = Vec::new();
-    let result = train(&words, &options(5), &mut |done| {
+    let result = train(words.clone(), &options(5), &mut |done| {
         heard.push(done);
         if done == 2 {
             ControlFlow::Break(())
@@ -183,12 +183,12 @@ fn can_be_cancelled() {
 fn impossible_requests_are_errors() {
     let huge = counts(&[(b"abc".to_vec(), u64::MAX / 2 + 1)]);
     assert!(matches!(
-        train(&huge, &options(1), &mut quiet),
+        train(huge.clone(), &options(1), &mut quiet),
         Err(Error::CountOverflow)
     ));
     let most = counts(&[(b"abc".to_vec(), u64::MAX / 2)]);
     assert_eq!(
-        train(&most, &options(1), &mut quiet).unwrap().counts,
+        train(most.clone(), &options(1), &mut quiet).unwrap().counts,
         [u64::MAX / 2]
     );
     for (index, initial_merges) in [
@@ -200,7 +200,7 @@ fn impossible_requests_are_errors() {
             initial_merges,
             ..options(9)
         };
-        let result = train(&most, &options, &mut quiet);
+        let result = train(most.clone(), &options, &mut quiet);
         assert!(matches!(result, Err(Error::InvalidMerge { index: at, .. }) if at == index));
     }
 }
@@ -221,7 +221,7 @@ fn long_words_take_n_log_n() {
                 tie_break,
                 ..options(500)
             };
-            let trained = train(&counts(&[(word.clone(), 1)]), &options, &mut quiet).unwrap();
+            let trained = train(counts(&[(word.clone(), 1)]), &options, &mut quiet).unwrap();
             let lengths =
                 trained
                     .merges

@@ -1,16 +1,12 @@
-//! Which pair comes next: a heap by count, with the tie rules.
+//! Which of several pairs with the same count comes first.
 //!
-//! A pair's count only falls after the merge that made it, so the heap may be
-//! lazy: an entry holds the count it had when pushed, and whoever pops one
-//! whose count has fallen pushes it back. Ties are part of the key, as most of
-//! a vocabulary is made of them: at low counts, tens of thousands are equal.
-//!
-//! `std`'s heap cannot be used because the order of [`TieBreak::Bytes`] needs
-//! the tokens, which no entry can hold.
+//! Most of a vocabulary is made of ties: at low counts, tens of thousands of pairs are equal. So the
+//! rule is part of the order in which pairs are kept, as a number where that is enough.
 
 use std::cmp::Ordering;
 
 use super::TieBreak;
+use super::pairs::Key;
 
 /// A pair with the count it had, and its place among equals.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +14,7 @@ pub(super) struct Entry {
     pub(super) count: u64,
     /// Smaller wins.
     pub(super) rank: u64,
-    pub(super) pair: (u32, u32),
+    pub(super) pair: Key,
 }
 
 /// The rule among pairs of equal count.
@@ -50,8 +46,15 @@ impl Order {
         }
     }
 
+    /// Whether ranks depend on where pairs stand.
+    pub(super) fn needs_places(&self) -> bool {
+        self.rule == TieBreak::FirstSeen
+    }
+
     /// The rank of a pair that first stands at `place`.
-    pub(super) fn rank(&self, (left, right): (u32, u32), place: u64) -> u64 {
+    #[inline]
+    pub(super) fn rank(&self, pair: Key, place: u64) -> u64 {
+        let (left, right) = pair.ids();
         let packed = |left: u32, right: u32| u64::from(left) << 32 | u64::from(right);
         match self.rule {
             TieBreak::SmallestIds => packed(left, right),
@@ -61,15 +64,18 @@ impl Order {
         }
     }
 
-    fn compare(&self, one: &Entry, other: &Entry) -> Ordering {
+    /// The greater one is merged first.
+    #[inline]
+    pub(super) fn compare(&self, one: &Entry, other: &Entry) -> Ordering {
         let by_rank = other.rank.cmp(&one.rank);
         one.count.cmp(&other.count).then(by_rank).then_with(|| {
             if self.rule != TieBreak::Bytes {
                 return Ordering::Equal;
             }
             let bytes = |id: u32| &self.tokens[id as usize];
-            let left = bytes(one.pair.0).cmp(bytes(other.pair.0));
-            left.then_with(|| bytes(one.pair.1).cmp(bytes(other.pair.1)))
+            let (one, other) = (one.pair.ids(), other.pair.ids());
+            let left = bytes(one.0).cmp(bytes(other.0));
+            left.then_with(|| bytes(one.1).cmp(bytes(other.1)))
         })
     }
 }
@@ -102,54 +108,4 @@ fn hugging_face(id: u32) -> u32 {
         ids
     };
     IDS.get(id as usize).copied().unwrap_or(id)
-}
-
-/// A binary heap whose order is handed in.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    entries: Vec<Entry>,
-}
-
-impl Queue {
-    pub(super) fn push(&mut self, order: &Order, entry: Entry) {
-        let mut at = self.entries.len();
-        self.entries.push(entry);
-        while at > 0 {
-            let parent = (at - 1) / 2;
-            if order.compare(&entry, &self.entries[parent]) != Ordering::Greater {
-                break;
-            }
-            self.entries[at] = self.entries[parent];
-            at = parent;
-        }
-        self.entries[at] = entry;
-    }
-
-    pub(super) fn pop(&mut self, order: &Order) -> Option<Entry> {
-        let last = self.entries.pop()?;
-        let Some(&top) = self.entries.first() else {
-            return Some(last);
-        };
-        let mut at = 0;
-        loop {
-            let mut child = 2 * at + 1;
-            let Some(&left) = self.entries.get(child) else {
-                break;
-            };
-            let mut greater = left;
-            if let Some(&right) = self.entries.get(child + 1)
-                && order.compare(&right, &left) == Ordering::Greater
-            {
-                child += 1;
-                greater = right;
-            }
-            if order.compare(&greater, &last) != Ordering::Greater {
-                break;
-            }
-            self.entries[at] = greater;
-            at = child;
-        }
-        self.entries[at] = last;
-        Some(top)
-    }
 }

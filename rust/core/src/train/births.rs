@@ -1,0 +1,129 @@
+//! The windows that come into being in one merge.
+//!
+//! While (left, right) is merged into a new symbol, only pairs with that symbol are born. The
+//! weight gathered for (x, new) is also what (x, left) loses, that of (new, y) what (right, y)
+//! loses, and that of (new, new) what (right, left) loses. So nothing is hashed at a window: two rows,
+//! found by the neighbour's id, gather its weight.
+
+use super::symbol::Symbol;
+
+/// What is known of one neighbour of the new symbol.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Row {
+    pub(super) weight: u64,
+    /// Windows.
+    pub(super) count: u32,
+    /// Where the next posting of the pair goes.
+    pub(super) cursor: u32,
+}
+
+/// The neighbours on one side of the new symbol.
+#[derive(Debug, Default)]
+pub(super) struct Side<S> {
+    /// By neighbour; the last one is for the ends of words, and never empty.
+    pub(super) rows: Vec<Row>,
+    /// The neighbours with windows, as they came.
+    pub(super) neighbours: Vec<S>,
+}
+
+impl<S: Symbol> Side<S> {
+    fn new(ids: usize) -> Self {
+        let mut rows = vec![Row::default(); ids + 1];
+        rows[ids].count = 1;
+        Self {
+            rows,
+            neighbours: Vec::new(),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn row(&mut self, neighbour: S) -> &mut Row {
+        let last = self.rows.len() - 1;
+        &mut self.rows[(neighbour.id() as usize).min(last)]
+    }
+
+    #[inline(always)]
+    fn add(&mut self, neighbour: S, weight: u64) {
+        let row = self.row(neighbour);
+        row.weight = row.weight.wrapping_add(weight); // only that of the sentinel wraps
+        let is_new = row.count == 0;
+        row.count = row.count.wrapping_add(1);
+        if is_new {
+            self.neighbours.push(neighbour);
+        }
+    }
+
+    fn clear(&mut self) {
+        for &neighbour in &self.neighbours {
+            self.rows[neighbour.id() as usize] = Row::default();
+        }
+        self.neighbours.clear();
+        if let Some(last) = self.rows.last_mut() {
+            last.count = 1;
+        }
+    }
+}
+
+/// All windows with the new symbol.
+#[derive(Debug, Default)]
+pub(super) struct Births<S> {
+    pub(super) before: Side<S>,
+    pub(super) after: Side<S>,
+    /// Every place of the new symbol, with its neighbours or sentinels.
+    pub(super) places: Vec<(u32, S, S)>,
+    /// Where the new symbol stands twice in a row, and the weight of that.
+    pub(super) twice: Vec<u32>,
+    pub(super) twice_weight: u64,
+}
+
+impl<S: Symbol> Births<S> {
+    /// For symbols below `ids`.
+    pub(super) fn new(ids: usize) -> Self {
+        Self {
+            before: Side::new(ids),
+            after: Side::new(ids),
+            places: Vec::new(),
+            twice: Vec::new(),
+            twice_weight: 0,
+        }
+    }
+
+    /// The new symbol stands between these two, or sentinels.
+    #[inline(always)]
+    pub(super) fn add(&mut self, posting: u32, weight: u64, before: S, after: S) {
+        self.before.add(before, weight);
+        self.after.add(after, weight);
+        self.places.push((posting, before, after));
+    }
+
+    /// The new symbol stands twice in a row.
+    #[inline]
+    pub(super) fn add_twice(&mut self, posting: u32, weight: u64) {
+        self.twice_weight += weight;
+        self.twice.push(posting);
+    }
+
+    /// Writes every posting to where the cursors of its pairs point.
+    pub(super) fn write(&mut self, postings: &mut [u32]) {
+        for &(posting, before, after) in &self.places {
+            for row in [self.before.row(before), self.after.row(after)] {
+                // A pair that is not kept has no cursor; neither has a sentinel.
+                if let Some(place) = postings.get_mut(row.cursor as usize) {
+                    *place = posting;
+                }
+                row.cursor += u32::from(row.cursor != NOWHERE);
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.before.clear();
+        self.after.clear();
+        self.places.clear();
+        self.twice.clear();
+        self.twice_weight = 0;
+    }
+}
+
+/// The cursor of a pair that is not kept.
+pub(super) const NOWHERE: u32 = 0;

@@ -1,0 +1,303 @@
+//! Words of at most 16 bytes, counted.
+//!
+//! Such a word is its own key. A [`Bucket`] holds three keys and, as their values, the numbers
+//! of the words in the order in which they came; counts lie in an array by number. The
+//! words that came first are the frequent ones, so the part of the array that is in use
+//! at any time is small.
+
+use super::Tally;
+use crate::memory::Table;
+use crate::seed::Seed;
+use crate::simd::{Bucket, Hasher, Job, Kernel, Key, LONGEST_KEY, Simd, Value, key_length};
+use crate::{Error, Result};
+
+/// Buckets of the first table: 64 KiB.
+const FIRST_BITS: u32 = 10;
+/// Buckets of the greatest table, of 2 GiB.
+const MOST_BITS: u32 = 25;
+/// Keys that are looked up together when tables are joined.
+const GROUP: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct ShortWords {
+    kernel: Kernel,
+    seed: Seed,
+    hasher: Hasher,
+    buckets: Table<Bucket>,
+    bits: u32,
+    /// The bytes of the words, padded as in a [`Key`]. Word 0 is none.
+    words: Vec<[u8; LONGEST_KEY]>,
+    /// The counts of the words. Word 0 takes the counts of those that are not known yet.
+    counts: Vec<u64>,
+    /// When each was first seen.
+    places: Vec<u64>,
+}
+
+impl ShortWords {
+    pub(super) fn new(kernel: Kernel) -> Self {
+        let mut words = Self {
+            kernel,
+            seed: Seed::random(),
+            hasher: Hasher::new(1, [0; 4]),
+            buckets: Table::zeroed(0),
+            bits: 0,
+            words: vec![[0xFF; LONGEST_KEY]],
+            counts: vec![0],
+            places: vec![0],
+        };
+        words.clear_buckets(FIRST_BITS);
+        words
+    }
+
+    fn clear_buckets(&mut self, bits: u32) {
+        self.bits = bits;
+        self.buckets = Table::zeroed(0);
+        self.buckets = Table::zeroed(1 << bits);
+        let secret = |number| {
+            let [low, high] = [number, number + 1].map(|part| self.seed.of_pair(part, number));
+            u128::from(high) << 64 | u128::from(low)
+        };
+        self.hasher = Hasher::new(bits, [1, 3, 5, 7].map(secret));
+    }
+
+    /// Different words.
+    pub(super) fn len(&self) -> usize {
+        self.words.len() - 1
+    }
+
+    #[inline(always)]
+    pub(super) fn buckets(&self) -> &[Bucket] {
+        &self.buckets
+    }
+
+    #[inline(always)]
+    pub(super) fn hasher(&self) -> Hasher {
+        self.hasher
+    }
+
+    /// Whether another word may be added.
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.len() < self.most()
+    }
+
+    /// As many words as the buckets take: then nearly all of them are full.
+    #[inline]
+    fn most(&self) -> usize {
+        self.buckets.len() / 2 * 5
+    }
+
+    /// Adds `weight` to the counts of all words with these numbers.
+    #[inline(always)]
+    pub(super) fn add_all(&mut self, numbers: &[u64], weight: u64) {
+        for &number in numbers {
+            if let Some(count) = self.counts.get_mut(number as usize) {
+                *count += weight;
+            }
+        }
+    }
+
+    /// The number of a key, or 0.
+    #[inline]
+    fn find(&self, key: Key, slot: u32) -> u64 {
+        let mask = self.buckets.len() - 1;
+        let mut at = slot as usize / size_of::<Bucket>();
+        loop {
+            let bucket = &self.buckets[at & mask];
+            let value = bucket.get(key);
+            if value != Value::ABSENT || bucket.free_way().is_some() {
+                return value.0;
+            }
+            at += 1;
+        }
+    }
+
+    fn put(&mut self, key: Key, slot: u32, number: u64) {
+        let mask = self.buckets.len() - 1;
+        let mut at = slot as usize / size_of::<Bucket>();
+        loop {
+            let bucket = &mut self.buckets[at & mask];
+            if let Some(way) = bucket.free_way() {
+                bucket.set(way, key, Value(number));
+                return;
+            }
+            at += 1;
+        }
+    }
+
+    /// Adds to the count of a key, whose place is noted if it is new. Whether it was new, or `None`
+    /// if it was and the table is full, which it stays.
+    #[inline]
+    pub(super) fn add(&mut self, key: Key, slot: u32, tally: Tally) -> Result<Option<bool>> {
+        let number = self.find(key, slot) as usize;
+        if number != 0 {
+            let count = &mut self.counts[number];
+            *count = count.checked_add(tally.count).ok_or(Error::CountOverflow)?;
+            self.places[number] = self.places[number].min(tally.place);
+            return Ok(Some(false));
+        }
+        if !self.has_room() {
+            return Ok(None);
+        }
+        self.put(key, slot, self.words.len() as u64);
+        self.words.push(key.to_le_bytes());
+        self.counts.push(tally.count);
+        self.places.push(tally.place);
+        Ok(Some(true))
+    }
+
+    /// Makes room for `more` words. Slots and numbers found before are not valid any more.
+    ///
+    /// The greatest table may have no room afterwards.
+    #[inline]
+    pub(super) fn settle(&mut self, more: usize) {
+        // Three halves of a word to a bucket: then one in thirty lies in another bucket than its own.
+        let crowded = self.len() * 2 > self.buckets.len() * 3 || self.len() + more > self.most();
+        if crowded && self.bits < MOST_BITS {
+            self.grow((self.bits + 2).min(MOST_BITS));
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, bits: u32) {
+        self.clear_buckets(bits);
+        self.kernel.run(Rebuild(self));
+    }
+
+    /// Gives back the memory that is only needed to find words. Nothing can be added any more.
+    pub(super) fn freeze(&mut self) {
+        self.buckets = Table::zeroed(0);
+    }
+
+    /// The slot of a key, as the kernel finds it.
+    pub(super) fn slot(&self, key: Key) -> u32 {
+        self.kernel.run(Slot(self.hasher, key))
+    }
+
+    /// Adds the words of `other`, first seen `later` than they say. Those that found no room go to `full`.
+    pub(super) fn merge(
+        &mut self,
+        other: &Self,
+        later: u64,
+        full: &mut dyn FnMut(&[u8], Tally) -> Result<()>,
+    ) -> Result<()> {
+        self.kernel.run(Merge {
+            words: self,
+            other,
+            later,
+            full,
+        })
+    }
+
+    /// The words with their tallies, in the order in which they came.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Tally)> + Clone {
+        let tallies = self.counts.iter().zip(&self.places);
+        let words = self.words.iter().zip(tallies).skip(1);
+        words.map(|(word, (&count, &place))| {
+            let length = key_length(Key::from_le_bytes(*word));
+            (&word[..length], Tally { count, place })
+        })
+    }
+
+    /// How many bytes of memory are in use.
+    pub(super) fn memory(&self) -> usize {
+        self.buckets.len() * size_of::<Bucket>() + self.words.capacity() * (LONGEST_KEY + 16)
+    }
+}
+
+/// Puts all words into empty buckets.
+struct Rebuild<'w>(&'w mut ShortWords);
+
+impl Job for Rebuild<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Simd>(self, kernel: K) {
+        let words = self.0;
+        for from in (1..words.words.len()).step_by(GROUP) {
+            let (keys, slots, count) = group(kernel, words, &words.words[from..]);
+            for at in 0..count {
+                words.put(keys[at], slots[at], (from + at) as u64);
+            }
+        }
+    }
+}
+
+/// The first keys, and their slots in `table`, which are fetched.
+#[inline(always)]
+#[allow(clippy::inline_always)]
+fn group<K: Simd>(
+    kernel: K,
+    table: &ShortWords,
+    words: &[[u8; LONGEST_KEY]],
+) -> ([Key; GROUP], [u32; GROUP], usize) {
+    let (mut keys, mut slots) = ([0; GROUP], [0; GROUP]);
+    let count = words.len().min(GROUP);
+    for at in 0..count {
+        keys[at] = Key::from_le_bytes(words[at]);
+        slots[at] = kernel.slot(table.hasher, keys[at]);
+        let bucket = slots[at] as usize / size_of::<Bucket>();
+        kernel.fetch(table.buckets.as_ptr().wrapping_add(bucket).cast());
+    }
+    (keys, slots, count)
+}
+
+/// [`ShortWords::slot`] for one kernel.
+struct Slot(Hasher, Key);
+
+impl Job for Slot {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<K: Simd>(self, kernel: K) -> u32 {
+        kernel.slot(self.0, self.1)
+    }
+}
+
+/// [`ShortWords::merge`] for one kernel.
+struct Merge<'w, 'f> {
+    words: &'w mut ShortWords,
+    other: &'w ShortWords,
+    later: u64,
+    full: &'f mut dyn FnMut(&[u8], Tally) -> Result<()>,
+}
+
+impl Job for Merge<'_, '_> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<K: Simd>(self, kernel: K) -> Result<()> {
+        let Self {
+            words,
+            other,
+            later,
+            full,
+        } = self;
+        for from in (1..other.words.len()).step_by(GROUP) {
+            words.settle(GROUP);
+            let (keys, slots, count) = group(kernel, words, &other.words[from..]);
+            for at in 0..count {
+                let tally = Tally {
+                    count: other.counts[from + at],
+                    place: other.places[from + at] + later,
+                };
+                if words.add(keys[at], slots[at], tally)?.is_none() {
+                    let bytes = keys[at].to_le_bytes();
+                    full(&bytes[..key_length(keys[at])], tally)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Clone for ShortWords {
+    fn clone(&self) -> Self {
+        let mut words = Self::new(self.kernel);
+        words.words.clone_from(&self.words);
+        words.counts.clone_from(&self.counts);
+        words.places.clone_from(&self.places);
+        words.grow(self.bits);
+        words
+    }
+}

@@ -1,0 +1,122 @@
+//! Counting all pairs in the words as they are.
+
+use super::births::NOWHERE;
+use super::merge::Merger;
+use super::pairs::{Key, Pair, Pairs};
+use super::symbol::Symbol;
+use crate::Result;
+
+/// Sums of the counts of all pairs that share a cell: a pair whose cell is below the threshold is below it too.
+const CELLS: usize = 1 << 17;
+
+impl<S: Symbol> Merger<S> {
+    /// Counts the pairs of bytes, before anything is merged, and keeps those at or above the threshold.
+    pub(super) fn count_bytes(&mut self) -> Result<()> {
+        #[derive(Clone, Copy, Default)]
+        struct Row {
+            weight: u64,
+            count: u32,
+            /// Where the next posting goes, and by how much that moves.
+            cursor: u32,
+            step: u32,
+        }
+        let mut rows = vec![Row::default(); 1 << 16];
+        let row = |key: Key| {
+            let (left, right) = key.ids();
+            (left << 8 | right) as usize & 0xFFFF
+        };
+        self.each_pair(|key, weight, _| {
+            let row = &mut rows[row(key)];
+            row.weight += weight;
+            row.count += 1;
+        });
+        let least = self.threshold.now();
+        let kept = rows.iter().filter(|row| row.weight >= least);
+        let wanted = kept.map(|row| row.count as usize).sum();
+        self.postings.make_room(wanted, &mut self.pairs, least)?;
+        for (number, row) in (0..).zip(&mut rows) {
+            let key = Key::new(number >> 8, number & 0xFF);
+            row.cursor = self.keep_counted(key, row.weight, row.count);
+            row.step = u32::from(row.cursor != NOWHERE);
+        }
+        let mut postings = std::mem::take(&mut self.postings);
+        let room = postings.all_mut();
+        self.each_pair(|key, _, posting| {
+            let row = &mut rows[row(key)];
+            if let Some(place) = room.get_mut(row.cursor as usize) {
+                *place = posting;
+            }
+            row.cursor += row.step;
+        });
+        self.postings = postings;
+        for number in 0..1 << 16 {
+            self.enqueue_kept(Key::new(number >> 8, number & 0xFF));
+        }
+        Ok(())
+    }
+
+    /// Lowers the threshold and counts all pairs again; whether that could be done.
+    pub(super) fn lower_threshold(&mut self, done: usize) -> Result<bool> {
+        if !self.threshold.lower(done) {
+            return Ok(false);
+        }
+        self.recount()?;
+        Ok(true)
+    }
+
+    /// Counts all pairs, and keeps those at or above the threshold.
+    pub(super) fn recount(&mut self) -> Result<()> {
+        let least = self.threshold.now();
+        self.queue.clear();
+        self.postings.clear();
+        self.pairs = Pairs::new();
+        let mut cells = vec![0_u64; CELLS];
+        let cell = |key: Key| key.spread() & (CELLS - 1);
+        self.each_pair(|key, weight, _| cells[cell(key)] += weight);
+        let mut counted = Pairs::new();
+        self.each_pair(|key, weight, _| {
+            if cells[cell(key)] >= least {
+                let pair = counted.entry(key, 0);
+                pair.count += weight;
+                pair.postings.length += 1;
+            }
+        });
+        let kept = counted.iter().filter(|(_, pair)| pair.count >= least);
+        let wanted = kept.map(|(_, pair)| pair.postings.length as usize).sum();
+        self.postings.make_room(wanted, &mut self.pairs, least)?;
+        for (key, pair) in counted.iter() {
+            self.keep_counted(key, pair.count, pair.postings.length);
+        }
+        drop(counted);
+        let mut pairs = std::mem::replace(&mut self.pairs, Pairs::new());
+        let mut postings = std::mem::take(&mut self.postings);
+        for (_, pair) in pairs.iter_mut() {
+            pair.postings.length = 0;
+        }
+        let room = postings.all_mut();
+        self.each_pair(|key, _, posting| {
+            if cells[cell(key)] >= least
+                && let Some(Pair { postings, .. }) = pairs.get_mut(key)
+            {
+                room[(postings.start + postings.length) as usize] = posting;
+                postings.length += 1;
+            }
+        });
+        let kept: Vec<Key> = pairs.iter().map(|(key, _)| key).collect();
+        (self.pairs, self.postings) = (pairs, postings);
+        for key in kept {
+            self.enqueue_kept(key);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // the closures are the work
+    fn each_pair(&self, mut f: impl FnMut(Key, u64, u32)) {
+        let mut each = |left: S, right: S, weight, posting| {
+            f(Key::new(left.id(), right.id()), weight, posting);
+        };
+        self.records.each_pair(&mut each);
+        self.linked.each_pair(&mut each);
+    }
+}

@@ -1,0 +1,56 @@
+//! The count below which pairs are not kept.
+//!
+//! Of the pairs that come into being, a few in a hundred are ever merged. A pair's count only falls, so
+//! one that is born below the count of the last merge to come will never be the greatest. That count is not known
+//! before; it is guessed. While the next pair is at or above the guess, all is as if every pair
+//! were kept. When no such pair is left, the guess was too high: it is lowered, and all pairs are counted
+//! again in the words as they are ([`super::recount`]). The result is the same for every guess.
+
+/// A guess is so many times smaller than one that was too high, at most.
+const STEP: f64 = 8.0;
+
+#[derive(Debug)]
+pub(super) struct Threshold {
+    now: u64,
+    /// It never needs to be lower: pairs below are not wanted.
+    least: u64,
+    guess: u64,
+    merges: usize,
+}
+
+impl Threshold {
+    /// For words of so many symbols, and so many windows in the text. Until
+    /// [`Threshold::set_least`] is called, all pairs are kept.
+    pub(super) fn new(symbols: u64, windows: u64, merges: usize) -> Self {
+        let guess = symbols.saturating_add(windows) / (100 * merges.max(1) as u64);
+        Self {
+            now: 1,
+            least: 1,
+            guess: guess.max(1),
+            merges,
+        }
+    }
+
+    #[inline]
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Pairs below `least` are not wanted from now on, and those below the guess are not kept.
+    pub(super) fn set_least(&mut self, least: u64) {
+        self.least = least;
+        self.now = self.guess.max(least);
+    }
+
+    /// Lowers the guess after so many merges; whether it could be lowered.
+    pub(super) fn lower(&mut self, done: usize) -> bool {
+        if self.now <= self.least {
+            return false;
+        }
+        // Counts fall about as the inverse of the rank, and faster.
+        let part = (done as f64 / self.merges.max(1) as f64).powf(1.5) * 0.8;
+        let lower = (self.now as f64 * part.max(1.0 / STEP)) as u64;
+        self.now = lower.min(self.now - 1).max(self.least);
+        true
+    }
+}
