@@ -71,6 +71,8 @@ pub(super) struct Births<S> {
     pub(super) after: Side<S>,
     /// Every place of the new symbol, with its neighbours or sentinels.
     pub(super) places: Vec<(u32, S, S)>,
+    /// The weights of the last places, which no row has yet.
+    weights: Vec<u64>,
     /// Where the new symbol stands twice in a row, and the weight of that.
     pub(super) twice: Vec<u32>,
     pub(super) twice_weight: u64,
@@ -83,6 +85,7 @@ impl<S: Symbol> Births<S> {
             before: Side::new(ids),
             after: Side::new(ids),
             places: Vec::new(),
+            weights: Vec::new(),
             twice: Vec::new(),
             twice_weight: 0,
         }
@@ -91,9 +94,20 @@ impl<S: Symbol> Births<S> {
     /// The new symbol stands between these two, or sentinels.
     #[inline(always)]
     pub(super) fn add(&mut self, posting: u32, weight: u64, before: S, after: S) {
-        self.before.add(before, weight);
-        self.after.add(after, weight);
         self.places.push((posting, before, after));
+        self.weights.push(weight);
+    }
+
+    /// Adds the places that came since the last call to the rows of their neighbours.
+    #[inline(always)]
+    pub(super) fn gather(&mut self) {
+        let from = self.places.len() - self.weights.len();
+        let places = &self.places[from..];
+        for (&(_, before, after), &weight) in places.iter().zip(&self.weights) {
+            self.before.add(before, weight);
+            self.after.add(after, weight);
+        }
+        self.weights.clear();
     }
 
     /// The new symbol stands twice in a row.

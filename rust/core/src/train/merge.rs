@@ -29,6 +29,8 @@ use crate::{Error, Result};
 
 /// Postings are fetched so far ahead.
 const AHEAD: usize = 16;
+/// After so many postings the weights are gathered.
+const GATHERED: usize = 512;
 /// After so many postings the caller is asked whether to go on.
 const BETWEEN_LOOKS: usize = 1 << 16;
 
@@ -69,7 +71,7 @@ impl<S: Symbol> Merger<S> {
             _ => LONGEST,
         };
         counts.freeze();
-        let (mut symbols, mut windows, mut room) = (0_u64, 0_u64, 0);
+        let (mut symbols, mut windows, mut records, mut room) = (0_u64, 0_u64, 0, 0);
         for (word, weight) in counts.iter_unordered() {
             let pairs = word.len() as u64 - 1;
             let sum = weight.checked_mul(pairs);
@@ -77,10 +79,11 @@ impl<S: Symbol> Merger<S> {
             windows = sum.ok_or(Error::CountOverflow)?; // so no count of a pair can overflow
             symbols += word.len() as u64;
             if pairs > 0 && word.len() <= longest {
+                records += 1;
                 room += Records::<S>::taken(word);
             }
         }
-        let (mut records, mut linked) = (Records::with_room(room)?, Linked::new());
+        let (mut records, mut linked) = (Records::with_room(records, room)?, Linked::new());
         let mut add = |(word, weight): (&[u8], u64)| -> Result<()> {
             match word.len() {
                 ..=1 => {}
@@ -101,7 +104,7 @@ impl<S: Symbol> Merger<S> {
             records,
             linked,
             pairs: Pairs::new(),
-            postings: Postings::new(),
+            postings: Postings::default(),
             queue: Queue::new(),
             order: Order::new(options.tie_break),
             births: Births::new(most),
@@ -224,7 +227,13 @@ impl<S: Symbol> Merger<S> {
         let mut births = std::mem::take(&mut self.births);
         let more = 2 * births.places.len() + births.twice.len();
         self.postings.make_room(more, &mut self.pairs, least)?;
-        let before = self.postings.all().len();
+        let before = self.postings.end();
+        self.kernel.run(Fetch {
+            pairs: &self.pairs,
+            births: &births,
+            left,
+            right,
+        });
         for &neighbour in &births.before.neighbours {
             let row = &mut births.before.rows[neighbour.id() as usize];
             self.lose(Key::new(neighbour.id(), left), row.weight);
@@ -235,7 +244,7 @@ impl<S: Symbol> Merger<S> {
             self.lose(Key::new(right, neighbour.id()), row.weight);
             row.cursor = self.keep(Key::new(id, neighbour.id()), row.weight, row.count);
         }
-        if self.postings.all().len() > before {
+        if self.postings.end() > before {
             births.write(self.postings.all_mut());
         }
         if births.twice_weight > 0 {
@@ -355,22 +364,15 @@ impl<S: Symbol> Job for Walk<'_, S> {
             pair,
             id,
         } = self;
-        let fetch = |records: &Records<S>, linked: &Linked<S>, posting: u32| {
-            if posting & LINKED == 0 {
-                records.fetch(kernel, posting);
-            } else {
-                linked.fetch(kernel, posting & !LINKED);
-            }
-        };
+        let mut records = records.open();
         let mut before = None;
         for (number, &posting) in postings.iter().enumerate() {
-            let ahead = number + AHEAD;
-            let ahead = match postings.get(ahead) {
-                None => next.get(ahead - postings.len()),
-                found => found,
-            };
-            if let Some(&ahead) = ahead {
-                fetch(records, linked, ahead);
+            if let Some(&ahead) = postings.get(number + AHEAD) {
+                if ahead & LINKED == 0 {
+                    records.fetch(kernel, ahead);
+                } else {
+                    linked.fetch(kernel, ahead & !LINKED);
+                }
             }
             // A word is named as often as the pair was born in it.
             if before == Some(posting) {
@@ -382,6 +384,37 @@ impl<S: Symbol> Job for Walk<'_, S> {
             } else {
                 linked.merge(posting & !LINKED, pair, id, births);
             }
+            if number % GATHERED == GATHERED - 1 {
+                births.gather();
+            }
+        }
+        births.gather();
+        for &posting in next.iter().filter(|&posting| posting & LINKED == 0) {
+            records.fetch(kernel, posting);
+        }
+    }
+}
+
+/// Fetches the pairs that lose windows.
+struct Fetch<'m, S> {
+    pairs: &'m Pairs,
+    births: &'m Births<S>,
+    left: u32,
+    right: u32,
+}
+
+impl<S: Symbol> Job for Fetch<'_, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Simd>(self, kernel: K) {
+        for neighbour in &self.births.before.neighbours {
+            self.pairs
+                .fetch(kernel, Key::new(neighbour.id(), self.left));
+        }
+        for neighbour in &self.births.after.neighbours {
+            self.pairs
+                .fetch(kernel, Key::new(self.right, neighbour.id()));
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::postings::Slice;
 use crate::seed::Seed;
+use crate::simd::Simd;
 
 /// Two ids, the left one above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +74,14 @@ impl Pairs {
             at = (at + 1) & (self.keys.len() - 1);
         }
         at
+    }
+
+    /// Fetches the slot of a pair that is looked up soon.
+    #[inline(always)]
+    pub(super) fn fetch<K: Simd>(&self, kernel: K, key: Key) {
+        let slot = self.slot(key);
+        kernel.fetch(self.keys.as_ptr().wrapping_add(slot).cast());
+        kernel.fetch(self.pairs.as_ptr().wrapping_add(slot).cast());
     }
 
     #[inline]

@@ -4,7 +4,7 @@
 //! array is full, those of pairs that will not be merged are dropped.
 
 use super::pairs::Pairs;
-use crate::memory::reserve;
+use crate::memory::Table;
 use crate::{Error, Result};
 
 /// A pair's postings.
@@ -21,22 +21,35 @@ impl Slice {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Postings {
     /// The first one belongs to no pair, so that 0 says that there is no slice.
-    postings: Vec<u32>,
+    postings: Table<u32>,
+    /// How many are in use.
+    end: usize,
+}
+
+impl Default for Postings {
+    fn default() -> Self {
+        Self {
+            postings: Table::zeroed(0),
+            end: 1,
+        }
+    }
 }
 
 /// The array grows at least to so many.
 const LEAST: usize = 1 << 16;
 
 impl Postings {
-    pub(super) fn new() -> Self {
-        Self { postings: vec![0] }
+    pub(super) fn clear(&mut self) {
+        self.end = 1;
     }
 
-    pub(super) fn clear(&mut self) {
-        self.postings.truncate(1);
+    /// How many are in use, with the first.
+    #[inline]
+    pub(super) fn end(&self) -> usize {
+        self.end
     }
 
     #[inline]
@@ -52,7 +65,7 @@ impl Postings {
     /// Makes room for `more` postings. Pairs whose counts are below `least` lose theirs if room is short.
     #[inline]
     pub(super) fn make_room(&mut self, more: usize, pairs: &mut Pairs, least: u64) -> Result<()> {
-        if self.postings.capacity() - self.postings.len() >= more {
+        if self.postings.len() >= self.end + more {
             return Ok(());
         }
         self.collect(more, pairs, least)
@@ -63,16 +76,8 @@ impl Postings {
         let live = pairs.iter_mut().map(|(_, pair)| pair);
         let mut live: Vec<_> = live.filter(|pair| pair.count >= least).collect();
         live.sort_unstable_by_key(|pair| pair.postings.start);
-        let mut end = 1;
-        for pair in live {
-            let range = pair.postings.range();
-            pair.postings.start = end as u32;
-            let length = range.len();
-            self.postings.copy_within(range, end);
-            end += length;
-        }
-        self.postings.truncate(end);
-        let wanted = end + more;
+        let wanted = live.iter().map(|pair| pair.postings.length as usize);
+        let wanted = 1 + more + wanted.sum::<usize>();
         if wanted > u32::MAX as usize {
             return Err(Error::TooMuchText {
                 symbols: wanted as u64,
@@ -80,17 +85,30 @@ impl Postings {
             });
         }
         // Room for half as many again, or the next collection comes soon.
-        if wanted + wanted / 3 > self.postings.capacity() {
-            reserve(&mut self.postings, more + wanted / 2 + LEAST)?;
+        let grown = wanted + wanted / 2 + LEAST;
+        let moved = wanted + wanted / 4 > self.postings.len();
+        let mut array = moved.then(|| Table::zeroed(grown));
+        self.end = 1;
+        for pair in live {
+            let (range, end) = (pair.postings.range(), self.end);
+            pair.postings.start = end as u32;
+            self.end += range.len();
+            match &mut array {
+                Some(array) => array[end..self.end].copy_from_slice(&self.postings[range]),
+                None => self.postings.copy_within(range, end),
+            }
+        }
+        if let Some(array) = array {
+            self.postings = array;
         }
         Ok(())
     }
 
-    /// A slice for `length` postings, for which there is room.
+    /// A slice for `length` postings, for which there is room. What is in it is to be written.
     #[inline]
     pub(super) fn take(&mut self, length: usize) -> Slice {
-        let start = self.postings.len();
-        self.postings.resize(start + length, 0);
+        let start = self.end;
+        self.end += length;
         Slice {
             start: start as u32,
             length: length as u32,
@@ -99,6 +117,6 @@ impl Postings {
 
     /// How many bytes of memory are in use.
     pub(super) fn memory(&self) -> usize {
-        self.postings.capacity() * size_of::<u32>()
+        self.postings.len() * size_of::<u32>()
     }
 }

@@ -23,6 +23,10 @@ use crate::{Error, Result};
 pub(super) const LONGEST: usize = 200;
 /// Records begin at multiples of so many symbols.
 const UNIT: usize = 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Of a long record no more lines are fetched, and one.
+const MOST_LINES: usize = 4;
 /// So many sentinels stand behind the last record.
 const BEHIND: usize = 2 * LONGEST;
 /// Postings are smaller than this.
@@ -35,13 +39,15 @@ pub(super) struct Records<S> {
     symbols: Table<S>,
     /// Where the records end.
     end: usize,
+    /// How many cache lines are fetched of a record.
+    lines: usize,
     /// Weights that fit in no header, by posting.
     heavy: HashMap<u32, u64>,
 }
 
 impl<S: Symbol> Records<S> {
     /// Room for words that [take](Self::taken) so many symbols.
-    pub(super) fn with_room(symbols: usize) -> Result<Self> {
+    pub(super) fn with_room(words: usize, symbols: usize) -> Result<Self> {
         if symbols / UNIT > LIMIT {
             return Err(Error::TooMuchText {
                 symbols: symbols as u64,
@@ -53,6 +59,11 @@ impl<S: Symbol> Records<S> {
         Ok(Self {
             symbols: all,
             end: 0,
+            // A record of average length, wherever it begins in a line.
+            lines: (symbols * size_of::<S>() / words.max(1))
+                .div_ceil(LINE)
+                .min(MOST_LINES)
+                + 1,
             heavy: HashMap::new(),
         })
     }
@@ -95,17 +106,8 @@ impl<S: Symbol> Records<S> {
         }
     }
 
-    #[inline(always)]
     fn header(&self, at: usize) -> (usize, u64) {
-        let Some(&header) = self.symbols.get(at..).and_then(|rest| rest.first_chunk()) else {
-            return (0, 0);
-        };
-        let (length, weight) = S::read_header(header);
-        if weight == S::MOST_WEIGHT {
-            let heavy = self.heavy.get(&((at / UNIT) as u32));
-            return (length, heavy.copied().unwrap_or(weight));
-        }
-        (length, weight)
+        header(&self.symbols, &self.heavy, at)
     }
 
     /// Where the record after one of `length` symbols begins. Where a word became shorter, there are
@@ -119,13 +121,59 @@ impl<S: Symbol> Records<S> {
         next
     }
 
+    /// For merging.
+    #[inline(always)]
+    pub(super) fn open(&mut self) -> Open<'_, S> {
+        Open {
+            symbols: &mut self.symbols,
+            heavy: &self.heavy,
+            lines: self.lines,
+        }
+    }
+
+    /// How many bytes of memory are in use.
+    pub(super) fn memory(&self) -> usize {
+        self.symbols.len() * size_of::<S>()
+    }
+}
+
+#[inline(always)]
+fn header<S: Symbol>(symbols: &[S], heavy: &HashMap<u32, u64>, at: usize) -> (usize, u64) {
+    let Some(&header) = symbols.get(at..).and_then(|rest| rest.first_chunk()) else {
+        return (0, 0);
+    };
+    let (length, weight) = S::read_header(header);
+    if weight == S::MOST_WEIGHT {
+        return (length, heavy_weight(heavy, at));
+    }
+    (length, weight)
+}
+
+#[cold]
+#[inline(never)]
+fn heavy_weight(heavy: &HashMap<u32, u64>, at: usize) -> u64 {
+    let weight = heavy.get(&((at / UNIT) as u32));
+    weight.copied().unwrap_or(u64::MAX)
+}
+
+/// The records while a pair is merged in many of them.
+pub(super) struct Open<'r, S> {
+    symbols: &'r mut [S],
+    heavy: &'r HashMap<u32, u64>,
+    lines: usize,
+}
+
+impl<S: Symbol> Open<'_, S> {
     /// Fetches a record that is merged soon.
     #[inline(always)]
     pub(super) fn fetch<K: Simd>(&self, kernel: K, posting: u32) {
-        let at = posting as usize * UNIT;
-        let address = self.symbols.as_ptr().wrapping_add(at);
-        kernel.fetch(address.cast());
-        kernel.fetch(address.wrapping_add(UNIT + WINDOW).cast());
+        let address: *const S = self.symbols.as_ptr();
+        let address = address.wrapping_add(posting as usize * UNIT).cast::<u8>();
+        kernel.fetch(address);
+        kernel.fetch(address.wrapping_add(LINE));
+        for line in 2..self.lines {
+            kernel.fetch(address.wrapping_add(line * LINE));
+        }
     }
 
     /// Merges (left, right) into `id` in the record at `posting`, wherever it still stands there.
@@ -139,106 +187,127 @@ impl<S: Symbol> Records<S> {
         births: &mut Births<S>,
     ) {
         let at = posting as usize * UNIT;
-        let (length, weight) = self.header(at);
-        let record = self
-            .symbols
-            .get_mut(at..)
-            .and_then(|rest| rest.first_chunk_mut());
-        let Some(record): Option<&mut [S; UNIT + WINDOW + 2]> = record else {
+        let (length, weight) = header(self.symbols, self.heavy, at);
+        let Some(record) = self.symbols.get_mut(at..) else {
             return;
         };
-        let Some(symbols) = record[UNIT..].first_chunk_mut() else {
-            return;
+        if length <= WINDOW
+            && let Some(record) = record.first_chunk_mut::<{ UNIT + WINDOW + 2 }>()
+            && let Some(symbols) = record[UNIT..].first_chunk_mut()
+        {
+            let found = S::places(kernel, symbols, left, right) & ((1 << length) - 1) >> 1;
+            if found == 0 {
+                return;
+            }
+            if found & (found - 1) == 0 {
+                let place = found.trailing_zeros() as usize % WINDOW;
+                S::replace(kernel, symbols, place, length, id);
+                let (before, after) = (record[UNIT - 1 + place], record[UNIT + place + 1]);
+                record[0] = S::new(record[0].id() - 1);
+                births.add(posting, weight, before, after);
+                return;
+            }
+        }
+        let at = (posting, length, weight);
+        match find(kernel, record, length, (left, right)) {
+            (0, _) => {}
+            (1, place) => merge_one(kernel, record, at, place, id, births),
+            _ => merge_some(record, at, (left, right), id, births),
+        }
+    }
+}
+
+/// How often a pair stands in a record, and where first, counted from the header's sentinel.
+#[inline(always)]
+fn find<K: Simd, S: Symbol>(
+    kernel: K,
+    record: &[S],
+    length: usize,
+    (left, right): (S, S),
+) -> (u32, usize) {
+    let word = &record[UNIT - 1..];
+    let (mut count, mut first) = (0, 0);
+    for from in (1..length).step_by(WINDOW) {
+        let Some(window): Option<&Window<S>> = word[from..].first_chunk() else {
+            break;
         };
-        let found = S::places(kernel, symbols, left, right);
-        if length > WINDOW || found & (found.wrapping_sub(1)) != 0 {
-            self.merge_longer(kernel, posting, (left, right), id, births);
-            return;
+        let within = (1_u32 << (length - from).min(WINDOW)) - 1;
+        let found = S::places(kernel, window, left, right) & within;
+        if found != 0 && count == 0 {
+            first = from + found.trailing_zeros() as usize;
         }
-        let found = found & ((1 << length) - 1) >> 1;
-        if found == 0 {
-            return;
-        }
-        let place = found.trailing_zeros() as usize % WINDOW;
-        S::replace(kernel, symbols, place, length, id);
-        let (before, after) = (record[UNIT - 1 + place], record[UNIT + place + 1]);
-        record[0] = S::new(record[0].id() - 1);
-        births.add(posting, weight, before, after);
+        count += found.count_ones();
     }
+    (count, first)
+}
 
-    /// The same for a word of any length, with any number of merges.
-    #[inline(always)]
-    fn merge_longer<K: Simd>(
-        &mut self,
-        kernel: K,
-        posting: u32,
-        (left, right): (S, S),
-        id: S,
-        births: &mut Births<S>,
-    ) {
-        let at = posting as usize * UNIT;
-        let (length, weight) = self.header(at);
-        let word = &mut self.symbols[at + UNIT - 1..at + UNIT + length + WINDOW + 1];
-        // Where the pair begins; the symbols begin behind the sentinel of the header.
-        let mut places = [0_u8; LONGEST / 2];
-        let mut count = 0;
-        let mut free = 1;
-        for from in (1..length).step_by(WINDOW) {
-            let Some(window): Option<&Window<S>> = word[from..].first_chunk() else {
-                break;
-            };
-            let mut found = S::places(kernel, window, left, right);
-            while found != 0 {
-                let place = from + found.trailing_zeros() as usize;
-                found &= found - 1;
-                // Of overlapping ones the first is merged.
-                if place >= free && place < length && count < places.len() {
-                    places[count] = place as u8;
-                    count += 1;
-                    free = place + 2;
-                }
-            }
-        }
-        let places = &places[..count];
-        let Some(&first) = places.first() else { return };
-        for (number, &place) in places.iter().enumerate() {
-            let place = usize::from(place);
-            let touches =
-                |other: Option<&u8>| other.is_some_and(|&other| usize::from(other) == place + 2);
-            let follows = number > 0 && usize::from(places[number - 1]) + 2 == place;
-            let goes_on = touches(places.get(number + 1));
-            let before = if follows {
-                S::SENTINEL
-            } else {
-                word[place - 1]
-            };
-            let after = if goes_on {
-                S::SENTINEL
-            } else {
-                word[place + 2]
-            };
-            if follows {
-                births.add_twice(posting, weight);
-            }
-            births.add(posting, weight, before, after);
-        }
-        let mut write = usize::from(first);
-        for (number, &place) in places.iter().enumerate() {
-            let read = usize::from(place) + 2;
-            let next = places
-                .get(number + 1)
-                .map_or(length + 1, |&next| next.into());
-            word[write] = id;
-            word.copy_within(read..next, write + 1);
-            write += 1 + next - read;
-        }
-        word[write..=length].fill(S::SENTINEL);
-        let header = &mut self.symbols[at];
-        *header = S::new(header.id() - count as u32);
+/// Merges the pair at one place.
+#[inline(always)]
+fn merge_one<K: Simd, S: Symbol>(
+    kernel: K,
+    record: &mut [S],
+    (posting, length, weight): (u32, usize, u64),
+    place: usize,
+    id: S,
+    births: &mut Births<S>,
+) {
+    record[0] = S::new(record[0].id() - 1);
+    let word = &mut record[UNIT - 1..];
+    births.add(posting, weight, word[place - 1], word[place + 2]);
+    // What lies behind moves up by one, a window at a time.
+    let mut from = place;
+    while from <= length {
+        let Some(window) = word[from..].first_chunk_mut() else {
+            break;
+        };
+        let moved = (length + 1 - from).min(WINDOW);
+        let first = window[1];
+        S::replace(
+            kernel,
+            window,
+            0,
+            moved,
+            if from == place { id } else { first },
+        );
+        from += WINDOW;
     }
+}
 
-    /// How many bytes of memory are in use.
-    pub(super) fn memory(&self) -> usize {
-        self.symbols.len() * size_of::<S>()
+/// Merges the pair at several places; of places that overlap, at the first.
+#[inline(never)]
+fn merge_some<S: Symbol>(
+    record: &mut [S],
+    (posting, length, weight): (u32, usize, u64),
+    (left, right): (S, S),
+    id: S,
+    births: &mut Births<S>,
+) {
+    let word = &mut record[UNIT - 1..];
+    let (mut read, mut write, mut count) = (1, 1, 0);
+    let mut follows = false;
+    while read <= length {
+        if word[read] != left || word[read + 1] != right {
+            word[write] = word[read];
+            read += 1;
+            write += 1;
+            follows = false;
+            continue;
+        }
+        read += 2;
+        // If the pair stands there again, that merge sees this one before it.
+        let goes_on = word[read] == left && word[read + 1] == right;
+        let after = if goes_on { S::SENTINEL } else { word[read] };
+        if follows {
+            births.add_twice(posting, weight);
+            births.add(posting, weight, S::SENTINEL, after);
+        } else {
+            births.add(posting, weight, word[write - 1], after);
+        }
+        word[write] = id;
+        write += 1;
+        count += 1;
+        follows = true;
     }
+    word[write..=length].fill(S::SENTINEL);
+    record[0] = S::new(record[0].id() - count);
 }

@@ -12,45 +12,39 @@ const CELLS: usize = 1 << 17;
 impl<S: Symbol> Merger<S> {
     /// Counts the pairs of bytes, before anything is merged, and keeps those at or above the threshold.
     pub(super) fn count_bytes(&mut self) -> Result<()> {
-        #[derive(Clone, Copy, Default)]
-        struct Row {
-            weight: u64,
-            count: u32,
-            /// Where the next posting goes, and by how much that moves.
-            cursor: u32,
-            step: u32,
-        }
-        let mut rows = vec![Row::default(); 1 << 16];
-        let row = |key: Key| {
+        let mut counts = vec![(0_u64, 0_u32); 1 << 16];
+        let index = |key: Key| {
             let (left, right) = key.ids();
             (left << 8 | right) as usize & 0xFFFF
         };
         self.each_pair(|key, weight, _| {
-            let row = &mut rows[row(key)];
-            row.weight += weight;
-            row.count += 1;
+            let (sum, count) = &mut counts[index(key)];
+            *sum += weight;
+            *count += 1;
         });
         let least = self.threshold.now();
-        let kept = rows.iter().filter(|row| row.weight >= least);
-        let wanted = kept.map(|row| row.count as usize).sum();
+        let kept = counts.iter().filter(|(weight, _)| *weight >= least);
+        let wanted = kept.map(|&(_, count)| count as usize).sum();
         self.postings.make_room(wanted, &mut self.pairs, least)?;
-        for (number, row) in (0..).zip(&mut rows) {
-            let key = Key::new(number >> 8, number & 0xFF);
-            row.cursor = self.keep_counted(key, row.weight, row.count);
-            row.step = u32::from(row.cursor != NOWHERE);
+        // Where the next posting goes, and by how much that moves.
+        let mut cursors = vec![(NOWHERE, 0_u32); 1 << 16];
+        let keys = (0..1 << 16).map(|number| Key::new(number >> 8, number & 0xFF));
+        for ((key, cursor), &(weight, count)) in keys.clone().zip(&mut cursors).zip(&counts) {
+            let start = self.keep_counted(key, weight, count);
+            *cursor = (start, u32::from(start != NOWHERE));
         }
         let mut postings = std::mem::take(&mut self.postings);
         let room = postings.all_mut();
         self.each_pair(|key, _, posting| {
-            let row = &mut rows[row(key)];
-            if let Some(place) = room.get_mut(row.cursor as usize) {
+            let (cursor, step) = &mut cursors[index(key)];
+            if let Some(place) = room.get_mut(*cursor as usize) {
                 *place = posting;
             }
-            row.cursor += row.step;
+            *cursor += *step;
         });
         self.postings = postings;
-        for number in 0..1 << 16 {
-            self.enqueue_kept(Key::new(number >> 8, number & 0xFF));
+        for key in keys {
+            self.enqueue_kept(key);
         }
         Ok(())
     }

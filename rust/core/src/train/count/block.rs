@@ -204,7 +204,7 @@ impl<'a, 't> Counting<'a, 't> {
         } = &mut *self.room;
         let (keys, slots, numbers) = (&keys[..count], &slots[..count], &mut numbers[..count]);
         kernel.probe(self.table.buckets(), keys, slots, numbers);
-        self.table.add_all(numbers, weight)?;
+        self.table.add_all(kernel, numbers, weight)?;
         let hashes = self.keyless.iter().map(|&(_, _, hash)| hash);
         self.table.fetch_long(kernel, hashes);
         let mut keyless = self.keyless.iter();

@@ -89,9 +89,21 @@ impl ShortWords {
 
     /// Adds `weight` to the counts of all words with these numbers.
     #[inline(always)]
-    pub(super) fn add_all(&mut self, numbers: &[u64], weight: u64) {
-        for &number in numbers {
-            if let Some(count) = self.counts.get_mut(number as usize) {
+    pub(super) fn add_all<K: Simd>(&mut self, kernel: K, numbers: &[u64], weight: u64) {
+        let counts = &mut self.counts[..];
+        let (groups, rest) = numbers.as_chunks::<GROUP>();
+        for group in groups {
+            for &number in group {
+                kernel.fetch(counts.as_ptr().wrapping_add(number as usize).cast());
+            }
+            for &number in group {
+                if let Some(count) = counts.get_mut(number as usize) {
+                    *count += weight;
+                }
+            }
+        }
+        for &number in rest {
+            if let Some(count) = counts.get_mut(number as usize) {
                 *count += weight;
             }
         }

@@ -73,11 +73,16 @@ impl WordTable {
     /// All of these words, also those with the number 0, enter the sum.
     #[inline(always)]
     #[allow(clippy::inline_always)]
-    pub(super) fn add_all(&mut self, numbers: &[u64], weight: u64) -> Result<()> {
+    pub(super) fn add_all<K: Simd>(
+        &mut self,
+        kernel: K,
+        numbers: &[u64],
+        weight: u64,
+    ) -> Result<()> {
         let more = weight.checked_mul(numbers.len() as u64);
         let total = more.and_then(|more| self.total.checked_add(more));
         self.total = total.ok_or(Error::CountOverflow)?;
-        self.short.add_all(numbers, weight);
+        self.short.add_all(kernel, numbers, weight);
         Ok(())
     }
 
