@@ -11,6 +11,7 @@
 //! pair is next.
 
 mod count;
+mod limits;
 mod merge;
 mod queue;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::ops::ControlFlow;
 pub use count::{WordCounts, count_documents};
 
 use crate::{Error, Result};
+use limits::TokenLengths;
 use merge::Merger;
 
 /// Which of several pairs with the same, highest count is merged.
@@ -75,9 +77,13 @@ pub struct Trained {
     pub merges: Vec<(u32, u32)>,
     /// How often the pair of each merge occurred when it was merged.
     pub counts: Vec<u64>,
+    /// Whether it ended because a vocabulary cannot hold the next token: all
+    /// tokens together would be longer than [`crate::vocab::TOKEN_BYTES`].
+    pub is_full: bool,
 }
 
-/// Learns merges from `words`; fewer than wanted when no pair is left to merge.
+/// Learns merges from `words`; fewer than wanted when no pair is left to merge
+/// or the vocabulary is full.
 ///
 /// `progress` hears after every merge how many are done, and may stop: then the
 /// result is [`Error::Cancelled`].
@@ -105,6 +111,7 @@ pub fn train(
     check_merges(initial)?;
     let mut trained = Trained::default();
     let mut merger = Merger::new(words, options)?;
+    let mut lengths = TokenLengths::new();
     let mut initial = initial.iter().copied();
     while trained.merges.len() < wanted {
         let next = if let Some(pair) = initial.next() {
@@ -114,6 +121,10 @@ pub fn train(
             merger.next()
         };
         let Some((pair, count)) = next else { break };
+        if !lengths.fits(pair) {
+            trained.is_full = true;
+            break;
+        }
         merger.merge(pair);
         trained.merges.push(pair);
         trained.counts.push(count);
