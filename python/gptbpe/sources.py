@@ -14,7 +14,6 @@ is an error, also where its decompressor would say nothing.
 from __future__ import annotations
 
 import glob
-import json
 import os
 import sys
 import warnings
@@ -27,13 +26,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gptbpe import json_lines
 from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.errors import MissingExtraError, TextError
 
-__all__ = ["STANDARD_INPUT", "are_regular", "batches", "documents", "expand", "pieces"]
+__all__ = ["STANDARD_INPUT", "STANDARD_PATH", "are_regular", "batches", "documents", "expand", "pieces"]
 
 STANDARD_INPUT = "-"
 """The name of standard input."""
+STANDARD_PATH = Path("\x1f-")
+"""Standard input where a path is expected; no file has this name by accident."""
 
 Name = str | os.PathLike[str]
 Report = Callable[[int], None]
@@ -131,7 +133,7 @@ def documents(
         return
     blocks = _decompressed(file, compression, report)
     if kind in LINES:
-        yield from _json_lines(blocks, str(file), text_field)
+        yield from json_lines.documents(blocks, str(file), text_field)
     elif separator is None:
         if whole := b"".join(blocks):
             yield whole
@@ -178,7 +180,7 @@ def _filled(
             buffer.push_documents(text, offsets)
             yield
     elif kind in LINES:
-        for document in _json_lines(_decompressed(file, compression, report), str(file), text_field):
+        for document in json_lines.documents(_decompressed(file, compression, report), str(file), text_field):
             buffer.push_document(document)
             yield
     elif compression is None and are_regular([file]):
@@ -224,7 +226,7 @@ def _kind(path: Path) -> tuple[str, str | None]:
 
 
 def _blocks(file: Name, report: Report) -> Iterator[bytes]:
-    if file == STANDARD_INPUT:
+    if file in (STANDARD_INPUT, STANDARD_PATH):
         while block := sys.stdin.buffer.read(BLOCK_BYTES):
             report(len(block))
             yield block
@@ -267,54 +269,6 @@ def _frames(
         raise TextError(f"{name} is damaged: {error}; fetch or compress it again") from error
     if frame is not None:
         raise TextError(f"{name} ends in the middle of its compressed data: it was cut; fetch it again")
-
-
-def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    rest: list[bytes] = []
-    for block in blocks:
-        first, *others = block.split(b"\n")
-        rest.append(first)
-        for line in others:
-            yield b"".join(rest)
-            rest = [line]
-    if last := b"".join(rest):
-        yield last
-
-
-def _json_lines(blocks: Iterable[bytes], name: str, field: str) -> Iterator[bytes]:
-    for number, line in enumerate(_lines(blocks), 1):
-        place = f"{name}, line {number}"
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if line.strip():
-            yield _field_of_line(line, place, field)
-
-
-def _field_of_line(line: bytes, place: str, field: str) -> bytes:
-    # Bytes that are not UTF-8 travel through the parser as surrogates; only then may the text hold any.
-    try:
-        text, errors = line.decode(), "strict"
-    except UnicodeDecodeError:
-        text, errors = line.decode(errors="surrogateescape"), "surrogateescape"
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise TextError(f"{place}: no JSON object on one line ({error})") from error
-    if not isinstance(record, dict):
-        raise TextError(f"{place}: found {type(record).__name__}, expected a JSON object with {field!r}")
-    if field not in record:
-        raise TextError(f"{place}: no field {field!r}; there are {_listed(record)}; choose with text_field")
-    value = record[field]
-    if not isinstance(value, str):
-        raise TextError(f"{place}: {field!r} is {type(value).__name__}, expected a string")
-    try:
-        return value.encode(errors=errors)
-    except UnicodeEncodeError as error:
-        code = ord(value[error.start])
-        raise TextError(
-            f"{place}: lone surrogate U+{code:04X} at character {error.start} of {field!r}, "
-            "which UTF-8 cannot carry"
-        ) from error
 
 
 def _rows(path: Path, field: str, report: Report) -> Iterator[bytes]:
