@@ -140,4 +140,4 @@ class MissingExtraError(GptBpeError, ImportError):
 
 
 class EarlyStopWarning(UserWarning):
-    """Training ended early: no pair was left to merge, or the tokens grew too long; the message says which."""
+    """Training ended early: no pair was left to merge, or the tokens grew too long, as the message says."""
