@@ -18,10 +18,10 @@ import os
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,8 @@ Name = str | os.PathLike[str]
 Report = Callable[[int], None]
 
 BLOCK_BYTES = 1 << 20
+ZSTANDARD_BYTES = 16 << 10
+"""So much of a compressed file is decompressed at a time."""
 BATCH_BYTES = 4 << 20
 """Text that is encoded at a time: so little that it is still in the cache when it is encoded."""
 LINES = {".jsonl", ".ndjson", ".json"}
@@ -242,15 +244,43 @@ def _decompressed(file: Name, compression: str | None, report: Report) -> Iterat
     if compression is None:
         return blocks
     if compression == ".gz":
-        return _frames(blocks, str(file), lambda: zlib.decompressobj(wbits=31), zlib.error)
+        return _frames(blocks, str(file), lambda: zlib.decompressobj(wbits=31), _inflated, zlib.error)
     import zstandard
 
     context = zstandard.ZstdDecompressor()
-    return _frames(blocks, str(file), context.decompressobj, zstandard.ZstdError)
+    return _frames(blocks, str(file), context.decompressobj, _in_small_parts, zstandard.ZstdError)
+
+
+Decompressed = Generator[bytes, None, bytes]
+"""What a block holds, bit by bit; returns what follows the end of its frame."""
+
+
+def _inflated(frame: Any, data: bytes) -> Decompressed:
+    """Decompress a block of gzip, of which a thousand times as much may come, a block at a time."""
+    found = frame.decompress(data, BLOCK_BYTES)
+    yield found
+    while not frame.eof and (frame.unconsumed_tail or len(found) == BLOCK_BYTES):
+        found = frame.decompress(frame.unconsumed_tail, BLOCK_BYTES)
+        yield found
+    return cast("bytes", frame.unused_data)
+
+
+def _in_small_parts(frame: Any, data: bytes) -> Decompressed:
+    """Decompress a block of Zstandard, which gives all that a part holds at once."""
+    for start in range(0, len(data), ZSTANDARD_BYTES):
+        end = start + ZSTANDARD_BYTES
+        yield frame.decompress(data[start:end])
+        if frame.eof:
+            return cast("bytes", frame.unused_data) + data[end:]
+    return b""
 
 
 def _frames(
-    blocks: Iterator[bytes], name: str, start: Callable[[], Any], damage: type[Exception]
+    blocks: Iterator[bytes],
+    name: str,
+    start: Callable[[], Any],
+    decompressed: Callable[[Any, bytes], Decompressed],
+    damage: type[Exception],
 ) -> Iterator[bytes]:
     """Decompress frame after frame; the end of the file must be the end of one."""
     frame: Any = None
@@ -259,9 +289,7 @@ def _frames(
             rest = block
             while rest:
                 frame = frame or start()
-                if data := frame.decompress(rest):
-                    yield data
-                rest = frame.unused_data if frame.eof else b""
+                rest = yield from decompressed(frame, rest)
                 if frame.eof:
                     frame = None
                     rest = rest.lstrip(b"\0")  # gzip allows padding, zstandard frames never begin with it

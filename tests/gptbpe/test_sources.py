@@ -118,6 +118,31 @@ def test_cut_and_damaged_files_are_noticed(kind: str, tmp_path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("kind", [".gz", ".zst"])
+def test_a_block_may_hold_a_thousand_times_as_much(kind: str, tmp_path: Path) -> None:
+    text = b"low " * (12 << 20)
+    path = tmp_path / f"input.txt{kind}"
+    path.write_bytes(compress(kind, text) + compress(kind, b"end"))
+    assert path.stat().st_size < 1 << 20
+    total = 0
+    tracemalloc.start()
+    try:
+        for piece, _ in sources.pieces(path):
+            total += len(piece)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert total == len(text) + 3
+    if kind == ".gz":
+        assert peak < 8 << 20
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "BLOCK_BYTES", 1000)
+        patch.setattr(sources, "ZSTANDARD_BYTES", 7)
+        text = bytes(range(256)) * 40
+        path.write_bytes((compress(kind, text) + compress(kind, b"")) * 20)
+        assert read(path) == [text * 20]
+
+
 # ---- JSON lines ------------------------------------------------------------------------------------
 
 
