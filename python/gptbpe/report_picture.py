@@ -128,7 +128,9 @@ class _Picture:
 
     def _counts(self) -> None:
         report, ranks = self.report, self.ranks
-        curves: list[tuple[Role, str]] = [("accent", "times the token stands in the text (median)")]
+        curves: list[tuple[Role, str]] = [
+            ("accent", "times the token stands in the text: median, and 10 to 90 %")
+        ]
         if report.counts is not None:
             curves.insert(0, ("data", "times its pair occurred when it was learned"))
         top = self._heading("Count by rank", curves)
