@@ -13,6 +13,7 @@ from gptbpe.types import Ids, Names, Pattern, Text, TieBreak
 _AnyText = TypeVar("_AnyText", str, bytes)
 
 __all__ = [
+    "GREATEST_ID",
     "AtomicFile",
     "Cancel",
     "Codec",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 __version__: str
+GREATEST_ID: int
 
 @final
 class CoreTokenizer:
@@ -61,6 +63,10 @@ class CoreTokenizer:
     def shrink(self, vocab_size: int) -> CoreTokenizer: ...
     def with_special_tokens(self, special_tokens: Sequence[tuple[str, int]]) -> CoreTokenizer: ...
     def merges(self) -> list[tuple[int, int]]: ...
+    @property
+    def merge_counts(self) -> list[int] | None: ...
+    @property
+    def is_full(self) -> bool: ...
     def trained_merges(self) -> list[tuple[int, int]] | None: ...
     def ranks(self) -> list[tuple[bytes, int]]: ...
     def token_bytes(self, id: SupportsIndex) -> bytes: ...

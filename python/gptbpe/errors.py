@@ -140,4 +140,4 @@ class MissingExtraError(GptBpeError, ImportError):
 
 
 class EarlyStopWarning(UserWarning):
-    """Training ended before the vocabulary was full, because no pair of tokens was left to merge."""
+    """Training ended early: no pair was left to merge, or the tokens grew too long, as the message says."""

@@ -14,31 +14,35 @@ is an error, also where its decompressor would say nothing.
 from __future__ import annotations
 
 import glob
-import json
 import os
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from gptbpe import json_lines
 from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.errors import MissingExtraError, TextError
 
-__all__ = ["STANDARD_INPUT", "are_regular", "batches", "documents", "expand", "pieces"]
+__all__ = ["STANDARD_INPUT", "STANDARD_PATH", "are_regular", "batches", "documents", "expand", "pieces"]
 
 STANDARD_INPUT = "-"
 """The name of standard input."""
+STANDARD_PATH = Path("\x1f-")
+"""Standard input where a path is expected; no file has this name by accident."""
 
 Name = str | os.PathLike[str]
 Report = Callable[[int], None]
 
 BLOCK_BYTES = 1 << 20
+ZSTANDARD_BYTES = 16 << 10
+"""So much of a compressed file is decompressed at a time."""
 BATCH_BYTES = 4 << 20
 """Text that is encoded at a time: so little that it is still in the cache when it is encoded."""
 LINES = {".jsonl", ".ndjson", ".json"}
@@ -131,7 +135,7 @@ def documents(
         return
     blocks = _decompressed(file, compression, report)
     if kind in LINES:
-        yield from _json_lines(blocks, str(file), text_field)
+        yield from json_lines.documents(blocks, str(file), text_field)
     elif separator is None:
         if whole := b"".join(blocks):
             yield whole
@@ -178,7 +182,7 @@ def _filled(
             buffer.push_documents(text, offsets)
             yield
     elif kind in LINES:
-        for document in _json_lines(_decompressed(file, compression, report), str(file), text_field):
+        for document in json_lines.documents(_decompressed(file, compression, report), str(file), text_field):
             buffer.push_document(document)
             yield
     elif compression is None and are_regular([file]):
@@ -224,7 +228,7 @@ def _kind(path: Path) -> tuple[str, str | None]:
 
 
 def _blocks(file: Name, report: Report) -> Iterator[bytes]:
-    if file == STANDARD_INPUT:
+    if file in (STANDARD_INPUT, STANDARD_PATH):
         while block := sys.stdin.buffer.read(BLOCK_BYTES):
             report(len(block))
             yield block
@@ -240,15 +244,43 @@ def _decompressed(file: Name, compression: str | None, report: Report) -> Iterat
     if compression is None:
         return blocks
     if compression == ".gz":
-        return _frames(blocks, str(file), lambda: zlib.decompressobj(wbits=31), zlib.error)
+        return _frames(blocks, str(file), lambda: zlib.decompressobj(wbits=31), _inflated, zlib.error)
     import zstandard
 
     context = zstandard.ZstdDecompressor()
-    return _frames(blocks, str(file), context.decompressobj, zstandard.ZstdError)
+    return _frames(blocks, str(file), context.decompressobj, _in_small_parts, zstandard.ZstdError)
+
+
+Decompressed = Generator[bytes, None, bytes]
+"""What a block holds, bit by bit; returns what follows the end of its frame."""
+
+
+def _inflated(frame: Any, data: bytes) -> Decompressed:
+    """Decompress a block of gzip, of which a thousand times as much may come, a block at a time."""
+    found = frame.decompress(data, BLOCK_BYTES)
+    yield found
+    while not frame.eof and (frame.unconsumed_tail or len(found) == BLOCK_BYTES):
+        found = frame.decompress(frame.unconsumed_tail, BLOCK_BYTES)
+        yield found
+    return cast("bytes", frame.unused_data)
+
+
+def _in_small_parts(frame: Any, data: bytes) -> Decompressed:
+    """Decompress a block of Zstandard, which gives all that a part holds at once."""
+    for start in range(0, len(data), ZSTANDARD_BYTES):
+        end = start + ZSTANDARD_BYTES
+        yield frame.decompress(data[start:end])
+        if frame.eof:
+            return cast("bytes", frame.unused_data) + data[end:]
+    return b""
 
 
 def _frames(
-    blocks: Iterator[bytes], name: str, start: Callable[[], Any], damage: type[Exception]
+    blocks: Iterator[bytes],
+    name: str,
+    start: Callable[[], Any],
+    decompressed: Callable[[Any, bytes], Decompressed],
+    damage: type[Exception],
 ) -> Iterator[bytes]:
     """Decompress frame after frame; the end of the file must be the end of one."""
     frame: Any = None
@@ -257,9 +289,7 @@ def _frames(
             rest = block
             while rest:
                 frame = frame or start()
-                if data := frame.decompress(rest):
-                    yield data
-                rest = frame.unused_data if frame.eof else b""
+                rest = yield from decompressed(frame, rest)
                 if frame.eof:
                     frame = None
                     rest = rest.lstrip(b"\0")  # gzip allows padding, zstandard frames never begin with it
@@ -267,54 +297,6 @@ def _frames(
         raise TextError(f"{name} is damaged: {error}; fetch or compress it again") from error
     if frame is not None:
         raise TextError(f"{name} ends in the middle of its compressed data: it was cut; fetch it again")
-
-
-def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    rest: list[bytes] = []
-    for block in blocks:
-        first, *others = block.split(b"\n")
-        rest.append(first)
-        for line in others:
-            yield b"".join(rest)
-            rest = [line]
-    if last := b"".join(rest):
-        yield last
-
-
-def _json_lines(blocks: Iterable[bytes], name: str, field: str) -> Iterator[bytes]:
-    for number, line in enumerate(_lines(blocks), 1):
-        place = f"{name}, line {number}"
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if line.strip():
-            yield _field_of_line(line, place, field)
-
-
-def _field_of_line(line: bytes, place: str, field: str) -> bytes:
-    # Bytes that are not UTF-8 travel through the parser as surrogates; only then may the text hold any.
-    try:
-        text, errors = line.decode(), "strict"
-    except UnicodeDecodeError:
-        text, errors = line.decode(errors="surrogateescape"), "surrogateescape"
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise TextError(f"{place}: no JSON object on one line ({error})") from error
-    if not isinstance(record, dict):
-        raise TextError(f"{place}: found {type(record).__name__}, expected a JSON object with {field!r}")
-    if field not in record:
-        raise TextError(f"{place}: no field {field!r}; there are {_listed(record)}; choose with text_field")
-    value = record[field]
-    if not isinstance(value, str):
-        raise TextError(f"{place}: {field!r} is {type(value).__name__}, expected a string")
-    try:
-        return value.encode(errors=errors)
-    except UnicodeEncodeError as error:
-        code = ord(value[error.start])
-        raise TextError(
-            f"{place}: lone surrogate U+{code:04X} at character {error.start} of {field!r}, "
-            "which UTF-8 cannot carry"
-        ) from error
 
 
 def _rows(path: Path, field: str, report: Report) -> Iterator[bytes]:

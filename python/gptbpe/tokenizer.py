@@ -105,7 +105,7 @@ class Tokenizer(HuggingFaceMethods):
 
         Args:
             source: files or texts, see above.
-            vocab_size: ids in all: 256 bytes + merges + special tokens.
+            vocab_size: ids in all: 256 bytes + merges + special tokens; at most 2,097,151.
             pattern: how text is split before merging: ``"gpt2"``, ``"cl100k"``, ``"o200k"``, ``"llama3"``,
                 ``"qwen2"``, ``"nanochat"``, ``"deepseek"``, a regex, several regexes, or None.
                 A regex means what Rust's ``regex`` crate makes of it; :meth:`save` writes what Oniguruma
@@ -123,11 +123,13 @@ class Tokenizer(HuggingFaceMethods):
 
         Raises:
             FileNotFoundError: a ``str`` or ``Path`` names no file.
-            TrainingError: the vocabulary is too small for bytes and special tokens, or a count overflows.
+            TrainingError: the vocabulary is too small for bytes and special tokens, or too large, or a count
+                overflows.
             PatternError: the pattern cannot be compiled, or no ``tokenizer.json`` could hold it.
 
         Warns:
-            EarlyStopWarning: no pair was left to merge; the vocabulary is smaller than asked.
+            EarlyStopWarning: the vocabulary is smaller than asked, because no pair was left to merge, or
+                because all tokens together would be longer than 64 MiB (on text that repeats without end).
 
         >>> tok = Tokenizer.train(b"hug pug pun bun hugs", vocab_size=259)
         >>> [tok.token_bytes(id) for id in range(256, 258)]
@@ -551,6 +553,18 @@ lstrip=False, rstrip=False)
     def merges(self) -> list[tuple[int, int]]:
         """The pairs of ids that are merged, first merge first (a new list each time)."""
         return self._core.merges()
+
+    @property
+    def merge_counts(self) -> list[int] | None:
+        """How often the pair of each merge occurred when it was learned (a new list each time).
+
+        Known to tokenizers that were trained, extended or shrunk in this process; None for others, since
+        files do not keep it. :mod:`gptbpe.report` makes more of it.
+
+        >>> Tokenizer.train(b"low low lower", vocab_size=259).merge_counts
+        [3, 3]
+        """
+        return self._core.merge_counts
 
     @property
     def regexes(self) -> tuple[str, ...]:

@@ -15,12 +15,15 @@ from typing import Any, TypeAlias, TypedDict, Unpack, cast
 
 from gptbpe import names as known
 from gptbpe import sources
-from gptbpe._core import CoreTokenizer, WordCounter
+from gptbpe._core import GREATEST_ID, CoreTokenizer, WordCounter
 from gptbpe.errors import EarlyStopWarning, TextError, TrainingError
 from gptbpe.types import END_OF_TEXT, Pattern, Progress, Source, Text, TieBreak
 
 Piece: TypeAlias = Path | Text
 """One source, settled: a ``Path`` is a file, everything else is text."""
+
+PART_BYTES = 8 << 20
+"""So much of a long text is counted between two reports of progress."""
 
 FROM_TEXTS = "Tokenizer.train_from_texts, or give it as bytes"
 
@@ -205,9 +208,9 @@ def extend(
         raise TrainingError(
             f"vocab_size={vocab_size} is below the present {core.vocab_size}; to make it smaller call shrink"
         )
+    wanted = _merges_wanted(vocab_size, names)
     tie_break = known.tie_break(tie_break)
     words = count(pieces, core.pattern, names, threads, progress)
-    wanted = _merges_wanted(vocab_size, names)
     longer = words.learn(wanted, tie_break, min_count, max_token_bytes, merges, progress, core)
     return _finished(longer, vocab_size)
 
@@ -247,9 +250,7 @@ def count(
 ) -> WordCounter:
     """Count the pre-tokens of files and texts."""
     words = WordCounter(pattern, list(special_tokens), threads)
-    total: int | None = None
-    if progress is not None and isinstance(pieces, list):
-        total = sum(piece.stat().st_size if isinstance(piece, Path) else len(piece) for piece in pieces)
+    total = size(pieces) if progress is not None and isinstance(pieces, list) else None
     done = 0
 
     def read(size: int) -> None:
@@ -258,8 +259,11 @@ def count(
 
     for piece in pieces:
         if not isinstance(piece, Path):
-            words.feed(piece)
-            read(len(piece))
+            for part in [piece] if progress is None else parts(piece):
+                words.feed(part)
+                read(len(part))
+                if progress is not None:
+                    progress("counting", done, total)
         else:
             for block, document_ends in sources.pieces(piece, report=read):
                 words.feed(block)
@@ -272,6 +276,24 @@ def count(
             progress("counting", done, total)
     words.flush()
     return words
+
+
+def size(pieces: Iterable[Piece]) -> int | None:
+    """Return how much is to be read, in bytes as they lie on disk; None where a pipe hides its length."""
+    pieces = list(pieces)
+    if not sources.are_regular(piece for piece in pieces if isinstance(piece, Path)):
+        return None
+    return sum(piece.stat().st_size if isinstance(piece, Path) else len(piece) for piece in pieces)
+
+
+def parts(text: Text) -> Iterator[Text]:
+    """Yield a text in parts, so that progress is told within a long one. A ``str`` cannot be cut for free."""
+    if isinstance(text, bytes):
+        view = memoryview(text)
+        for start in range(0, len(view), PART_BYTES):
+            yield view[start : start + PART_BYTES]
+    else:
+        yield text
 
 
 def _names(special_tokens: Sequence[str]) -> list[str]:
@@ -299,16 +321,23 @@ def _merges_wanted(vocab_size: int, special_tokens: Sequence[str]) -> int:
             f"vocab_size={vocab_size} is too small: the 256 bytes and the special tokens "
             f"({len(special_tokens)}) need at least {least}"
         )
-    if vocab_size > 1 << 31:
-        raise TrainingError(f"vocab_size={vocab_size} is too large; ids end at 2,147,483,647")
+    if vocab_size > GREATEST_ID + 1:
+        raise TrainingError(
+            f"vocab_size={vocab_size} is too large; a vocabulary has at most {GREATEST_ID + 1:,} ids"
+        )
     return vocab_size - least
 
 
 def _finished(core: CoreTokenizer, vocab_size: int) -> CoreTokenizer:
     if core.vocab_size < vocab_size:
+        reason = (
+            "all tokens together would be longer than a vocabulary can hold; for a larger one limit their "
+            "length (max_token_bytes)"
+            if core.is_full
+            else "no pair is left to merge; for a larger vocabulary give more text"
+        )
         warnings.warn(
-            f"training stopped at {core.vocab_size} of {vocab_size} tokens: no pair is left to merge; "
-            "for a larger vocabulary give more text",
+            f"training stopped at {core.vocab_size} of {vocab_size} tokens: {reason}",
             EarlyStopWarning,
             stacklevel=4,
         )

@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptbpe import ShardReader, Tokenizer, errors, shard_files, sources
+from gptbpe import ShardReader, Tokenizer, errors, json_lines, shard_files, sources
 from gptbpe.sources import documents, expand
 
 EOT = "<|endoftext|>"
@@ -118,6 +118,31 @@ def test_cut_and_damaged_files_are_noticed(kind: str, tmp_path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("kind", [".gz", ".zst"])
+def test_a_block_may_hold_a_thousand_times_as_much(kind: str, tmp_path: Path) -> None:
+    text = b"low " * (12 << 20)
+    path = tmp_path / f"input.txt{kind}"
+    path.write_bytes(compress(kind, text) + compress(kind, b"end"))
+    assert path.stat().st_size < 1 << 20
+    total = 0
+    tracemalloc.start()
+    try:
+        for piece, _ in sources.pieces(path):
+            total += len(piece)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert total == len(text) + 3
+    if kind == ".gz":
+        assert peak < 8 << 20
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "BLOCK_BYTES", 1000)
+        patch.setattr(sources, "ZSTANDARD_BYTES", 7)
+        text = bytes(range(256)) * 40
+        path.write_bytes((compress(kind, text) + compress(kind, b"")) * 20)
+        assert read(path) == [text * 20]
+
+
 # ---- JSON lines ------------------------------------------------------------------------------------
 
 
@@ -152,6 +177,101 @@ def test_bad_lines_are_named(line: str, message: str, tmp_path: Path) -> None:
     path.write_text('{"text": "good"}\n\n' + line + "\n")
     with pytest.raises(errors.TextError, match=rf"input\.jsonl, line 3: .*{message}"):
         read(path)
+
+
+PIECES = [
+    *[b"a", rb"\n", rb"\"", rb"\\", rb"\u0041", rb"\ud83d\ude00", "é你😀".encode(), b"bcdefbcdefbcdef"] * 4,
+    *[
+        rb"\ud83d",
+        rb"\ude00",
+        rb"\udc80",
+        b"\xff",
+        b"\x80\x80\x80\x80",
+        b"\xe4\xbd",
+        b"\\",
+        rb"\x",
+        rb"\u12",
+        b"\x01",
+    ],
+]
+SHAPES = [
+    b'{"text": "%s"}',
+    b'{"a": "%s", "text":"x%s"}',
+    b'{"text":"%s","text":"%s"}',
+    b'{"%s":1,"text":"%s"}',
+    b'{"text":["%s"]}',
+    b'{"text": "%s}',
+    b'{"text":"%s" "%s"}',
+    b'["%s"]',
+    b'"%s"',
+]
+
+
+@given(data=st.data(), part=st.integers(12, 17))
+def test_long_lines_mean_what_short_ones_mean(data: st.DataObject, part: int) -> None:
+    line = data.draw(st.sampled_from(SHAPES))
+    while b"%s" in line:
+        line = line.replace(b"%s", b"".join(data.draw(st.lists(st.sampled_from(PIECES), max_size=12))), 1)
+
+    def read_line() -> list[bytes] | None:
+        try:
+            return list(json_lines.documents([line], "input.jsonl", "text"))
+        except errors.TextError:
+            return None
+
+    expected = read_line()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines, "LONG_LINE", 0)
+        patch.setattr(json_lines, "LONG_STRING", 8)
+        patch.setattr(json_lines, "PART_BYTES", part)
+        assert read_line() == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('"' + "a" * 9_000_000 + r'\ud800"', r"lone surrogate U\+D800 at character 9000000"),
+        ('"' + "a" * 9_000_000 + '\t"', "no JSON object on one line .Invalid control character"),
+        ('["' + "a" * 9_000_000 + '"]', "is list, expected a string"),
+        ('"' + "a" * 9_000_000, "no JSON object on one line .Unterminated string"),
+        ('"' + "\\" * 9_000_001 + '"', "no JSON object on one line"),
+    ],
+)
+def test_bad_long_lines_are_named(value: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "input.jsonl"
+    path.write_text('{"text": "good"}\n{"text": ' + value + "}\n")
+    with pytest.raises(errors.TextError, match=rf"input\.jsonl, line 2: .*{message}"):
+        read(path)
+
+
+def test_a_long_line_needs_three_times_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "input.jsonl"
+    text = ("The quick brown fox\n🙂 naïve 你好 " * 300_000)[:9_000_000]
+    path.write_text(json.dumps({"id": 1, "text": text}, ensure_ascii=False) + "\n", encoding="utf-8")
+    tracemalloc.start()
+    try:
+        (found,) = read(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == text.encode()
+    assert peak < 3.4 * path.stat().st_size
+
+
+def test_too_long_a_line_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_lines, "LONGEST_LINE", 3 << 20)
+    path = tmp_path / "input.jsonl"
+    line = json.dumps({"text": "a" * (2 << 20)}) + "\n"
+    path.write_text(line * 3)
+    assert len(read(path)) == 3
+    for end in ("\n", ""):
+        path.write_text(line + json.dumps({"text": "a" * (6 << 20)}) + end)
+        done: list[int] = []
+        with pytest.raises(errors.TextError, match=r"input\.jsonl, line 2: longer than 3,145,728 .*\.txt"):
+            read(path, report=done.append)
+        assert sum(done) < 7 << 20
 
 
 # ---- Parquet ---------------------------------------------------------------------------------------

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import signal
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -208,11 +210,49 @@ def test_the_smallest_vocabulary() -> None:
 
 
 def test_too_large_a_vocabulary_ends_early_with_a_warning() -> None:
-    with pytest.warns(EarlyStopWarning, match=r"stopped at 260 of 99999999"):
-        tok = Tokenizer.train(b"low low", vocab_size=99_999_999)
+    with pytest.warns(EarlyStopWarning, match=r"stopped at 260 of 2097151 tokens: no pair is left"):
+        tok = Tokenizer.train(b"low low", vocab_size=2**21 - 1)
     assert tok.vocab_size == 260
+
+
+@pytest.mark.parametrize("size", [2**21, 2**31, 2**40])
+def test_a_vocabulary_beyond_the_limit_is_refused_before_any_work(size: int) -> None:
+    def no_text() -> Iterator[bytes]:
+        raise AssertionError("read before the size was looked at")
+        yield b""
+
+    with pytest.raises(TrainingError, match="too large; a vocabulary has at most 2,097,151 ids"):
+        Tokenizer.train(no_text(), vocab_size=size)
     with pytest.raises(TrainingError, match="too large"):
-        Tokenizer.train(b"low low", vocab_size=2**40)
+        Tokenizer.train_from_counts({"low": 1}, size)
+    with pytest.raises(TrainingError, match="too large"):
+        Tokenizer.train(b"low low", vocab_size=258).extend(no_text(), size)
+
+
+@pytest.mark.slow
+def test_training_ends_where_a_vocabulary_can_hold_no_more() -> None:
+    # Tokens of 2, 4, … 2^24 letters, the next of which would make 64 MiB of tokens together.
+    text = b"a" * (2**25 + 100)
+    with pytest.warns(EarlyStopWarning, match=r"stopped at \d+ of 400 tokens: .*limit their length"):
+        tok = Tokenizer.train(text, vocab_size=400)
+    assert len(tok.token_bytes(tok.vocab_size - 2)) <= 2**24
+    assert Tokenizer.from_bytes(tok.to_bytes()) == tok
+    assert tok.decode_bytes(tok.encode(text[:1000])) == text[:1000]
+    limited = Tokenizer.train(text, vocab_size=275, max_token_bytes=2**16)
+    assert limited.vocab_size == 275
+
+
+def test_merge_counts_are_those_of_learning(text: str, tmp_path: Path) -> None:
+    tok = Tokenizer.train(b"low low lower", vocab_size=259)
+    assert tok.merge_counts == [3, 3]
+    assert tok.shrink(258).merge_counts == [3]
+    assert tok.with_special_tokens(["<a>"]).merge_counts == [3, 3]
+    assert tok.extend(b"low low lower", 260).merge_counts == [3, 3, 2]
+    assert Tokenizer.from_bytes(tok.to_bytes()).merge_counts is None
+    assert Tokenizer.characters(b"low").merge_counts is None
+    counts = Tokenizer.train(text.encode(), vocab_size=320).merge_counts
+    assert counts is not None
+    assert counts == sorted(counts, reverse=True)
 
 
 def test_empty_text() -> None:
@@ -296,6 +336,52 @@ def test_progress_is_told(tmp_path: Path) -> None:
     Tokenizer.train([path], 262, progress=lambda *row: told.append(row))
     assert told[0] == ("counting", path.stat().st_size, path.stat().st_size)
     assert told[-1] == ("merging", 5, 5)
+
+
+def test_progress_is_told_of_all_sources(tmp_path: Path) -> None:
+    zipped, fifo = tmp_path / "a.txt.gz", tmp_path / "pipe"
+    zipped.write_bytes(gzip.compress(b"low lower lowest " * 1000))
+    large = b"newer newest " * 2_000_000
+    told: list[tuple[str, int, int | None]] = []
+    Tokenizer.train([zipped, large, "two\nlines"], 262, progress=lambda *row: told.append(row))
+    counting = [row for row in told if row[0] == "counting"]
+    total = zipped.stat().st_size + len(large) + 9
+    assert {row[2] for row in counting} == {total}
+    done = [row[1] for row in counting]
+    assert done == sorted(done)
+    assert done[-1] == total
+    assert len(done) > 5, "within a long text, too"
+
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_bytes, args=[b"low lower lowest"])
+    writer.start()
+    told.clear()
+    Tokenizer.train([zipped, fifo], 262, progress=lambda *row: told.append(row))
+    writer.join()
+    assert {row[2] for row in told if row[0] == "counting"} == {None}, "nobody knows the length of a pipe"
+
+
+def test_a_signal_is_heard_within_one_long_text() -> None:
+    from gptbpe._core import WordCounter
+
+    class Heard(Exception):  # noqa: N818
+        pass
+
+    def hear(*_: object) -> None:
+        raise Heard
+
+    text = b"low lower lowest " * 8_000_000
+    words = WordCounter("cl100k", [], 1)
+    previous = signal.signal(signal.SIGALRM, hear)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        with pytest.raises(Heard):
+            words.feed(text)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    words.flush()
+    assert sum(count for _, count in words.counts()) < 24_000_000, "it was counted to the end"
 
 
 def test_an_error_in_progress_ends_training() -> None:

@@ -21,6 +21,7 @@ from gptbpe.cli.doctor import doctor
 from gptbpe.cli.encode import count, decode, encode
 from gptbpe.cli.look import compare, viz
 from gptbpe.cli.shards import inspect, shard, verify
+from gptbpe.cli.shrink import shrink
 from gptbpe.cli.train import train
 from gptbpe.errors import GptBpeError
 
@@ -35,6 +36,7 @@ app = cyclopts.App(
 
 EXAMPLES: dict[Callable[..., Any], str] = {
     train: "gptbpe train input.txt --vocab 512 -o tokenizer.json",
+    shrink: "gptbpe shrink tokenizer.json --vocab 300 -o small.json",
     encode: 'gptbpe encode --text "Hello, world!" -t gpt2',
     decode: "gptbpe encode notes.txt -t gpt2 | gptbpe decode -t gpt2",
     count: "gptbpe count *.txt -t cl100k_base",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import sys
 import time
@@ -19,11 +20,11 @@ from typing import Annotated, Any, TypeAlias
 from cyclopts import Parameter
 from tqdm import tqdm
 
-from gptbpe import files, names
+from gptbpe import files, names, sources
 from gptbpe.errors import GptBpeError, TokenizerError
 from gptbpe.tokenizer import Tokenizer
 
-STANDARD = Path("\x1f-")
+STANDARD = sources.STANDARD_PATH
 """What ``-`` on the command line arrives as: standard input, or standard output where a file is written."""
 
 TokenizerName: TypeAlias = Annotated[str | None, Parameter(name=["--tokenizer", "-t"])]
@@ -146,17 +147,25 @@ def output(path: Path) -> Iterator[Callable[[bytes], object]]:
 
 
 class Progress:
-    """A bar with rate and time left on a terminal; a plain line every few seconds elsewhere."""
+    """A bar with rate, time left and memory on a terminal; a plain line every few seconds elsewhere."""
 
-    UNITS = {"counting": "B", "merging": " merges", "sharding": "B", "verifying": " shards"}  # noqa: RUF012 - a constant
+    UNITS = {  # noqa: RUF012 - a constant
+        "counting": "B",
+        "merging": " merges",
+        "measuring": "B",
+        "sharding": "B",
+        "verifying": " shards",
+    }
     SECONDS_BETWEEN_LINES = 5.0
+    SECONDS_BETWEEN_ESTIMATES = 0.5
+    BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
         self._bar: Any = None
         self._phase: str | None = None
-        self._began = time.monotonic()
-        self._last_line = self._began
+        # When the last line was written, and what was done then.
+        self._last = (time.monotonic(), 0)
 
     def __call__(self, phase: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` (None: unknown) is done in this phase."""
@@ -164,23 +173,35 @@ class Progress:
             return
         if phase != self._phase:
             self.close()
-            self._phase = phase
-            self._began = time.monotonic()
-            self._last_line = self._began
+            # What is done by now was done since the phase before was last heard of.
+            self._phase, self._last = phase, (time.monotonic(), 0)
         if sys.stderr.isatty():
-            if self._bar is None:
-                self._bar = tqdm(
-                    total=total, desc=phase, unit=self.UNITS.get(phase, ""), unit_scale=True, leave=False
-                )
-            self._bar.update(done - self._bar.n)
+            self._show_bar(phase, done, total)
             return
-        now = time.monotonic()
-        if now - self._last_line >= self.SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            rate = done / (now - self._began)
-            left = f", {(total - done) / rate:.0f} s left" if total and rate else ""
+        now, (then, before) = time.monotonic(), self._last
+        if now - then >= self.SECONDS_BETWEEN_LINES:
+            self._last = (now, done)
             part = f"{100 * done / total:.0f} % of {amount(phase, total)}" if total else amount(phase, done)
-            say(f"{phase}: {part}, {amount(phase, rate)}/s{left}")
+            rate = f"{amount(phase, (done - before) / (now - then))}/s"
+            left = _left(phase, before, done, total, now - then)
+            say(f"{phase}: {', '.join([part, rate, *left, *_held()])}")
+
+    def _show_bar(self, phase: str, done: int, total: int | None) -> None:
+        if self._bar is None:
+            self._bar = tqdm(
+                total=total,
+                desc=phase,
+                unit=self.UNITS.get(phase, ""),
+                unit_scale=True,
+                leave=False,
+                bar_format=self.BAR if total else None,
+            )
+        now, (then, before) = time.monotonic(), self._last
+        if now - then >= self.SECONDS_BETWEEN_ESTIMATES:
+            self._last = (now, done)
+            left = _left(phase, before, done, total, now - then)
+            self._bar.set_postfix_str(", ".join([*left, *_held()]), refresh=False)
+        self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -197,6 +218,44 @@ def progress(quiet: bool = False) -> Iterator[Progress]:
         yield shower
     finally:
         shower.close()
+
+
+def memory() -> int | None:
+    """Return how many bytes of memory this process holds, or None where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def seconds_left(phase: str, before: int, done: int, total: int, seconds: float) -> float | None:
+    """Estimate how long the rest takes, where it lately took ``seconds`` from ``before`` to ``done``.
+
+    A merge costs about as much as its pair has occurrences, and these fall as one over the rank (Zipf): so do
+    the costs, and time goes with the logarithm of the merges. Everything else takes its time evenly.
+    """
+    if done <= before or (phase == "merging" and before == 0):
+        return None
+    if phase == "merging":
+        return seconds * math.log(total / done) / math.log(done / before)
+    return seconds * (total - done) / (done - before)
+
+
+def _left(phase: str, before: int, done: int, total: int | None, seconds: float) -> list[str]:
+    left = seconds_left(phase, before, done, total, seconds) if total and done <= total else None
+    return [] if left is None else [f"{left:.0f} s left" if left < 600 else f"{left / 60:.0f} min left"]
+
+
+def _held() -> list[str]:
+    held = memory()
+    return [] if held is None else [f"{size(held)} of memory"]
 
 
 def amount(phase: str, value: float) -> str:

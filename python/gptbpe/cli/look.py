@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from gptbpe.cli import console
 from gptbpe.cli.encode import Special, TextOption
 from gptbpe.tokenizer import Tokenizer
+from gptbpe.visible import visible
 
 BACKGROUNDS = (153, 157, 223, 217, 189, 229)
 """Light colours of the 256-colour palette that black text can be read on."""
@@ -70,23 +71,7 @@ def viz(
 
 
 def _visible(token: bytes) -> str:
-    text = token.decode("utf-8", "surrogateescape")
-    shown = []
-    for character in text:
-        code = ord(character)
-        if 0xDC80 <= code <= 0xDCFF:
-            shown.append(f"<{code - 0xDC00:02X}>")
-        elif character == " ":
-            shown.append("·")
-        elif character == "\n":
-            shown.append("↵\n")
-        elif character == "\t":
-            shown.append("→")
-        elif code < 32 or code == 127 or not character.isprintable():
-            shown.append(f"<{code:02X}>" if code < 256 else f"<U+{code:04X}>")
-        else:
-            shown.append(character)
-    return "".join(shown)
+    return visible(token, line_break="↵\n")
 
 
 def _painted(pieces: list[str]) -> str:

@@ -8,20 +8,28 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from gptbpe import report as reports
+from gptbpe import training
 from gptbpe.cli import console
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.training import Piece, documents
 from gptbpe.types import END_OF_TEXT
 
+VOCABULARY, PATTERN = 512, "cl100k"
+"""What is trained unless asked otherwise."""
+
 
 def train(
     *inputs: Path,
-    vocab: Annotated[int, Parameter(name=["--vocab", "--vocab-size"])] = 512,
-    pattern: str = "cl100k",
+    vocab: Annotated[int | None, Parameter(name=["--vocab", "--vocab-size"])] = None,
+    pattern: str | None = None,
     tie_break: Literal["smallest-ids", "huggingface", "bytes", "first-seen"] = "smallest-ids",
     characters: Annotated[bool, Parameter(negative="")] = False,
     special_token: Annotated[list[str] | None, Parameter(negative="")] = None,
     min_count: int = 1,
+    max_token_bytes: int | None = None,
+    extend: str | None = None,
+    report: Path | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("tokenizer.json"),
     threads: console.Threads = None,
     json: console.Json = False,
@@ -36,9 +44,10 @@ def train(
     inputs
         Text files: plain, .jsonl or .parquet (field `text`), .gz and .zst; `-` reads standard input.
     vocab
-        Ids in all: 256 bytes, merges and special tokens.
+        Ids in all: 256 bytes, merges and special tokens; 512 by default.
     pattern
-        How text is split into pre-tokens: gpt2, cl100k, o200k, llama3, qwen2, nanochat, deepseek, or a regex.
+        How text is split into pre-tokens: gpt2, cl100k (the default), o200k, llama3, qwen2, nanochat,
+        deepseek, or a regex.
     tie_break
         Which of several equally frequent pairs is merged first.
     characters
@@ -48,6 +57,14 @@ def train(
         Without it there is `<|endoftext|>`.
     min_count
         Pairs that occur less often are not merged.
+    max_token_bytes
+        No token becomes longer than this many bytes.
+    extend
+        A tokenizer file to go on from: its merges, pattern and special tokens stay, and new merges follow
+        until there are `--vocab` ids.
+    report
+        Also write what the vocabulary is worth (compression of each input, longest and rarest tokens, a
+        picture) to this file: .svg, .png, .md or .json.
     output
         Where the tokenizer goes; `-` is standard output.
     threads
@@ -62,57 +79,139 @@ def train(
     if json and output == console.STANDARD:
         raise console.Failure("--json and -o - both write to standard output; give -o a file")
     console.check_output(output)
-    pieces = [_piece(path) for path in inputs]
-    size = sum(piece.stat().st_size if isinstance(piece, Path) else len(piece) for piece in pieces)
+    if report is not None:
+        _check_report(report, output)
+    base = None if extend is None else _base(extend, vocab, pattern, special_token, characters)
+    pieces = [_piece(path, keep=characters or report is not None) for path in inputs]
+    size = training.size(pieces)
     if size == 0:
         raise console.Failure(f"{console.shown(inputs[0])} is empty; there is nothing to learn from")
     special_tokens = [END_OF_TEXT] if special_token is None else special_token
     began = time.monotonic()
-    if characters:
-        tok = Tokenizer.characters(pieces, special_tokens=special_tokens)
-    else:
-        with console.progress(quiet=json) as show:
+    with console.progress(quiet=json) as show:
+        heard = _Reading(console.shown(inputs[0]), show)
+        if characters:
+            tok = Tokenizer.characters(pieces, special_tokens=special_tokens)
+        elif base is not None:
+            tok = base.extend(
+                pieces,
+                VOCABULARY if vocab is None else vocab,
+                tie_break=tie_break,
+                min_count=min_count,
+                max_token_bytes=max_token_bytes,
+                threads=threads,
+                progress=heard,
+            )
+        else:
             tok = Tokenizer.train(
                 pieces,
-                vocab_size=vocab,
-                pattern=pattern,
+                VOCABULARY if vocab is None else vocab,
+                pattern=PATTERN if pattern is None else pattern,
                 special_tokens=special_tokens,
                 tie_break=tie_break,
                 min_count=min_count,
+                max_token_bytes=max_token_bytes,
                 threads=threads,
-                progress=show,
+                progress=heard,
             )
-    seconds = time.monotonic() - began
-    console.save(output, tok.to_bytes())
+        seconds = time.monotonic() - began
+        console.save(output, tok.to_bytes())
+        measured = None
+        if report is not None:
+            named = dict(zip(map(console.shown, inputs), pieces, strict=True))
+            measured = reports.measure(tok, named, threads=threads, progress=show)
+            measured.save(report)
+    size = heard.bytes if size is None else size
     if json:
-        console.write_json(
-            {
-                "output": str(output),
-                "vocab_size": tok.vocab_size,
-                "merges": len(tok.merges),
-                "special_tokens": tok.special_tokens,
-                "pattern": tok.pattern,
-                "fingerprint": tok.fingerprint,
-                "text_bytes": size,
-                "seconds": round(seconds, 3),
-            }
-        )
+        summary = {
+            "output": str(output),
+            "vocab_size": tok.vocab_size,
+            "merges": len(tok.merges),
+            "special_tokens": tok.special_tokens,
+            "pattern": tok.pattern,
+            "fingerprint": tok.fingerprint,
+            "text_bytes": size,
+            "seconds": round(seconds, 3),
+        }
+        if measured is not None:
+            summary |= {"report": str(report), "bytes_per_token": measured.total.bytes_per_token}
+        console.write_json(summary)
         return
     kind = "characters" if characters else f"{len(tok.merges):,} merges"
     console.say(
         f"{tok.vocab_size:,} tokens ({kind}) from {console.size(size)} in {seconds:.1f} s "
         f"-> {console.shown(output)}"
     )
+    if measured is not None:
+        console.say(f"{measured.total.bytes_per_token} bytes per token -> {report}")
     if output != console.STANDARD:
         first = console.shown(inputs[0])
         console.say(f"next: gptbpe shard {first} -t {output} -o data/")
 
 
-def _piece(path: Path) -> Piece:
-    if path == console.STANDARD:
+class _Reading:
+    """Passes progress on, and knows how much was read: of a pipe nothing else does."""
+
+    def __init__(self, name: str, show: console.Progress) -> None:
+        self.bytes = 0
+        self._name = name
+        self._show = show
+
+    def __call__(self, phase: str, done: int, total: int | None) -> None:
+        if phase == "counting":
+            self.bytes = done
+        elif not self.bytes:
+            raise console.Failure(f"{self._name} is empty; there is nothing to learn from")
+        self._show(phase, done, total)
+
+
+def _base(
+    name: str, vocab: int | None, pattern: str | None, special_token: list[str] | None, characters: bool
+) -> Tokenizer:
+    """Load the tokenizer to go on from; whatever contradicts it is refused, both named."""
+    base = console.tokenizer(name)
+    if characters:
+        raise console.Failure(
+            f"--characters learns no merges, and --extend {name} goes on with them; leave one out"
+        )
+    if pattern is not None and pattern != base.pattern:
+        raise console.Failure(
+            f"--pattern {pattern} contradicts --extend {name}, whose pattern is {base.pattern}; leave "
+            "--pattern out, or train anew without --extend"
+        )
+    if special_token is not None and special_token != list(base.special_tokens):
+        raise console.Failure(
+            f"--special-token {' '.join(special_token)} contradicts --extend {name}, whose special tokens "
+            f"are {' '.join(base.special_tokens) or 'none'}; leave --special-token out, or train "
+            "anew without --extend"
+        )
+    if vocab is None:
+        raise console.Failure(
+            f"say how large it is to become: --vocab N, above the {base.vocab_size} ids of --extend {name}"
+        )
+    return base
+
+
+def _check_report(report: Path, output: Path) -> None:
+    """Find out before the work whether the report can be written."""
+    if report == console.STANDARD:
+        raise console.Failure("a report is a file, whose name says what is in it; give --report a name")
+    reports.check_name(report)
+    console.check_output(report)
+    if report.resolve() == output.resolve():
+        raise console.Failure(f"--report and -o both name {report}; give the report another name")
+
+
+def _piece(path: Path, keep: bool) -> Piece:
+    """Settle an input; what can be read only once is read now if it is to be kept."""
+    if path == console.STANDARD and not keep:
+        console.explain_standard_input()
+        return path
+    if path != console.STANDARD:
+        if not path.exists():
+            raise FileNotFoundError(2, "no such file", str(path))
+        if path.is_dir():
+            raise IsADirectoryError(21, "is a directory", str(path))
+    if keep and not path.is_file():
         return console.read_input(path)
-    if not path.exists():
-        raise FileNotFoundError(2, "no such file", str(path))
-    if path.is_dir():
-        raise IsADirectoryError(21, "is a directory", str(path))
     return next(iter(documents(path)))

@@ -16,7 +16,7 @@ mod ranks;
 mod tokens;
 mod used;
 
-pub use tokens::GREATEST_ID;
+pub use tokens::{GREATEST_ID, TOKEN_BYTES};
 
 use std::borrow::Cow;
 use std::sync::OnceLock;

@@ -43,6 +43,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("GREATEST_ID", gptbpe_core::vocab::GREATEST_ID)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

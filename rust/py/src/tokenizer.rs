@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use gptbpe_core::pattern::Pattern;
+use gptbpe_core::train::Trained;
 use gptbpe_core::vocab::Vocab;
 use gptbpe_core::{
     EncodeOptions, Error, Ids, Kernel, SpecialToken, StreamDecoder, Tokenizer, format,
@@ -21,6 +22,17 @@ use crate::output::Integers;
 pub(crate) struct CoreTokenizer {
     tokenizer: Tokenizer,
     integers: Integers,
+    /// What training knew of the merges; files do not keep it.
+    learned: Option<Learned>,
+}
+
+/// What is known of merges that were learned in this process.
+#[derive(Clone)]
+struct Learned {
+    /// How often the pair of each merge occurred when it was merged.
+    counts: Vec<u64>,
+    /// Whether training ended because a vocabulary could not hold more.
+    is_full: bool,
 }
 
 impl CoreTokenizer {
@@ -28,31 +40,55 @@ impl CoreTokenizer {
         Self {
             tokenizer,
             integers: Integers::default(),
+            learned: None,
+        }
+    }
+
+    fn with_learned(self, trained: Trained) -> Self {
+        Self {
+            learned: Some(Learned {
+                counts: trained.counts,
+                is_full: trained.is_full,
+            }),
+            ..self
+        }
+    }
+
+    /// A tokenizer of the first merges of this one, or of all of them.
+    fn with_first_merges(&self, tokenizer: Tokenizer) -> Self {
+        let merges = tokenizer.merges().len();
+        let learned = self.learned.clone().map(|mut learned| {
+            learned.counts.truncate(merges);
+            learned
+        });
+        Self {
+            learned,
+            ..Self::new(tokenizer)
         }
     }
 
     /// The tokenizer of freshly learned merges: added tokens take the ids after them.
     pub(crate) fn trained(
-        merges: &[(u32, u32)],
+        trained: Trained,
         pattern: Pattern,
         added: &[SpecialToken],
     ) -> PyResult<Self> {
-        let first = 256 + merges.len() as u32;
+        let first = 256 + trained.merges.len() as u32;
         let added = added.iter().zip(first..).map(|(token, id)| SpecialToken {
             id,
             ..token.clone()
         });
-        Vocab::from_merges(merges)
+        Vocab::from_merges(&trained.merges)
             .and_then(|vocab| Tokenizer::from_vocab(vocab, pattern, added.collect()))
-            .map(Self::new)
+            .map(|tokenizer| Self::new(tokenizer).with_learned(trained))
             .map_err(to_python)
     }
 
     /// The tokenizer of more merges, with what stands around this one.
-    pub(crate) fn extended(&self, merges: &[(u32, u32)]) -> PyResult<Self> {
+    pub(crate) fn extended(&self, trained: Trained) -> PyResult<Self> {
         self.tokenizer
-            .extended(merges)
-            .map(Self::new)
+            .extended(&trained.merges)
+            .map(|tokenizer| Self::new(tokenizer).with_learned(trained))
             .map_err(to_python)
     }
 
@@ -198,7 +234,7 @@ impl CoreTokenizer {
                 })?;
             self.tokenizer
                 .shrink(size)
-                .map(Self::new)
+                .map(|tokenizer| self.with_first_merges(tokenizer))
                 .map_err(to_python)
         })
     }
@@ -211,7 +247,7 @@ impl CoreTokenizer {
     ) -> PyResult<Self> {
         guard(|| {
             py.detach(|| self.tokenizer.with_special_tokens(&special_tokens))
-                .map(Self::new)
+                .map(|tokenizer| self.with_first_merges(tokenizer))
                 .map_err(to_python)
         })
     }
@@ -354,6 +390,18 @@ impl CoreTokenizer {
             .iter()
             .map(|merge| (merge.left, merge.right))
             .collect()
+    }
+
+    /// How often the pair of each merge occurred when it was learned, if that was in this process.
+    #[getter]
+    fn merge_counts(&self) -> Option<Vec<u64>> {
+        self.learned.as_ref().map(|learned| learned.counts.clone())
+    }
+
+    /// Whether training ended because a vocabulary cannot hold more bytes of tokens.
+    #[getter]
+    fn is_full(&self) -> bool {
+        self.learned.as_ref().is_some_and(|learned| learned.is_full)
     }
 
     /// Whether training can go on from this vocabulary: its merges, or None.

@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 
 use crate::error::{TrainingError, guard, to_python};
 use crate::input::{Text, pattern, threads};
-use crate::signals::BETWEEN_LOOKS;
+use crate::signals::{BETWEEN_LOOKS, Signals};
 use crate::tokenizer::CoreTokenizer;
 
 /// How much text is gathered before it is counted: enough for several threads, little enough that Ctrl-C is heard.
@@ -66,16 +66,21 @@ impl WordCounter {
         guard(|| {
             let text = Text::new(text)?;
             let text = text.bytes()?;
-            py.detach(|| {
+            let signals = Signals::new();
+            let fed = py.detach(|| {
                 for part in text.chunks(GATHERED_BYTES) {
                     self.gathered.push(part)?;
                     while self.gathered.is_full() {
                         self.count()?;
                     }
+                    if !signals.go_on() {
+                        break;
+                    }
                 }
                 Ok(())
-            })
-            .map_err(to_python)
+            });
+            signals.end()?;
+            fed.map_err(to_python)
         })
     }
 
@@ -149,11 +154,11 @@ impl WordCounter {
             report.end(py, done)?;
             let trained = trained.map_err(to_python)?;
             if let Some(like) = like {
-                return like.extended(&trained.merges);
+                return like.extended(trained);
             }
             let names = self.special_tokens.iter();
             let special: Vec<_> = names.map(|name| SpecialToken::new(name, 0)).collect();
-            CoreTokenizer::trained(&trained.merges, self.pattern.clone(), &special)
+            CoreTokenizer::trained(trained, self.pattern.clone(), &special)
         })
     }
 }

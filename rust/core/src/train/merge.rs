@@ -16,6 +16,7 @@ use std::ops::ControlFlow;
 
 use super::births::{Births, NOWHERE};
 use super::buckets::Queue;
+use super::limits::TokenLengths;
 use super::linked::{LINKED, Linked};
 use super::pairs::{Key, Pair, Pairs};
 use super::postings::Postings;
@@ -48,8 +49,7 @@ pub(super) struct Merger<S> {
     pub(super) queue: Queue,
     pub(super) order: Order,
     births: Births<S>,
-    /// Length in bytes of every token.
-    lengths: Vec<usize>,
+    lengths: TokenLengths,
     /// How many tokens there will be at most.
     most: usize,
     pub(super) threshold: Threshold,
@@ -108,7 +108,7 @@ impl<S: Symbol> Merger<S> {
             queue: Queue::new(),
             order: Order::new(options.tie_break),
             births: Births::new(most),
-            lengths: vec![1; 256],
+            lengths: TokenLengths::new(),
             most,
             threshold: Threshold::new(symbols, windows, merges),
             max_token_bytes: usize::MAX,
@@ -123,8 +123,7 @@ impl<S: Symbol> Merger<S> {
 
     /// Whether tokens may be so long.
     fn allows(&self, pair: Key) -> bool {
-        let (left, right) = pair.ids();
-        self.lengths[left as usize] + self.lengths[right as usize] <= self.max_token_bytes
+        self.lengths.of_pair(pair.ids()) <= self.max_token_bytes
     }
 
     /// Puts a pair that is new or has changed into the queue.
@@ -185,18 +184,20 @@ impl<S: Symbol> Merger<S> {
         self.pairs.get(pair).map_or(0, |pair| pair.count)
     }
 
-    /// Gives the next id to `pair`, and merges it everywhere unless that id is the last.
-    pub(super) fn merge(&mut self, pair: Key, go_on: GoOn<'_>) -> Result<()> {
+    /// Gives the next id to `pair`, and merges it everywhere unless that id is the last. False if
+    /// a vocabulary could not hold the token.
+    pub(super) fn merge(&mut self, pair: Key, go_on: GoOn<'_>) -> Result<bool> {
         let (left, right) = pair.ids();
-        let id = self.lengths.len();
-        let length = self.lengths[left as usize] + self.lengths[right as usize];
-        self.lengths.push(length);
+        let id = self.lengths.count();
+        if !self.lengths.fits((left, right)) {
+            return Ok(false);
+        }
         self.order.push_token((left, right));
         if id + 1 == self.most {
-            return Ok(());
+            return Ok(true);
         }
         let Some(known) = self.pairs.get_mut(pair) else {
-            return Ok(());
+            return Ok(true);
         };
         let postings = known.postings.range();
         known.count = 0;
@@ -218,7 +219,8 @@ impl<S: Symbol> Merger<S> {
                 id: S::new(id as u32),
             });
         }
-        self.settle(left, right, id as u32)
+        self.settle(left, right, id as u32)?;
+        Ok(true)
     }
 
     /// Takes from the pairs that lost windows, and keeps those that were born.

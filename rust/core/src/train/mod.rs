@@ -13,6 +13,7 @@
 mod births;
 mod buckets;
 mod count;
+mod limits;
 mod linked;
 mod merge;
 mod pairs;
@@ -88,9 +89,13 @@ pub struct Trained {
     pub merges: Vec<(u32, u32)>,
     /// How often the pair of each merge occurred when it was merged.
     pub counts: Vec<u64>,
+    /// Whether it ended because a vocabulary cannot hold the next token: all
+    /// tokens together would be longer than [`crate::vocab::TOKEN_BYTES`].
+    pub is_full: bool,
 }
 
-/// Learns merges from `words`; fewer than wanted when no pair is left to merge.
+/// Learns merges from `words`; fewer than wanted when no pair is left to merge
+/// or the vocabulary is full.
 ///
 /// `progress` hears after every merge how many are done, and may stop: then the
 /// result is [`Error::Cancelled`].
@@ -146,41 +151,65 @@ fn learn<S: Symbol>(
     options: &TrainOptions,
     progress: &mut dyn FnMut(u32) -> ControlFlow<()>,
 ) -> Result<Trained> {
-    let mut trained = Trained::default();
-    let mut merger = Merger::<S>::new(kernel, words, most, options)?;
-    let mut make = |merger: &mut Merger<S>, pair: Key, count| {
-        let done = trained.merges.len() as u32;
-        merger.merge(pair, &mut || progress(done))?;
-        trained.merges.push(pair.ids());
-        trained.counts.push(count);
-        match progress(done + 1) {
-            ControlFlow::Continue(()) => Ok(done + 1),
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-        }
+    let mut learner = Learner {
+        merger: Merger::<S>::new(kernel, words, most, options)?,
+        trained: Trained::default(),
+        progress,
     };
-    let mut done = 0;
     if options.initial_merges.is_empty() {
-        merger.set_limits(options);
-        merger.count_bytes()?;
+        learner.merger.set_limits(options);
+        learner.merger.count_bytes()?;
     } else {
         // They are made whatever their counts and lengths.
-        merger.count_bytes()?;
+        learner.merger.count_bytes()?;
         for &(left, right) in options.initial_merges.iter().take(most) {
             let pair = Key::new(left, right);
-            let count = merger.count(pair);
-            done = make(&mut merger, pair, count)?;
+            let count = learner.merger.count(pair);
+            learner.make(pair, count)?;
         }
-        merger.set_limits(options);
-        merger.recount()?;
+        learner.merger.set_limits(options);
+        learner.merger.recount()?;
     }
-    while (done as usize) < most {
-        if let Some((pair, count)) = merger.next() {
-            done = make(&mut merger, pair, count)?;
-        } else if !merger.lower_threshold(done as usize)? {
+    while learner.trained.merges.len() < most && !learner.trained.is_full {
+        if let Some((pair, count)) = learner.merger.next() {
+            learner.make(pair, count)?;
+        } else if !learner
+            .merger
+            .lower_threshold(learner.trained.merges.len())?
+        {
             break;
         }
     }
-    Ok(trained)
+    Ok(learner.trained)
+}
+
+/// The merges so far, and what makes the next one.
+struct Learner<'p, S> {
+    merger: Merger<S>,
+    trained: Trained,
+    progress: &'p mut dyn FnMut(u32) -> ControlFlow<()>,
+}
+
+impl<S: Symbol> Learner<'_, S> {
+    /// Makes a merge, unless the vocabulary cannot hold it.
+    fn make(&mut self, pair: Key, count: u64) -> Result<()> {
+        let Self {
+            merger,
+            trained,
+            progress,
+        } = self;
+        let done = trained.merges.len() as u32;
+        if trained.is_full || !merger.merge(pair, &mut || progress(done))? {
+            trained.is_full = true;
+            return Ok(());
+        }
+        trained.merges.push(pair.ids());
+        trained.counts.push(count);
+        if progress(done + 1).is_break() {
+            return Err(Error::Cancelled);
+        }
+        Ok(())
+    }
 }
 
 fn check_merges(merges: &[(u32, u32)]) -> Result<()> {

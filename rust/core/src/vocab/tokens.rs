@@ -14,7 +14,7 @@ pub const GREATEST_ID: u32 = (1 << 21) - 2;
 
 /// All tokens together may have this many bytes. Merges can double a token's
 /// length, so a hundred bytes of merges could otherwise ask for any memory.
-const ARENA_LIMIT: usize = 1 << 26;
+pub const TOKEN_BYTES: usize = 1 << 26;
 const EMPTY: u64 = u64::MAX;
 
 #[derive(Debug, Clone, Default)]
@@ -54,10 +54,10 @@ impl Tokens {
         if bytes.is_empty() {
             return Err(Error::EmptyToken { id });
         }
-        if self.arena.len() + bytes.len() > ARENA_LIMIT {
+        if self.arena.len() + bytes.len() > TOKEN_BYTES {
             return Err(Error::TokensTooLong {
                 id,
-                limit: ARENA_LIMIT,
+                limit: TOKEN_BYTES,
             });
         }
         if self.get(id).is_some() {

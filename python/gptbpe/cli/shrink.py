@@ -1,0 +1,60 @@
+"""``gptbpe shrink``: a smaller vocabulary out of a larger one, without training again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gptbpe.cli import console
+
+
+def shrink(
+    tokenizer: console.TokenizerName = None,
+    *,
+    vocab: Annotated[int | None, Parameter(name=["--vocab", "--vocab-size"])] = None,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    json: console.Json = False,
+) -> None:
+    """Cut a trained tokenizer to its first merges: what training with a smaller `--vocab` would have made.
+
+    Merges are learned in order, so this is exact and takes no text. Special tokens stay and take the ids
+    after the last merge that is kept.
+
+    Parameters
+    ----------
+    tokenizer
+        A tokenizer file or folder, or a packaged name; `tokenizer.json` here by default; `-` reads standard
+        input.
+    vocab
+        Ids in all: 256 bytes, merges and special tokens.
+    output
+        Where the smaller tokenizer goes; `-` is standard output.
+    json
+        Print a summary as JSON on standard output.
+    """
+    if vocab is None:
+        raise console.Failure("say how large it is to become: --vocab N")
+    if output is None:
+        raise console.Failure("say where to write: -o FILE, or -o - for standard output")
+    if json and output == console.STANDARD:
+        raise console.Failure("--json and -o - both write to standard output; give -o a file")
+    console.check_output(output)
+    large = console.tokenizer(tokenizer)
+    small = large.shrink(vocab)
+    console.save(output, small.to_bytes())
+    if json:
+        console.write_json(
+            {
+                "output": str(output),
+                "vocab_size": small.vocab_size,
+                "merges": len(small.merges),
+                "special_tokens": small.special_tokens,
+                "fingerprint": small.fingerprint,
+                "from_vocab_size": large.vocab_size,
+                "from_fingerprint": large.fingerprint,
+            }
+        )
+        return
+    console.say(f"{small.vocab_size:,} of {large.vocab_size:,} tokens -> {console.shown(output)}")
