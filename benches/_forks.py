@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -43,10 +42,11 @@ def in_a_fork(work: Callable[[], Measured]) -> Measured:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(LONGEST_S)
             with os.fdopen(writer, "w") as answers:
-                json.dump(asdict(work()), answers)
-            status = 0
-        except BaseException as error:
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+                try:
+                    json.dump(asdict(work()), answers)
+                    status = 0
+                except BaseException as error:
+                    json.dump(f"{type(error).__name__}: {error}", answers)
         finally:
             os._exit(status)
     os.close(writer)
@@ -56,5 +56,5 @@ def in_a_fork(work: Callable[[], Measured]) -> Measured:
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
         raise FailedError(f"more than {LONGEST_S} s")
     if status != 0:
-        raise FailedError(f"wait status {status}")
+        raise FailedError(json.loads(answer) if answer else f"wait status {status}")
     return Measured(**json.loads(answer))

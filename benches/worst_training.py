@@ -1,4 +1,4 @@
-"""Is training linear on every text? Seconds and memory for texts of 1, 2, 4, 8 and 16 MB.
+"""Is training linear on every text? Seconds and memory for texts of 1, 2, 4, 8 and 16 MB (of 2^20 bytes).
 
     python benches/worst_training.py                      eleven texts, five sizes: ten minutes or less
     python benches/worst_training.py --megabytes 2        up to 2 MB: a quick look
@@ -111,9 +111,9 @@ def main() -> int:
     add("--only", action="append", metavar="TEXT", help="only texts with this in their name; may be repeated")
     add("--json", type=Path, metavar="FILE", help="write all figures")
     options = parser.parse_args()
-    sizes = [int(options.megabytes * 1e6) >> halvings for halvings in (4, 3, 2, 1, 0)]
+    sizes = [int(options.megabytes * (1 << 20)) >> halvings for halvings in (4, 3, 2, 1, 0)]
 
-    shown = [f"{f'{size / 1e6:g} MB':>8}" for size in sizes]
+    shown = [f"{f'{size / (1 << 20):g} MB':>8}" for size in sizes]
     print(f"{'seconds':<26} {' '.join(shown)}  exponent  memory a byte")
     found = []
     for kind in TRAINING:
