@@ -19,10 +19,17 @@ from _apis import SEPARATOR, Job, Vocabulary
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORKER = Path(__file__).resolve().with_name("_worker.py")
-PEERS = {
+PEERS = {  # of encoding
     "gigatoken": "0.10.0",
     "fastokens": "0.3.5",
     "tiktoken": "0.14.0",
+    "tokenizers": "0.23.3",
+}
+TRAINERS = {
+    "rustbpe": "0.1.0",
+    "gigatoken": "0.10.0",
+    "ffbpe": "0.1.10",
+    "fast-bpe-rs": "0.6.1",
     "tokenizers": "0.23.3",
 }
 
@@ -92,19 +99,21 @@ def parsed(line: str, errors: str = "") -> dict[str, Any]:
 # ---- the peers ------------------------------------------------------------------------------------
 
 
-def peers_python(named: str | None, say: Callable[[str], None]) -> str:
+def peers_python(named: str | None, peers: dict[str, str], say: Callable[[str], None]) -> str:
     """Return an interpreter that has the peers, in these versions; one is made where none is named."""
     python = Path(named) if named else REPOSITORY / ".venv-peers" / "bin" / "python"
+    if named and not python.exists():
+        raise SystemExit(f"no interpreter at {named}")
     if not python.exists():
-        if named:
-            raise SystemExit(f"encode.py: no interpreter at {named}")
-        say(f"installing the peers in {python.parents[1].name}")
         subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
-        wanted = [f"{name}=={version}" for name, version in PEERS.items()]
+    found = versions(str(python), list(peers))
+    if found != peers and not named:
+        say(f"installing the peers in {python.parents[1].name}")
+        wanted = [f"{name}=={version}" for name, version in peers.items()]
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", "numpy", *wanted], check=True)
-    found = versions(str(python), list(PEERS))
-    if found != PEERS:
-        raise SystemExit(f"encode.py: {python} has {found}, expected {PEERS}; remove it, or install those")
+        found = versions(str(python), list(peers))
+    if found != peers:
+        raise SystemExit(f"{python} has {found}, expected {peers}; install those")
     return str(python)
 
 
@@ -137,7 +146,7 @@ class Inputs:
 
     def text(self, name: str, megabytes: float | None = None, repeat: int = 1) -> Path:
         """Return the file of a corpus, or of its first megabytes, whole documents only, or of repetitions."""
-        whole = self._corpus(name)
+        whole = self._joined(name) if "+" in name else self._corpus(name)
         if repeat > 1:
             part = self.text(name, megabytes)
             path = self.cache / f"{part.stem}-times-{repeat}.txt"
@@ -155,6 +164,14 @@ class Inputs:
             # Where the last document is most of the text, it ends at a line instead.
             data = data[: end if end > limit // 2 else data.rfind(b"\n") + 1]
             _publish(path, [data])
+        return path
+
+    def _joined(self, names: str) -> Path:
+        """Return a file of several corpora, ``one+other``, one after the other."""
+        path = self.cache / f"{names}.txt"
+        parts = [self._corpus(name) for name in names.split("+")]
+        if not path.exists():
+            _publish(path, (block for part in parts for block in _blocks(part)))
         return path
 
     def _corpus(self, name: str) -> Path:
@@ -187,20 +204,29 @@ class Inputs:
 
     def reference(self, job: Job) -> dict[str, Any]:
         """Return number and digest of tiktoken's ids; computed once for every vocabulary and text."""
-        return self._once("reference", replace(job, api="tiktoken reference", threads=1, cpu=None))
+        api = "tiktoken reference"
+        return self._once("reference", replace(job, api=api, threads=1, cpu=None), PEERS["tiktoken"])
+
+    def merges(self, job: Job) -> dict[str, Any]:
+        """Return number and digest of what rustbpe learns; computed once for every vocabulary and text."""
+        api = "rustbpe train_from_iterator"
+        threads = len(os.sched_getaffinity(0))
+        return self._once("training", replace(job, api=api, threads=threads, cpu=None), TRAINERS["rustbpe"])
 
     def joined_text(self, job: Job) -> dict[str, Any]:
         """Return the digest of the documents without what stands between them."""
-        return self._once("text", replace(job, api="gptbpe text", threads=1, cpu=None))
+        return self._once("text", replace(job, api="gptbpe text", threads=1, cpu=None), PEERS["tiktoken"])
 
     def shards(self, job: Job, folder: Path) -> dict[str, Any]:
         """Return number and digest of the ids in a folder of shards, without those that end documents."""
         return ask(self.pythons, "shards", replace(job, text=str(folder)))
 
-    def _once(self, task: str, job: Job) -> dict[str, Any]:
+    def _once(self, task: str, job: Job, version: str) -> dict[str, Any]:
         """Have something computed and keep the answer, under a hash of all that it depends on."""
-        parts = [task, PEERS["tiktoken"], str(job.vocabulary.pattern), str(job.documents)]
-        parts += [_hashed(Path(job.vocabulary.ranks)), _hashed(Path(job.text))]
+        vocabulary = job.vocabulary
+        parts = [task, version, str(vocabulary.pattern), str(job.documents)]
+        parts += [_hashed(Path(vocabulary.ranks)) if vocabulary.ranks else str(vocabulary.size)]
+        parts += [_hashed(Path(job.text))]
         key = blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
         path = self.cache / f"{task}-{key}.json"
         if not path.exists():
@@ -242,7 +268,7 @@ def _publish(path: Path, blocks: Iterator[bytes] | list[bytes]) -> None:
 # ---- the machine ----------------------------------------------------------------------------------
 
 
-def machine(pythons: Pythons) -> dict[str, Any]:
+def machine(pythons: Pythons, peers: dict[str, str]) -> dict[str, Any]:
     """Say what was measured on what, and when."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -252,7 +278,7 @@ def machine(pythons: Pythons) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "commit": _commit(),
-        "versions": versions(pythons.own, ["gptbpe"]) | versions(pythons.peers, list(PEERS)),
+        "versions": versions(pythons.own, ["gptbpe"]) | versions(pythons.peers, list(peers)),
     }
 
 

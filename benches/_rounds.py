@@ -11,16 +11,18 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryFile
 from typing import Any, Literal
 
 from _apis import Job, Vocabulary
-from _inputs import WORKER, FailedError, Inputs, environment, parsed, serialise
+from _inputs import WORKER, FailedError, Inputs, ask, environment, parsed, serialise
+from _trainers import TIE_BREAKS
 
-Kind = Literal["passes", "process", "shard", "memory"]
+Kind = Literal["passes", "process", "shard", "memory", "training"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Case:
 
     ``kind`` says what one run is: ``passes`` of a worker over documents in memory (the first of a process
     is cold, the best of those after it warm), a whole ``process`` from its start to its end, a ``shard``
-    command, or the peak ``memory`` of one.
+    command, the peak ``memory`` of one, or one ``training``.
     """
 
     vocabulary: str
@@ -111,6 +113,16 @@ class Settings:
     kernel: str | None
     limits: dict[str, float]  # library -> megabytes: the slow ones read less of the text
     say: Callable[[str], None]
+    prototype: str | None = None  # a program that trains too
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "rounds": self.rounds,
+            "warm_passes": self.warm,
+            "megabytes": self.megabytes,
+            "kernel": self.kernel,
+            "limits": self.limits,
+        }
 
 
 def measure(case: Case, inputs: Inputs, settings: Settings) -> Result:
@@ -121,8 +133,9 @@ def measure(case: Case, inputs: Inputs, settings: Settings) -> Result:
         "process": measurement.process,
         "shard": measurement.shard,
         "memory": measurement.memory,
+        "training": measurement.training,
     }[case.kind]
-    rows = [Measured(api) for api in case.apis]
+    rows = [Measured(api) for api in case.apis if settings.prototype or not api.startswith("prototype ")]
     rounds = 1 if case.kind == "memory" else settings.rounds
     for number in range(rounds):
         for row in rows if number % 2 == 0 else reversed(rows):
@@ -141,7 +154,10 @@ class Measurement:
 
     def __init__(self, case: Case, inputs: Inputs, settings: Settings) -> None:
         self.case, self.inputs, self.settings = case, inputs, settings
-        self.vocabulary: Vocabulary = inputs.vocabulary(case.vocabulary)
+        self.vocabulary: Vocabulary = (
+            self._to_learn() if case.kind == "training" else inputs.vocabulary(case.vocabulary)
+        )
+        self.own_merges: dict[str, Any] | None = None  # by the rule of Hugging Face
         processors = sorted(os.sched_getaffinity(0))
         self.threads = 1 if case.cores == "1" else len(processors)
         # The last processor: interrupts tend to go to the first.
@@ -153,8 +169,22 @@ class Measurement:
             api = f"{api}@{self.settings.kernel}"
         wanted = (self.case.megabytes, self.settings.megabytes, self.settings.limits.get(library))
         given = [megabytes for megabytes in wanted if megabytes is not None]
+        if (share := api.split()[2:]) != []:
+            whole = self.inputs.text(self.case.text, min(given, default=None)).stat().st_size
+            given = [float(Fraction(share[0])) * whole / 1e6]
         text = self.inputs.text(self.case.text, min(given, default=None), self.case.repeat)
         return Job(api, self.vocabulary, str(text), self.case.documents, self.threads, self.cpu)
+
+    def _to_learn(self) -> Vocabulary:
+        """Return the vocabulary of a training; less of it where less text is read.
+
+        When hardly any pair occurs twice all of them tie, and a peer that looks at every tie takes minutes
+        for a megabyte.
+        """
+        vocabulary = self.inputs.vocabularies[self.case.vocabulary]
+        if self.settings.megabytes is None or vocabulary.size is None:
+            return vocabulary
+        return replace(vocabulary, size=min(vocabulary.size, 256 + int(4_096 * self.settings.megabytes)))
 
     def expected(self, job: Job) -> dict[str, Any]:
         """Return what the output has to be: the ids of tiktoken, or the text where it is decoded."""
@@ -204,6 +234,37 @@ class Measurement:
             expected = self.expected(job)
             check(row, parsed(ended.output, ended.errors) | {"digest": expected["digest"]}, expected)
 
+    # ---- training ----
+
+    def training(self, row: Measured) -> None:
+        """Train once, in a fresh process, and compare what was learned with what that rule learns."""
+        job = self.job(row.api)
+        row.work = Path(job.text).stat().st_size
+        if job.library == "prototype":
+            self._prototype(row, job)
+            return
+        answer = ask(self.inputs.pythons, "training", job)
+        row.add("cold", answer["seconds"])
+        row.peak_bytes.append(answer["peak_bytes"])
+        row.tokens = answer["tokens"]
+        tie_break = TIE_BREAKS.get(job.library)
+        if tie_break == "smallest-ids":
+            check(row, answer, self.inputs.merges(job), "merges", "rustbpe")
+        elif tie_break == "huggingface":
+            if self.own_merges is None:
+                own = replace(job, api="gptbpe train-huggingface")
+                self.own_merges = ask(self.inputs.pythons, "training", own)
+            check(row, answer, self.own_merges, "merges", "gptbpe")
+
+    def _prototype(self, row: Measured, job: Job) -> None:
+        """Run a program that says how long it took; its peak is all of its memory."""
+        assert self.settings.prototype is not None
+        pinned = ["taskset", "--cpu-list", str(job.cpu)] if job.cpu is not None else []
+        command = [*pinned, self.settings.prototype, "train", job.text, str(job.vocabulary.size)]
+        ended = spawn(command, dict(os.environ))
+        row.add("cold", parsed(ended.output, ended.errors)["s"])
+        row.peak_bytes.append(ended.peak_bytes)
+
     # ---- gptbpe shard ----
 
     def shard(self, row: Measured) -> None:
@@ -251,13 +312,19 @@ class Measurement:
         return spawn(command, environment(python, self.inputs.pythons, self.threads))
 
 
-def check(row: Measured, answer: dict[str, Any], expected: dict[str, Any]) -> None:
+def check(
+    row: Measured,
+    answer: dict[str, Any],
+    expected: dict[str, Any],
+    what: str = "ids",
+    whose: str = "tiktoken",
+) -> None:
     """Note an answer that is not the expected one: no speed makes up for it."""
     row.tokens = answer["tokens"]
     if answer["tokens"] != expected["tokens"]:
-        row.problem = f"WRONG: {answer['tokens']} ids, expected {expected['tokens']}"
+        row.problem = f"WRONG: {answer['tokens']} {what}, expected {expected['tokens']}"
     elif answer["digest"] is not None and answer["digest"] != expected["digest"]:
-        row.problem = "WRONG: other ids than tiktoken's"
+        row.problem = f"WRONG: other {what} than {whose}'s"
 
 
 class Worker:

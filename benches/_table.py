@@ -14,14 +14,27 @@ def table(run: Run) -> str:
     for case in run["cases"]:
         lines += ["", *_block(case)]
     lines += ["", *(f"skipped: {each}" for each in run["skipped"])] if run["skipped"] else []
+    training = any(case["kind"] == "training" for case in run["cases"])
+    return "\n".join([*lines, "", *(_about_training(run) if training else _about_passes(run))])
+
+
+def _about_passes(run: Run) -> list[str]:
     settings = run["settings"]
-    lines += [
-        "",
+    return [
         f"Medians of {settings['rounds']} interleaved rounds of fresh processes. cold: the first pass; "
         f"warm: the best of the {settings['warm_passes']} after it.",
         "first ÷ it: how many times faster the first line of the case is, the median of the rounds' ratios.",
     ]
-    return "\n".join(lines)
+
+
+def _about_training(run: Run) -> list[str]:
+    return [
+        f"Medians of {run['settings']['rounds']} interleaved rounds, each training in a fresh process.",
+        "first ÷ it: how many times faster the first line of the case is, for each byte of text; the median "
+        "of the rounds' ratios.",
+        "peak MB: memory at most, less what there was before: libraries and, for the peers, the text; of a "
+        "prototype all of it.",
+    ]
 
 
 def machine_line(run: Run) -> str:
@@ -39,6 +52,8 @@ def versions_line(run: Run) -> str:
 
 
 def _block(case: dict[str, Any]) -> list[str]:
+    if case["kind"] == "training":
+        return _training_block(case)
     unit = {"MB/s": "MB/s", "ns": "ns/call", "s": "s"}[case["unit"]]
     rows = case["rows"]
     width = max(34, *(len(row["api"]) for row in rows))
@@ -63,6 +78,27 @@ def _block(case: dict[str, Any]) -> list[str]:
         if row["peak_bytes"]:
             cells.append(_median(row["peak_bytes"], 1e-6, "9.0f"))
         lines.append(f"  {row['api']:<{width}} {' '.join(cells)}")
+    return [line.rstrip() for line in lines]
+
+
+def _training_block(case: dict[str, Any]) -> list[str]:
+    columns = {"MB": 8, "seconds": 9, "least": 9, "MB/s": 9, "first ÷ it": 12, "peak MB": 9}
+    head = " ".join(f"{name:>{size}}" for name, size in columns.items())
+    lines = [case["name"], f"  {'':<34} {head}"]
+    for row in case["rows"]:
+        if row["problem"]:
+            lines.append(f"  {row['api']:<34} {row['problem']}")
+            continue
+        seconds, medians = row["seconds"]["cold"], row["medians"]["cold"]
+        cells = [
+            f"{row['work'] / 1e6:8.1f}",
+            _median(seconds, 1, "9.3f"),
+            f"{min(seconds):9.3f}",
+            f"{_rate(medians['per_second'], 'MB/s'):>9}",
+            f"{_ratio(medians['first_faster_by']):>12}",
+            _median(row["peak_bytes"], 1e-6, "9.1f"),
+        ]
+        lines.append(f"  {row['api']:<34} {' '.join(cells)}")
     return [line.rstrip() for line in lines]
 
 

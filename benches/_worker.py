@@ -4,6 +4,8 @@
                                  "documents"}, then for every line it reads one pass: {"seconds", "tokens",
                                  "digest"}
     PYTHON _worker.py once JOB   loads, encodes the text by one call, answers how many tokens, and ends
+    PYTHON _worker.py training JOB   lays the text out, trains, answers {"setup", "seconds", "peak_bytes",
+                                 "tokens", "digest"}, and ends
     PYTHON _worker.py TASK JOB   what is needed but not measured: reference, text, shards, train
 
 JOB is an ``_apis.Job`` as JSON. A failure is a line {"error"}.
@@ -85,6 +87,28 @@ def _once(job: _apis.Job) -> dict[str, Any]:
     return {"tokens": len(encode(document.decode())), "digest": None}
 
 
+def _training(job: _apis.Job) -> dict[str, Any]:
+    """Train once. The peak of memory is that over the libraries and the text, which are there before."""
+    import _memory
+    import _trainers
+
+    began = time.perf_counter()
+    trainer = _trainers.trainer(job)
+    setup = time.perf_counter() - began
+    resident = _memory.begin()
+    began = time.perf_counter()
+    result = trainer.run()
+    seconds = time.perf_counter() - began
+    peak = _memory.peak_over(resident)
+    tokens = trainer.tokens(result)
+    joined = b"".join(len(token).to_bytes(4, "little") + token for token in tokens)
+    return (
+        {"setup": setup, "seconds": seconds, "peak_bytes": peak}
+        | _described(joined)
+        | {"tokens": len(tokens)}
+    )
+
+
 def _reference(job: _apis.Job) -> dict[str, Any]:
     """The ids of tiktoken, a few documents at a time: as Python integers they take ten times the text."""
     import numpy as np
@@ -134,7 +158,14 @@ def _train(job: _apis.Job) -> dict[str, Any]:
     return {"regexes": list(tok.regexes)}
 
 
-_TASKS = {"once": _once, "reference": _reference, "text": _text, "shards": _shards, "train": _train}
+_TASKS = {
+    "once": _once,
+    "training": _training,
+    "reference": _reference,
+    "text": _text,
+    "shards": _shards,
+    "train": _train,
+}
 
 if __name__ == "__main__":
     main()

@@ -110,6 +110,13 @@ def _random_wide(first: int, count: int) -> Make:
     return make
 
 
+def _chinese(length: int) -> str:
+    """Make Chinese characters as frequent as words are, without a space, and without repeating itself."""
+    characters = range(0x4E00, 0x4E00 + 5000)
+    weights = [1 / rank for rank in range(1, len(characters) + 1)]
+    return "".join(map(chr, random.Random(6).choices(characters, weights, k=length // 3)))
+
+
 def _parts(pieces: Callable[[random.Random], Iterable[str]]) -> Make:
     """Make a text of random pieces that repeats after a megabyte, so that making it takes no time."""
 
@@ -235,6 +242,16 @@ INPUTS: list[Input] = [
     Input(11, "dots and at", repeated("a." * 40 + " ")),
     Input(11, "no at", _around("", "a.", "")),
 ]
+
+
+_OF_ENCODING = {kind.name: kind for kind in INPUTS}
+TRAINING: list[Input] = [
+    *(_OF_ENCODING[name] for name in ("a", "random letters", "base64", "random bytes", "dashes")),
+    Input(3, "Chinese without spaces", _chinese),
+    *(_OF_ENCODING[name] for name in ("Fibonacci", "Thue-Morse", "(ab)*a", "(space LF)*")),
+    Input(6, "ʰ and A in turn", repeated("ʰA")),
+]
+"""From which to learn is slow: long pre-tokens, with few pairs or with all of them."""
 
 
 def powers(greatest: int) -> list[bytes]:

@@ -13,16 +13,14 @@ A library that gives other ids than tiktoken is reported as WRONG and never rank
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
-from pathlib import Path
 
 import _chart
+import _command
 import _inputs
 import _table
 from _apis import Vocabulary
-from _rounds import Case, Settings, measure
+from _rounds import Case, Settings
 
 VOCABULARIES = {
     each.name: each
@@ -151,98 +149,27 @@ CASES = (
 
 def main() -> int:
     arguments = _arguments()
-    if arguments.list:
-        print("\n".join(case.name for case in CASES))
-        return 0
-    if arguments.draw is not None:
-        run = json.loads(arguments.draw.read_text())
-    else:
-        run = _measured(arguments)
-        if arguments.json is not None:
-            arguments.json.write_text(json.dumps(run, indent=1) + "\n")
-    print(_table.table(run))
-    if arguments.svg is not None:
-        arguments.svg.write_text(_chart.svg(run, arguments.chart, arguments.cores or "1", TEXTS))
-    wrong = [row["api"] for case in run["cases"] for row in case["rows"] if "WRONG" in (row["problem"] or "")]
-    return 1 if any(api.startswith("gptbpe") for api in wrong) else 0
-
-
-def _measured(arguments: argparse.Namespace) -> _table.Run:
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    pythons = _inputs.Pythons(own=arguments.python, peers=_inputs.peers_python(arguments.peers, say))
     settings = Settings(
         rounds=arguments.rounds,
         warm=arguments.warm,
         megabytes=arguments.megabytes,
         kernel=arguments.kernel,
         limits=LIMITS,
-        say=say,
+        say=_command.say,
     )
-    arguments.cache.mkdir(parents=True, exist_ok=True)
-    inputs = _inputs.Inputs(arguments.data, arguments.cache, pythons, VOCABULARIES)
-    results, skipped = [], []
-    for case in CASES:
-        if arguments.only and not any(part in case.name for part in arguments.only):
-            continue
-        if arguments.cores not in (None, case.cores):
-            continue
-        try:
-            results.append(measure(case, inputs, settings).as_json())
-        except (_inputs.MissingError, _inputs.FailedError) as error:
-            skipped.append(f"{case.name}: {error}")
-            say(f"skipped: {skipped[-1]}")
-    return {
-        "machine": _inputs.machine(pythons),
-        "settings": {
-            "rounds": settings.rounds,
-            "warm_passes": settings.warm,
-            "megabytes": settings.megabytes,
-            "kernel": settings.kernel,
-            "limits": settings.limits,
-        },
-        "cases": results,
-        "skipped": skipped,
-    }
+
+    def draw(run: _table.Run) -> str:
+        return _chart.svg(run, arguments.chart, arguments.cores or "1", TEXTS)
+
+    return _command.run(arguments, CASES, VOCABULARIES, _inputs.PEERS, settings, draw)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = _command.parser(__doc__)
     add = parser.add_argument
-    add("--only", action="append", metavar="TEXT", help="only cases with this in their name; may be repeated")
-    add("--cores", choices=("1", "all"), help="only cases on one core, or on all")
-    add("--rounds", type=int, default=5, help="rounds; every API runs once in each (default: 5)")
     add("--warm", type=int, default=3, help="passes after the first one of a process (default: 3)")
-    add("--megabytes", type=float, help="use at most this much of every text, for a quick look")
     add("--kernel", metavar="NAME", help="force a kernel of ours: avx512, avx2, neon or portable")
-    add("--python", default=sys.executable, help="interpreter that has gptbpe (default: this one)")
-    add(
-        "--peers",
-        metavar="PYTHON",
-        help="interpreter that has the peers (default: .venv-peers, made if absent)",
-    )
-    add(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        default=_inputs.REPOSITORY.parent / "shared" / "data",
-        help="folder with unpack, text/ and vocabs/ (default: ../shared/data beside the repository)",
-    )
-    add(
-        "--cache",
-        type=Path,
-        metavar="DIR",
-        default=Path(tempfile.gettempdir()) / "gptbpe-benches",
-        help="folder for cut texts, reference digests and the trained vocabulary",
-    )
-    add("--json", type=Path, metavar="FILE", help="write all figures")
-    add("--svg", type=Path, metavar="FILE", help="draw a bar chart")
     add("--chart", default="gpt2", metavar="NAME", help="vocabulary that the chart shows (default: gpt2)")
-    add("--draw", type=Path, metavar="JSON", help="measure nothing: print and draw what was recorded")
-    add("--list", action="store_true", help="print the names of the cases")
     return parser.parse_args()
 
 

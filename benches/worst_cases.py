@@ -18,19 +18,15 @@ Linux only.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import os
-import re
-import signal
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import _memory
+from _forks import FailedError, Measured, in_a_fork
 from _worst_inputs import FAMILIES, INPUTS, Input, Text, from_tokens, powers
 
 from gptbpe import Tokenizer
@@ -39,8 +35,6 @@ LIMIT = 5.0
 """The greatest ratio of the times, and of the memory, of 4n and n bytes."""
 SHORTEST_S = 0.05
 LEAST_MEMORY = 64 << 20
-LONGEST_S = 120
-"""A measurement that takes longer is given up, and no longer text is tried."""
 AGAIN = 4
 SMALLEST = 1 << 16
 
@@ -55,15 +49,6 @@ PATTERNS = {
     "custom 2": ("gpt2", r"[\w.]+@[\w.]+|\w+|\s+|."),
 }
 SPECIAL = "<|endoftext|>"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One text, encoded once."""
-
-    seconds: float
-    peak: int
-    """Bytes of memory more than before, at most."""
 
 
 @dataclass(frozen=True)
@@ -88,61 +73,20 @@ class Row:
         return bool(self.problem) or any(ratio > LIMIT for ratio in ratios)
 
 
-class FailedError(Exception):
-    """The process of a measurement ended without a result."""
-
-
 # ---- measuring -----------------------------------------------------------------------------------
-
-
-def in_a_fork(work: Callable[[], Measured]) -> Measured:
-    """Return what ``work`` returns in a copy of this process."""
-    reader, writer = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # numpy's threads are idle
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(LONGEST_S)
-            with os.fdopen(writer, "w") as answers:
-                json.dump(asdict(work()), answers)
-            status = 0
-        except BaseException as error:
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader) as answers:
-        answer = answers.read()
-    status = os.waitpid(child, 0)[1]
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
-        raise FailedError(f"more than {LONGEST_S} s")
-    if status != 0:
-        raise FailedError(f"wait status {status}")
-    return Measured(**json.loads(answer))
-
-
-def status_bytes(name: str) -> int:
-    """Return a size out of what the kernel says about this process."""
-    match = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(match[1]) * 1024 if match else 0
 
 
 def encoded(tokenizer: Tokenizer, text: Text | list[Text], special: bool) -> Measured:
     """Encode, and measure that."""
     allowed = {"allowed_special": "all"} if special else {"disallowed_special": ()}
-    ctypes.CDLL(None).malloc_trim(0)  # memory that is free but still ours would be used again, and not count
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before = status_bytes("VmRSS")
+    before = _memory.begin()
     began = time.process_time()
     if isinstance(text, list):
         tokenizer.encode_ragged(text, threads=1, **allowed)
     else:
         tokenizer.encode_to_numpy(text, **allowed)
     seconds = time.process_time() - began
-    return Measured(seconds, max(status_bytes("VmHWM") - before, 0))
+    return Measured(seconds, _memory.peak_over(before))
 
 
 def measured(tokenizer: Tokenizer, text: Text | list[Text], special: bool, times: int = 1) -> Measured:
@@ -228,11 +172,10 @@ def loading(greatest: int) -> Iterator[Row]:
         ranks |= {token: rank for rank, token in enumerate(tokens, 256)}
 
         def make(ranks: dict[bytes, int] = ranks) -> Measured:
-            Path("/proc/self/clear_refs").write_text("5")
-            resident = status_bytes("VmRSS")
+            resident = _memory.begin()
             began = time.process_time()
             Tokenizer.from_ranks(ranks, pattern="gpt2")
-            return Measured(time.process_time() - began, status_bytes("VmHWM") - resident)
+            return Measured(time.process_time() - began, _memory.peak_over(resident))
 
         result = in_a_fork(make)
         if before is not None:

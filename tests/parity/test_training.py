@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import compare_training
 import pytest
 
 from gptbpe import Tokenizer
+from gptbpe.errors import TrainingError
 
 END = "<|endoftext|>"
 SIZES = (512, 4096, 16384)
@@ -55,6 +59,50 @@ def test_merges_are_rustbpes(
         smaller = Tokenizer.train_from_texts(texts, size, pattern=pattern)
         assert smaller.merges == ours.merges[: size - 257]
         assert smaller == ours.shrink(size)
+
+
+@pytest.mark.parametrize("name", ["bible46_10M", "de_10M", "hi_5M", "ja_15M", "ko_15M", "th_10M"])
+def test_merges_are_rustbpes_for_any_number_of_threads(name: str, corpus: Callable[..., bytes]) -> None:
+    """A short run of ``compare_training.py``, which compares every corpus."""
+    pytest.importorskip("rustbpe")
+    text = corpus(name, 400_000).decode(errors="ignore")
+    for pattern in ("gpt2", "cl100k"):
+        assert list(compare_training.differences(text, 2048, pattern)) == []
+
+
+def test_counts_beyond_32_bits_are_exact(corpus: Callable[..., bytes]) -> None:
+    """However often the text is repeated the merges are the same; HF's and rustbpe's counts wrap."""
+    text = corpus("tinyshakespeare", 200_000).decode()
+    words = Counter(re.findall(r" ?[a-zA-Z]+|\S|\s", text))
+    expected = Tokenizer.train_from_counts(words, 1024, special_tokens=())
+    greatest = sum(count * len(word) for word, count in words.items())
+    for factor in (2**32 - 1, 2**32, 2**40 + 1, (2**63 - 1) // greatest):
+        many = {word: count * factor for word, count in words.items()}
+        assert Tokenizer.train_from_counts(many, 1024, special_tokens=()).merges == expected.merges
+    # A difference of one, at the top.
+    for counts, merge in (
+        ({"ab": 2**62, "cd": 2**62 - 1}, b"ab"),
+        ({"ab": 2**62 - 1, "cd": 2**62}, b"cd"),
+        ({"ab": 2**32, "cd": 1}, b"ab"),
+    ):
+        tok = Tokenizer.train_from_counts(counts, 257, special_tokens=())
+        assert tok.token_bytes(256) == merge
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [("ab", 2**64)],
+        [("ab", 2**63), ("ab", 2**63)],
+        [("ab", 2**63), ("xab", 2**63)],  # of the words each fits, of their pair not
+        [("aaa", 2**63)],
+        [("a" * (2**11 + 2), 2**53)],
+    ],
+    ids=["one", "sum", "pair", "run", "long"],
+)
+def test_counts_beyond_64_bits_are_refused(counts: list[tuple[str | bytes, int]]) -> None:
+    with pytest.raises(TrainingError, match=r"64 bits|18446744073709551615|9223372036854775807"):
+        Tokenizer.train_from_counts(counts, 260, special_tokens=())
 
 
 def test_threads_and_order_do_not_matter(

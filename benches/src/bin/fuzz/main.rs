@@ -1,12 +1,14 @@
 //! Random texts through the scanners and the encoder, against slow and simple twins, until one differs.
 //!
 //!     cargo run --release -p gptbpe-benches --bin fuzz -- --executions 100000000 --threads 2 --seed 1
+//!     cargo run --release -p gptbpe-benches --bin fuzz -- --training --executions 1000000 --threads 2 --seed 1
 //!
 //! An equivalent of cargo-fuzz that needs no nightly compiler: there is no feedback from coverage, but the
 //! texts are made of what patterns and blocks tell apart (`texts`), and patterns (`patterns`) and
 //! vocabularies (`vocabularies`) are random too. Executions are of two kinds: a scanner against the
-//! regular expressions (`splitting`), and encoding against tiktoken's rule (`encoding`); `oracle` has the twins of both. The same
-//! seed and number of threads give the same texts.
+//! regular expressions (`splitting`), and encoding against tiktoken's rule (`encoding`); `oracle` has the twins of both.
+//! With `--training` they are of a third kind alone: training against the oracle (`training`). The same seed and number of
+//! threads give the same texts.
 //!
 //! The first difference, or panic, is made as small as it can be and printed; the exit status is then 1.
 
@@ -18,6 +20,7 @@ mod patterns;
 mod report;
 mod splitting;
 mod texts;
+mod training;
 mod vocabularies;
 
 use std::process::ExitCode;
@@ -30,6 +33,8 @@ use texts::Texts;
 
 /// A line is printed each time so many executions are done.
 const SHOWN: u64 = 10_000_000;
+/// The same for training, which is slower.
+const SHOWN_TRAINING: u64 = 100_000;
 /// Executions of the first kind for each of the second.
 const SPLITTING: u64 = 3;
 
@@ -37,6 +42,7 @@ struct Options {
     executions: u64,
     threads: u64,
     seed: u64,
+    training: bool,
 }
 
 impl Options {
@@ -45,8 +51,13 @@ impl Options {
             executions: 10_000_000,
             threads: 1,
             seed: 1,
+            training: false,
         };
         while let Some(name) = arguments.next() {
+            if name == "--training" {
+                options.training = true;
+                continue;
+            }
             let value = arguments.next().and_then(|value| value.parse().ok());
             let value: u64 = value.ok_or_else(|| format!("expected a number after {name}"))?;
             match name.as_str() {
@@ -55,7 +66,7 @@ impl Options {
                 "--seed" => options.seed = value,
                 _ => {
                     return Err(format!(
-                        "expected --executions, --threads or --seed, found {name}"
+                        "expected --executions, --threads, --seed or --training, found {name}"
                     ));
                 }
             }
@@ -64,27 +75,47 @@ impl Options {
     }
 }
 
+/// What one execution compares.
+#[derive(Clone, Copy)]
+enum Kind {
+    Splitting,
+    Encoding,
+    Training,
+}
+
 /// What the threads have done.
 struct Progress {
     started: Instant,
-    splitting: AtomicU64,
-    encoding: AtomicU64,
+    training: bool,
+    /// Executions of each kind.
+    done: [AtomicU64; 3],
     stopped: AtomicBool,
     report: Mutex<Option<Report>>,
 }
 
 impl Progress {
+    fn done(&self, kind: Kind) -> u64 {
+        self.done[kind as usize].load(Ordering::Relaxed)
+    }
+
     fn total(&self) -> u64 {
-        self.splitting.load(Ordering::Relaxed) + self.encoding.load(Ordering::Relaxed)
+        self.done(Kind::Splitting) + self.done(Kind::Encoding) + self.done(Kind::Training)
     }
 
     fn line(&self) -> String {
         let seconds = self.started.elapsed().as_secs_f64();
         let total = self.total();
+        let kinds = if self.training {
+            "training against oracle, every tie rule".to_owned()
+        } else {
+            format!(
+                "{} scanner against regex, {} encode against oracle",
+                self.done(Kind::Splitting),
+                self.done(Kind::Encoding),
+            )
+        };
         format!(
-            "{total} executions ({} scanner against regex, {} encode against oracle) in {seconds:.1} s, {:.0} a second",
-            self.splitting.load(Ordering::Relaxed),
-            self.encoding.load(Ordering::Relaxed),
+            "{total} executions ({kinds}) in {seconds:.1} s, {:.0} a second",
             total as f64 / seconds,
         )
     }
@@ -94,25 +125,29 @@ impl Progress {
         let (mut splitting, mut encoding) = (0, 0);
         let mut patterns = Vec::new();
         while !self.stopped.load(Ordering::Relaxed) && self.total() < executions {
-            let is_splitting = splitting <= SPLITTING * encoding;
-            let round = caught(|| {
-                if is_splitting {
-                    splitting::round(&mut texts, &mut patterns)
-                } else {
-                    encoding::round(&mut texts, &mut patterns)
-                }
+            let kind = if self.training {
+                Kind::Training
+            } else if splitting <= SPLITTING * encoding {
+                Kind::Splitting
+            } else {
+                Kind::Encoding
+            };
+            let round = caught(|| match kind {
+                Kind::Splitting => splitting::round(&mut texts, &mut patterns),
+                Kind::Encoding => encoding::round(&mut texts, &mut patterns),
+                Kind::Training => training::round(&mut texts),
             });
             match round.unwrap_or_else(Err) {
                 Ok(more) => {
-                    let (own, all) = if is_splitting {
-                        (&mut splitting, &self.splitting)
-                    } else {
-                        (&mut encoding, &self.encoding)
-                    };
-                    *own += more;
+                    match kind {
+                        Kind::Splitting => splitting += more,
+                        Kind::Encoding => encoding += more,
+                        Kind::Training => {}
+                    }
                     let before = self.total();
-                    all.fetch_add(more, Ordering::Relaxed);
-                    if before / SHOWN != (before + more) / SHOWN {
+                    self.done[kind as usize].fetch_add(more, Ordering::Relaxed);
+                    let shown = if self.training { SHOWN_TRAINING } else { SHOWN };
+                    if before / shown != (before + more) / shown {
                         println!("{}", self.line());
                     }
                 }
@@ -144,8 +179,8 @@ fn main() -> ExitCode {
     }));
     let progress = Progress {
         started: Instant::now(),
-        splitting: AtomicU64::new(0),
-        encoding: AtomicU64::new(0),
+        training: options.training,
+        done: [const { AtomicU64::new(0) }; 3],
         stopped: AtomicBool::new(false),
         report: Mutex::new(None),
     };
