@@ -37,6 +37,7 @@ pub(crate) trait Windows: Copy {
 }
 
 #[inline(always)]
+#[allow(clippy::needless_bitwise_bool)] // a branch would be in the way
 fn places<T: Copy + PartialEq>(symbols: &Window<T>, left: T, right: T) -> u32 {
     let mut bits = [0_u16; WINDOW];
     for (number, bit) in bits.iter_mut().enumerate() {
@@ -47,6 +48,7 @@ fn places<T: Copy + PartialEq>(symbols: &Window<T>, left: T, right: T) -> u32 {
 }
 
 #[inline(always)]
+#[allow(clippy::needless_bitwise_bool)]
 fn replace<T: Copy>(symbols: &mut Window<T>, place: usize, length: usize, id: T) {
     let old = *symbols;
     for number in 0..WINDOW {

@@ -131,9 +131,4 @@ impl<S: Symbol> Linked<S> {
         }
         self.words[self.word].1
     }
-
-    /// How many bytes of memory are in use.
-    pub(super) fn memory(&self) -> usize {
-        self.symbols.capacity() * (size_of::<S>() + 8)
-    }
 }

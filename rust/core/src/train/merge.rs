@@ -310,11 +310,6 @@ impl<S: Symbol> Merger<S> {
             known.count = known.count.saturating_sub(weight);
         }
     }
-
-    /// About how many bytes of memory are in use.
-    pub(super) fn memory(&self) -> usize {
-        self.records.memory() + self.linked.memory() + self.pairs.memory() + self.postings.memory()
-    }
 }
 
 /// Where a pair first stands. Postings before that are dropped.

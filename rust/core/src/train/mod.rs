@@ -10,6 +10,8 @@
 //! out so that a merge touches little; `merge` is the loop, with `births`, `pairs` and `postings`;
 //! `buckets` and `tie_break` say which pair is next, and `threshold` which are not worth keeping.
 
+#![allow(clippy::inline_always)] // or the kernels would not reach the loops
+
 mod births;
 mod buckets;
 mod count;
@@ -18,10 +20,8 @@ mod linked;
 mod merge;
 mod pairs;
 mod postings;
-#[allow(clippy::inline_always)] // or the kernels would not reach the loop
 mod records;
 mod recount;
-#[allow(clippy::inline_always)]
 mod symbol;
 #[cfg(test)]
 mod tests;

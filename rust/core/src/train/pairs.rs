@@ -43,7 +43,7 @@ pub(super) struct Pairs {
     seed: Seed,
     /// A power of two of them, at most half in use.
     keys: Vec<Key>,
-    pairs: Vec<Pair>,
+    values: Vec<Pair>,
     used: usize,
 }
 
@@ -56,7 +56,7 @@ impl Pairs {
         Self {
             seed,
             keys: vec![Key::NONE; slots],
-            pairs: vec![Pair::default(); slots],
+            values: vec![Pair::default(); slots],
             used: 0,
         }
     }
@@ -81,19 +81,19 @@ impl Pairs {
     pub(super) fn fetch<K: Simd>(&self, kernel: K, key: Key) {
         let slot = self.slot(key);
         kernel.fetch(self.keys.as_ptr().wrapping_add(slot).cast());
-        kernel.fetch(self.pairs.as_ptr().wrapping_add(slot).cast());
+        kernel.fetch(self.values.as_ptr().wrapping_add(slot).cast());
     }
 
     #[inline]
     pub(super) fn get(&self, key: Key) -> Option<&Pair> {
         let at = self.find(key);
-        (self.keys[at] == key).then(|| &self.pairs[at])
+        (self.keys[at] == key).then(|| &self.values[at])
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Pair> {
         let at = self.find(key);
-        (self.keys[at] == key).then(|| &mut self.pairs[at])
+        (self.keys[at] == key).then(|| &mut self.values[at])
     }
 
     /// The pair of a key, which is added if it is not there.
@@ -105,10 +105,10 @@ impl Pairs {
         let at = self.find(key);
         if self.keys[at] == Key::NONE {
             self.keys[at] = key;
-            self.pairs[at] = Pair::default();
+            self.values[at] = Pair::default();
             self.used += 1;
         }
-        &mut self.pairs[at]
+        &mut self.values[at]
     }
 
     /// Adds a pair that is not there. Those whose counts are below `least` may go.
@@ -119,14 +119,18 @@ impl Pairs {
 
     #[cold]
     fn grow(&mut self, least: u64) {
-        let kept = self.pairs.iter().filter(|pair| pair.count >= least).count();
+        let kept = self
+            .values
+            .iter()
+            .filter(|pair| pair.count >= least)
+            .count();
         let slots = (4 * kept).next_power_of_two().max(1 << 12);
         let mut grown = Self::with_slots(self.seed, slots);
-        for (&key, &pair) in self.keys.iter().zip(&self.pairs) {
+        for (&key, &pair) in self.keys.iter().zip(&self.values) {
             if key != Key::NONE && pair.count >= least {
                 let at = grown.find(key);
                 grown.keys[at] = key;
-                grown.pairs[at] = pair;
+                grown.values[at] = pair;
                 grown.used += 1;
             }
         }
@@ -135,20 +139,15 @@ impl Pairs {
 
     /// All pairs, in no order to rely on.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Pair)> {
-        let all = self.keys.iter().zip(&self.pairs);
+        let all = self.keys.iter().zip(&self.values);
         all.filter(|(key, _)| **key != Key::NONE)
             .map(|(key, pair)| (*key, pair))
     }
 
     /// The same for writing.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut Pair)> {
-        let all = self.keys.iter().zip(&mut self.pairs);
+        let all = self.keys.iter().zip(&mut self.values);
         all.filter(|(key, _)| **key != Key::NONE)
             .map(|(key, pair)| (*key, pair))
-    }
-
-    /// How many bytes of memory are in use.
-    pub(super) fn memory(&self) -> usize {
-        self.keys.capacity() * (size_of::<Key>() + size_of::<Pair>())
     }
 }

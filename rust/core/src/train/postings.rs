@@ -114,9 +114,4 @@ impl Postings {
             length: length as u32,
         }
     }
-
-    /// How many bytes of memory are in use.
-    pub(super) fn memory(&self) -> usize {
-        self.postings.len() * size_of::<u32>()
-    }
 }

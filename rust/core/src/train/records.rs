@@ -130,11 +130,6 @@ impl<S: Symbol> Records<S> {
             lines: self.lines,
         }
     }
-
-    /// How many bytes of memory are in use.
-    pub(super) fn memory(&self) -> usize {
-        self.symbols.len() * size_of::<S>()
-    }
 }
 
 #[inline(always)]
@@ -199,7 +194,7 @@ impl<S: Symbol> Open<'_, S> {
             if found == 0 {
                 return;
             }
-            if found & (found - 1) == 0 {
+            if found.is_power_of_two() {
                 let place = found.trailing_zeros() as usize % WINDOW;
                 S::replace(kernel, symbols, place, length, id);
                 let (before, after) = (record[UNIT - 1 + place], record[UNIT + place + 1]);

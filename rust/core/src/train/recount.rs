@@ -29,9 +29,16 @@ impl<S: Symbol> Merger<S> {
         // Where the next posting goes, and by how much that moves.
         let mut cursors = vec![(NOWHERE, 0_u32); 1 << 16];
         let keys = (0..1 << 16).map(|number| Key::new(number >> 8, number & 0xFF));
-        for ((key, cursor), &(weight, count)) in keys.clone().zip(&mut cursors).zip(&counts) {
-            let start = self.keep_counted(key, weight, count);
-            *cursor = (start, u32::from(start != NOWHERE));
+        let mut kept = Vec::new();
+        for ((key, cursor), &(weight, count)) in keys.zip(&mut cursors).zip(&counts) {
+            if weight >= least {
+                *cursor = (self.keep_counted(key, weight, count), 1);
+            }
+            if cursor.0 == NOWHERE {
+                cursor.1 = 0;
+            } else {
+                kept.push(key);
+            }
         }
         let mut postings = std::mem::take(&mut self.postings);
         let room = postings.all_mut();
@@ -43,7 +50,7 @@ impl<S: Symbol> Merger<S> {
             *cursor += *step;
         });
         self.postings = postings;
-        for key in keys {
+        for key in kept {
             self.enqueue_kept(key);
         }
         Ok(())
@@ -105,7 +112,6 @@ impl<S: Symbol> Merger<S> {
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always)] // the closures are the work
     fn each_pair(&self, mut f: impl FnMut(Key, u64, u32)) {
         let mut each = |left: S, right: S, weight, posting| {
             f(Key::new(left.id(), right.id()), weight, posting);

@@ -69,6 +69,21 @@ proptest! {
     }
 
     #[test]
+    fn every_kernel_and_width_learns_the_same(words in words(), merges in 0_u32..60) {
+        let counts = counts(&words);
+        for tie_break in [TieBreak::SmallestIds, TieBreak::Bytes] {
+            let options = TrainOptions { tie_break, ..options(merges) };
+            let trained = train(counts.clone(), &options, &mut quiet).unwrap();
+            for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
+                let narrow = learn::<u16>(kernel, counts.clone(), merges as usize, &options, &mut quiet);
+                prop_assert_eq!(&narrow.unwrap(), &trained, "{:?}", kernel);
+                let wide = learn::<u32>(kernel, counts.clone(), merges as usize, &options, &mut quiet);
+                prop_assert_eq!(&wide.unwrap(), &trained, "{:?}", kernel);
+            }
+        }
+    }
+
+    #[test]
     fn training_goes_on_where_it_stopped(
         words in words(),
         first in 0_u32..30,

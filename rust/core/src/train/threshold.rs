@@ -7,7 +7,7 @@
 //! again in the words as they are ([`super::recount`]). The result is the same for every guess.
 
 /// A guess is so many times smaller than one that was too high, at most.
-const STEP: f64 = 8.0;
+const STEP: u64 = 8;
 
 #[derive(Debug)]
 pub(super) struct Threshold {
@@ -47,9 +47,10 @@ impl Threshold {
         if self.now <= self.least {
             return false;
         }
-        // Counts fall about as the inverse of the rank, and faster.
-        let part = (done as f64 / self.merges.max(1) as f64).powf(1.5) * 0.8;
-        let lower = (self.now as f64 * part.max(1.0 / STEP)) as u64;
+        // Counts fall faster than the inverse of the rank. As if with its square, the next guess holds.
+        let (done, merges) = (done as u128, self.merges.max(1) as u128);
+        let likely = u128::from(self.now) * 4 * done * done / (5 * merges * merges);
+        let lower = (likely as u64).max(self.now / STEP);
         self.now = lower.min(self.now - 1).max(self.least);
         true
     }

@@ -27,7 +27,8 @@ impl Windows for Avx2 {
 
     #[inline(always)]
     fn replace_narrow(self, symbols: &mut Window<u16>, place: usize, length: usize, id: u16) {
-        let [place, length] = [place, length].map(|number| number as i16);
+        // At most 16.
+        let [place, length] = [place, length].map(|number| i16::from(number.min(WINDOW) as u8));
         avx2!({
             let here = _mm256_loadu_si256(symbols.as_ptr().cast());
             let next = _mm256_loadu_si256(symbols.as_ptr().add(1).cast());

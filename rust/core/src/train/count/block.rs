@@ -193,7 +193,6 @@ impl<'a, 't> Counting<'a, 't> {
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always)]
     fn flush_with<K: Simd>(&mut self, kernel: K) -> Result<()> {
         let (count, weight) = (self.count, self.weight);
         let Room {

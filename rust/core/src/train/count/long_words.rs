@@ -51,7 +51,6 @@ impl LongWords {
 
     /// Fetches what is looked at for words of these hashes.
     #[inline(always)]
-    #[allow(clippy::inline_always)]
     pub(super) fn fetch<K: Simd>(&self, kernel: K, hashes: impl Iterator<Item = u64> + Clone) {
         let Some(mask) = self.slots.len().checked_sub(1) else {
             return;

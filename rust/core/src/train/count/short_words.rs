@@ -237,7 +237,6 @@ impl Job for Rebuild<'_> {
 
 /// The first keys, and their slots in `table`, which are fetched.
 #[inline(always)]
-#[allow(clippy::inline_always)]
 fn group<K: Simd>(
     kernel: K,
     table: &ShortWords,

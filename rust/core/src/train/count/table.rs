@@ -33,7 +33,6 @@ impl WordTable {
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always)]
     pub(super) fn buckets(&self) -> &[Bucket] {
         self.short.buckets()
     }
@@ -48,7 +47,6 @@ impl WordTable {
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always)]
     pub(super) fn fetch_long<K: Simd>(&self, kernel: K, hashes: impl Iterator<Item = u64> + Clone) {
         self.long.fetch(kernel, hashes);
     }
@@ -72,7 +70,6 @@ impl WordTable {
     /// Adds `weight` to the counts of all short words with these numbers; the number 0 is passed over.
     /// All of these words, also those with the number 0, enter the sum.
     #[inline(always)]
-    #[allow(clippy::inline_always)]
     pub(super) fn add_all<K: Simd>(
         &mut self,
         kernel: K,

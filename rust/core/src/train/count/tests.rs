@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Error;
+use crate::documents::{DocumentBuffer, Separators};
 use crate::pattern::Pattern;
 use proptest::prelude::*;
 
@@ -70,4 +71,109 @@ proptest! {
         seen.sort_unstable();
         prop_assert!(counts.iter().eq(seen));
     }
+}
+
+/// Words that look like nothing to a table: zeros, bytes that pad keys, and words at the limits of length.
+#[test]
+fn odd_words_are_counted() {
+    let zeros = [0_u8; 40];
+    let ones = [0xFF_u8; 40];
+    let lengths = [1, 2, 15, 16, 17, 33];
+    let odd = lengths
+        .iter()
+        .flat_map(|&length| [&zeros[..length], &ones[..length]]);
+    let odd: Vec<&[u8]> = odd.chain([&b"\0a"[..], b"a\0", b"a\xFF"]).collect();
+    let mut words = WordCounts::new();
+    for (number, word) in odd.iter().chain(&odd).enumerate() {
+        words
+            .add(word, 1 + number as u64 / odd.len() as u64)
+            .unwrap();
+    }
+    assert!(
+        words
+            .iter_first_seen()
+            .eq(odd.iter().map(|&word| (word, 3)))
+    );
+    let mut twice = words.clone();
+    twice.merge(&words).unwrap();
+    assert!(
+        twice
+            .iter_first_seen()
+            .eq(odd.iter().map(|&word| (word, 6)))
+    );
+}
+
+/// A table that grows many times while blocks are counted.
+#[test]
+fn new_words_in_every_block_are_counted() {
+    let pretokenizer = Pretokenizer::new(&Pattern::default()).unwrap();
+    let text: String = (0..200_000)
+        .map(|number| format!(" {}x", number % 70_000))
+        .collect();
+    for kernel in Kernel::ALL
+        .into_iter()
+        .filter(|kernel| kernel.is_available())
+    {
+        let mut table = WordTable::new(kernel);
+        let mut room = Room::new();
+        let mut counting = Counting::new(&pretokenizer, &mut room, &mut table, 1);
+        counting.push(text.as_bytes()).unwrap();
+        counting.flush().unwrap();
+        let mut slow = std::collections::HashMap::new();
+        pretokenizer.for_each(text.as_bytes(), |word| {
+            *slow.entry(word.to_vec()).or_insert(0) += 1
+        });
+        assert_eq!(table.len(), slow.len());
+        for (word, tally) in table.iter() {
+            assert_eq!(slow[word], tally.count);
+        }
+    }
+}
+
+#[test]
+fn batches_and_threads_do_not_matter() {
+    let pretokenizer = Pretokenizer::new(&Pattern::default()).unwrap();
+    let texts: Vec<String> = (0..300)
+        .map(|number| format!("some words, {number} and {}\n", number * 7 % 50))
+        .collect();
+    let batches = || {
+        let separators = Separators::none();
+        let mut buffer = DocumentBuffer::new(separators, Box::new(|_| None), 64);
+        let mut batches = Vec::new();
+        for text in &texts {
+            buffer.push_document(text.as_bytes()).unwrap();
+            while buffer.is_full() {
+                batches.extend(buffer.take().unwrap());
+            }
+        }
+        batches.extend(buffer.take().unwrap());
+        batches
+    };
+    let mut one = WordCounts::new();
+    for text in &texts {
+        one.add_text(&pretokenizer, text.as_bytes()).unwrap();
+    }
+    for threads in [0, 1, 2, 5] {
+        let mut counter = Counter::new(&pretokenizer, threads);
+        for batch in batches() {
+            counter.count(batch, 1).unwrap();
+        }
+        let words = counter.finish().unwrap();
+        assert!(
+            words.iter_first_seen().eq(one.iter_first_seen()),
+            "{threads}"
+        );
+    }
+    let mut counter = Counter::new(&pretokenizer, 3);
+    let mut words = WordCounts::new();
+    for batch in batches() {
+        counter.count(batch, 5).unwrap();
+        let counted = counter.take().unwrap();
+        words.merge(&counted).unwrap();
+    }
+    assert!(
+        words
+            .iter_first_seen()
+            .eq(one.iter_first_seen().map(|(word, count)| (word, 5 * count)))
+    );
 }
