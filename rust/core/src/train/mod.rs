@@ -13,6 +13,7 @@
 mod count;
 mod merge;
 mod queue;
+pub mod runs;
 #[cfg(test)]
 mod tests;
 mod words;
