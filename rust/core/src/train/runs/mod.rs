@@ -62,15 +62,18 @@
 //! before anything is read; everything else is checked block by block. No length in a file is believed
 //! before it is compared with the size of the file.
 
+mod bounded;
 mod format;
 mod load;
 mod merged;
 mod reader;
 mod spill;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use bounded::BoundedCounts;
 pub use format::{RunHeader, RunTotals};
 pub use load::load;
 pub use merged::{MOST_OPEN, Merged, merge};

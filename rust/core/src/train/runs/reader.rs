@@ -8,7 +8,7 @@ use super::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, LEAST_WORD_BYTES, PREFIX_BYTES, RunHeader, RunTotals,
     SUM_BYTES, TRAILER_BYTES, Trailer, block_sum, chained, damaged, u32_at, u64_at, varint,
 };
-use super::spill::Remove;
+use super::temporary::Remove;
 use crate::publish::io_error;
 use crate::{Error, Result};
 

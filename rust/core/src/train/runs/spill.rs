@@ -1,18 +1,14 @@
 //! Counts that do not fit in memory: sorted runs in temporary files, summed in the end.
 //!
-//! A temporary file loses its name as soon as it is open, so nothing is left of it however the process ends; where
-//! the system does not allow that, it is removed when it is closed. At most [`MOST_OPEN`] runs exist at a time: before
+//! At most [`MOST_OPEN`] runs exist at a time: before
 //! there would be more, small ones are summed into a larger one, so that n runs are copied about log n times each.
 
-use std::fs::{File, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::format::RunHeader;
 use super::merged::{MOST_OPEN, Merged};
 use super::reader::RunReader;
+use super::temporary::TemporaryFile;
 use super::writer::RunWriter;
 use crate::{Error, Result};
 
@@ -84,9 +80,15 @@ impl Spill {
         })
     }
 
+    /// The runs so far, which leaves none.
+    pub(super) fn take(&mut self) -> Self {
+        let empty = Self::new(&self.folder, self.header.clone());
+        std::mem::replace(self, empty)
+    }
+
     /// The sum of all runs, word by word.
     pub fn into_merged(self) -> Result<Merged> {
-        let runs = self.runs.into_iter().map(|run| run.file.into_reader());
+        let runs = self.runs.into_iter().map(reader);
         Ok(Merged::of_one_count(runs.collect::<Result<Vec<_>>>()?))
     }
 
@@ -102,7 +104,7 @@ impl Spill {
             level += 1;
         };
         let small = self.runs.split_off(begin).into_iter();
-        let small: Result<Vec<_>> = small.map(|run| run.file.into_reader()).collect();
+        let small: Result<Vec<_>> = small.map(reader).collect();
         let mut sum = Merged::of_one_count(small?);
         self.write(level + 1, |writer| {
             while let Some(counted) = sum.next()? {
@@ -129,46 +131,7 @@ impl Spill {
     }
 }
 
-/// Removes a file that could not be removed while it was open.
-#[derive(Debug)]
-pub(super) struct Remove(PathBuf);
-
-impl Drop for Remove {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// A file that only this process can reach.
-#[derive(Debug)]
-struct TemporaryFile {
-    file: File,
-    path: PathBuf,
-    remove: Option<Remove>,
-}
-
-impl TemporaryFile {
-    fn create(folder: &Path) -> io::Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let random = RandomState::new().hash_one(number);
-        let name = format!(
-            ".gptbpe-counts-{}-{number}-{random:016x}",
-            std::process::id()
-        );
-        let path = folder.join(name);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path)?;
-        let remove = std::fs::remove_file(&path)
-            .err()
-            .map(|_| Remove(path.clone()));
-        Ok(Self { file, path, remove })
-    }
-
-    fn into_reader(self) -> Result<RunReader> {
-        RunReader::new(self.file, &self.path, self.remove)
-    }
+fn reader(run: Run) -> Result<RunReader> {
+    let TemporaryFile { file, path, remove } = run.file;
+    RunReader::new(file, &path, remove)
 }

@@ -532,6 +532,57 @@ fn a_spill_of_any_number_of_runs_is_one_count() {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_limit_of_memory_changes_nothing(
+        batches in prop::collection::vec((prop::collection::vec((0_u32..900, 1_u64..9), 0..200), 1_u64..4), 0..12),
+        limit in 0_usize..1 << 17,
+    ) {
+        let folder = tempdir().unwrap();
+        let long = "x".repeat(40);
+        let mut bounded = BoundedCounts::new(header(), Some((limit, folder.path())));
+        let mut free = BoundedCounts::new(header(), None);
+        for (words, weight) in &batches {
+            let mut counted = WordCounts::new();
+            for (word, count) in words {
+                let long = if word % 5 == 0 { &*long } else { "" };
+                counted.add(format!("{word}{long}").as_bytes(), *count).unwrap();
+            }
+            bounded.add(counted.clone(), *weight).unwrap();
+            free.add(counted, *weight).unwrap();
+        }
+        let mut go_on = || ControlFlow::Continue(());
+        let expected: Vec<_> = free.words(&mut go_on).unwrap().iter_first_seen().collect();
+        let found: Vec<_> = bounded.words(&mut go_on).unwrap().iter_first_seen().collect();
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_file_written_within_a_limit_is_the_same_but_for_places() {
+    let folder = tempdir().unwrap();
+    let write = |limit, name: &str| {
+        let mut counts = BoundedCounts::new(header(), limit);
+        for number in 0..5000_u32 {
+            let word = (number * 7919 % 1999).to_string();
+            counts.add_word(word.as_bytes(), 1).unwrap();
+        }
+        assert_eq!(counts.runs() > 0, limit.is_some());
+        let path = folder.path().join(name);
+        counts.write(&path, 5, 1).unwrap();
+        let words = read(&path).unwrap();
+        let mut by_place: Vec<_> = words.iter().map(|(w, &(c, p))| (p, w.clone(), c)).collect();
+        by_place.sort_unstable();
+        by_place
+            .into_iter()
+            .map(|(_, word, count)| (word, count))
+            .collect::<Vec<_>>()
+    };
+    let free = write(None, "free");
+    assert_eq!(free.len(), 1999);
+    assert_eq!(write(Some((1 << 15, folder.path())), "bounded"), free);
+}
+
 #[test]
 fn a_folder_that_is_not_there_is_said_to_be_the_matter() {
     let folder = tempdir().unwrap();
