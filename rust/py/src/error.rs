@@ -113,9 +113,7 @@ fn placed(error: Error, place: &str) -> PyErr {
         Error::CountsDamaged { path, offset, .. } => {
             CountsFileError::new_err((message, path, Some(offset)))
         }
-        Error::CountsVersion { path, .. } => {
-            CountsFileError::new_err((message, path, None::<u64>))
-        }
+        Error::CountsVersion { path, .. } => CountsFileError::new_err((message, path, None::<u64>)),
         Error::CountsMismatch { .. } => CountsMismatchError::new_err(message),
         // The system's words alone would not say what to do.
         Error::Spill { source, .. } => match source.raw_os_error() {

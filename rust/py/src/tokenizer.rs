@@ -10,11 +10,10 @@ use gptbpe_core::{
     EncodeOptions, Error, Ids, Kernel, SpecialToken, StreamDecoder, Tokenizer, format,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
 
 use crate::error::{ArgumentError, guard, of_file, to_python};
 use crate::input::{Text, ids, pattern, single_id};
-use crate::output::Integers;
+use crate::output::{Integers, shown_pattern};
 
 /// The compiled tokenizer behind `gptbpe.Tokenizer`.
 #[pyclass(module = "gptbpe._core", frozen)]
@@ -286,16 +285,7 @@ impl CoreTokenizer {
 
     #[getter]
     fn pattern<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        guard(|| {
-            let pattern = self.tokenizer.pattern();
-            let shown = match (pattern.regexes(), pattern.name()) {
-                ([], _) => py.None().into_bound(py),
-                (_, Some(name)) => PyString::new(py, name).into_any(),
-                ([one], None) => PyString::new(py, one).into_any(),
-                (several, None) => PyTuple::new(py, several)?.into_any(),
-            };
-            Ok(shown)
-        })
+        guard(|| shown_pattern(py, self.tokenizer.pattern()))
     }
 
     #[getter]

@@ -6,22 +6,29 @@
 //! does not grow with its length. The counts are the same wherever the pieces end.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use gptbpe_core::documents::{DocumentBuffer, Separators};
 use gptbpe_core::pattern::Pattern;
 use gptbpe_core::scan::Pretokenizer;
-use gptbpe_core::train::{TieBreak, TrainOptions, WordCounts, count_documents, train};
+use gptbpe_core::train::runs::{self, BoundedCounts, RunHeader};
+use gptbpe_core::train::{TieBreak, TrainOptions, count_documents, train};
 use gptbpe_core::{Error, SpecialToken};
 use pyo3::prelude::*;
 
-use crate::error::{TrainingError, guard, to_python};
+use crate::counts::flow;
+use crate::error::{ArgumentError, TrainingError, guard, to_python};
 use crate::input::{Text, pattern, threads};
-use crate::signals::BETWEEN_LOOKS;
+use crate::signals::{BETWEEN_LOOKS, Signals};
 use crate::tokenizer::CoreTokenizer;
 
 /// How much text is gathered before it is counted: enough for several threads, little enough that Ctrl-C is heard.
 const GATHERED_BYTES: usize = 8 << 20;
+/// Text in which every word is new needs tables of at most so many times its size, on all threads together.
+const TABLES_PER_TEXT: usize = 128;
+/// Less text at a time is not worth the threads.
+const LEAST_GATHERED_BYTES: usize = 16 << 10;
 
 /// Counts pre-tokens; `gptbpe.training` feeds it.
 #[pyclass(module = "gptbpe._core")]
@@ -30,33 +37,52 @@ pub(crate) struct WordCounter {
     pretokenizer: Pretokenizer,
     special_tokens: Vec<String>,
     threads: usize,
-    words: WordCounts,
+    /// None after it was written to a file.
+    counts: Option<BoundedCounts>,
+    /// How often each pre-token of the present source counts.
+    weight: u64,
+    text_bytes: u64,
+    documents: u64,
     /// Text that is not counted yet.
     gathered: DocumentBuffer,
+    batch_bytes: usize,
 }
 
 #[pymethods]
 impl WordCounter {
     #[new]
-    #[pyo3(signature = (pattern, special_tokens, threads))]
+    #[pyo3(signature = (pattern, special_tokens, threads, limit=None))]
     fn new(
         pattern: &Bound<'_, PyAny>,
         special_tokens: Vec<String>,
         threads: Option<usize>,
+        limit: Option<(usize, PathBuf)>,
     ) -> PyResult<Self> {
         guard(|| {
             let pattern = self::pattern(pattern)?;
+            let header = RunHeader {
+                pattern: pattern.clone(),
+                special_tokens: special_tokens.clone(),
+            };
+            let limit = limit.as_ref().map(|(bytes, folder)| (*bytes, &**folder));
+            let batch_bytes = limit.map_or(GATHERED_BYTES, |(bytes, _)| {
+                (bytes / TABLES_PER_TEXT).clamp(LEAST_GATHERED_BYTES, GATHERED_BYTES)
+            });
             let pretokenizer = Pretokenizer::new(&pattern).map_err(to_python)?;
             let separators = Separators::any_of(&special_tokens).map_err(to_python)?;
             let cuts = pretokenizer.cuts();
             let cut = Box::new(move |text: &[u8]| cuts.last(text));
             Ok(Self {
-                gathered: DocumentBuffer::new(separators, cut, GATHERED_BYTES),
+                gathered: DocumentBuffer::new(separators, cut, batch_bytes),
+                batch_bytes,
                 pretokenizer,
                 pattern,
                 special_tokens,
                 threads: self::threads(threads)?,
-                words: WordCounts::new(),
+                counts: Some(BoundedCounts::new(header, limit)),
+                weight: 1,
+                text_bytes: 0,
+                documents: 0,
             })
         })
     }
@@ -67,7 +93,7 @@ impl WordCounter {
             let text = Text::new(text)?;
             let text = text.bytes()?;
             py.detach(|| {
-                for part in text.chunks(GATHERED_BYTES) {
+                for part in text.chunks(self.batch_bytes) {
                     self.gathered.push(part)?;
                     while self.gathered.is_full() {
                         self.count()?;
@@ -89,6 +115,73 @@ impl WordCounter {
         guard(|| py.detach(|| self.count_all()).map_err(to_python))
     }
 
+    /// Each pre-token of what is fed from here on counts so many times.
+    fn weigh(&mut self, py: Python<'_>, weight: u64) -> PyResult<()> {
+        guard(|| {
+            py.detach(|| self.count_all()).map_err(to_python)?;
+            self.weight = weight;
+            Ok(())
+        })
+    }
+
+    /// Adds files of counts, each multiplied by its weight. A Python callback hears how many bytes of them were read.
+    ///
+    /// Errors name the files, and `origin` where they contradict what this counter was made with.
+    #[pyo3(signature = (paths, weights, origin, progress=None))]
+    fn add_files(
+        &mut self,
+        py: Python<'_>,
+        paths: Vec<PathBuf>,
+        weights: Vec<u64>,
+        origin: PathBuf,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        guard(|| {
+            let header = RunHeader {
+                pattern: self.pattern.clone(),
+                special_tokens: self.special_tokens.clone(),
+            };
+            let counts = self.counts.as_mut().ok_or(ArgumentError::Closed)?;
+            let total = paths
+                .iter()
+                .map(|path| path.metadata().map_or(0, |file| file.len()));
+            let mut report = Report::new("counting", total.sum(), progress);
+            let mut done = 0;
+            let loaded = py.detach(|| {
+                let loaded = runs::load(&paths, &weights, &header, &origin, &mut |bytes| {
+                    done = bytes;
+                    report.hear(bytes)
+                });
+                loaded.and_then(|words| counts.add(words, 1))
+            });
+            report.end(py, done)?;
+            loaded.map_err(to_python)
+        })
+    }
+
+    /// Writes all that was counted to a file of counts. Afterwards there is nothing here to learn from.
+    fn write(&mut self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        guard(|| {
+            py.detach(|| self.count_all()).map_err(to_python)?;
+            let counts = self.counts.take().ok_or(ArgumentError::Closed)?;
+            let (bytes, documents) = (self.text_bytes, self.documents);
+            py.detach(|| counts.write(&path, bytes, documents))
+                .map_err(to_python)?;
+            Ok(())
+        })
+    }
+
+    /// How many runs lie on the disk because of the memory limit.
+    #[getter]
+    fn runs(&self) -> usize {
+        self.counts.as_ref().map_or(0, BoundedCounts::runs)
+    }
+
+    /// Forgets everything, on the disk too.
+    fn close(&mut self) {
+        self.counts = None;
+    }
+
     /// Adds a pre-token that was counted elsewhere.
     fn add_count(&mut self, word: &Bound<'_, PyAny>, count: &Bound<'_, PyAny>) -> PyResult<()> {
         guard(|| {
@@ -99,15 +192,18 @@ impl WordCounter {
                     u64::MAX
                 ))
             })?;
-            self.words.add(word.bytes()?, count).map_err(to_python)
+            let counts = self.counts.as_mut().ok_or(ArgumentError::Closed)?;
+            counts.add_word(word.bytes()?, count).map_err(to_python)
         })
     }
 
     /// The pre-tokens and their counts, in the order of their bytes.
-    fn counts(&self) -> PyResult<Vec<(std::borrow::Cow<'_, [u8]>, u64)>> {
+    fn counts(&mut self) -> PyResult<Vec<(std::borrow::Cow<'_, [u8]>, u64)>> {
         guard(|| {
-            Ok(self
-                .words
+            let counts = self.counts.as_mut().ok_or(ArgumentError::Closed)?;
+            let words = counts.words(&mut || ControlFlow::Continue(()));
+            Ok(words
+                .map_err(to_python)?
                 .iter()
                 .map(|(word, count)| (std::borrow::Cow::Borrowed(word), count))
                 .collect())
@@ -138,15 +234,17 @@ impl WordCounter {
                 max_token_bytes,
                 initial_merges,
             };
-            let mut report = Report::new(merges, progress);
-            let trained = py.detach(|| {
-                self.count_all()?;
-                train(&self.words, &options, &mut |done| report.hear(done))
-            });
-            let done = trained
-                .as_ref()
-                .map_or(0, |trained| trained.merges.len() as u32);
-            report.end(py, done)?;
+            py.detach(|| self.count_all()).map_err(to_python)?;
+            let counts = self.counts.as_mut().ok_or(ArgumentError::Closed)?;
+            let signals = Signals::new();
+            let words = py.detach(|| counts.words(&mut || flow(signals.go_on())));
+            signals.end()?;
+            let words = words.map_err(to_python)?;
+            let mut report = Report::new("merging", u64::from(merges), progress);
+            let trained =
+                py.detach(|| train(words, &options, &mut |done| report.hear(u64::from(done))));
+            let done = trained.as_ref().map_or(0, |trained| trained.merges.len());
+            report.end(py, done as u64)?;
             let trained = trained.map_err(to_python)?;
             if let Some(like) = like {
                 return like.extended(&trained.merges);
@@ -170,12 +268,13 @@ impl WordCounter {
             return Ok(());
         };
         let parts: Vec<&[u8]> = batch.parts().collect();
+        self.text_bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        self.documents += parts.len() as u64 - u64::from(batch.is_open());
         let counted = count_documents(&self.pretokenizer, &parts, self.threads)?;
-        if self.words.is_empty() {
-            self.words = counted;
-            return Ok(());
+        match &mut self.counts {
+            Some(counts) => counts.add(counted, self.weight),
+            None => Ok(()),
         }
-        self.words.merge(&counted)
     }
 }
 
@@ -195,15 +294,17 @@ fn tie_break(name: &str) -> PyResult<TieBreak> {
 
 /// Passes progress on to Python and listens for signals, now and then.
 struct Report {
-    total: u32,
+    phase: &'static str,
+    total: u64,
     callback: Option<Py<PyAny>>,
     last: Instant,
     error: Option<PyErr>,
 }
 
 impl Report {
-    fn new(total: u32, callback: Option<Py<PyAny>>) -> Self {
+    fn new(phase: &'static str, total: u64, callback: Option<Py<PyAny>>) -> Self {
         Self {
+            phase,
             total,
             callback,
             last: Instant::now(),
@@ -211,7 +312,7 @@ impl Report {
         }
     }
 
-    fn hear(&mut self, done: u32) -> ControlFlow<()> {
+    fn hear(&mut self, done: u64) -> ControlFlow<()> {
         let now = Instant::now();
         if now - self.last < BETWEEN_LOOKS {
             return ControlFlow::Continue(());
@@ -226,16 +327,16 @@ impl Report {
         }
     }
 
-    fn tell(&self, py: Python<'_>, done: u32) -> PyResult<()> {
+    fn tell(&self, py: Python<'_>, done: u64) -> PyResult<()> {
         py.check_signals()?;
         if let Some(callback) = &self.callback {
-            callback.call1(py, ("merging", done, self.total))?;
+            callback.call1(py, (self.phase, done, self.total))?;
         }
         Ok(())
     }
 
     /// Tells the last number, or raises what Python raised meanwhile.
-    fn end(self, py: Python<'_>, done: u32) -> PyResult<()> {
+    fn end(self, py: Python<'_>, done: u64) -> PyResult<()> {
         match self.error {
             Some(error) => Err(error),
             None => self.tell(py, done),
