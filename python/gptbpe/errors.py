@@ -96,7 +96,7 @@ class CountsFileError(TrainingError):
 
 
 class CountsMismatchError(TrainingError):
-    """Counts that cannot be added up, or trained from as asked: other patterns or special tokens made them."""
+    """Counts that do not go together: other patterns or special tokens made them."""
 
 
 class TokenizerError(GptBpeError, ValueError):

@@ -16,6 +16,7 @@ import cyclopts
 from gptbpe._core import __version__
 from gptbpe.cli import console
 from gptbpe.cli.convert import export, import_
+from gptbpe.cli.count_pretokens import count_pretokens
 from gptbpe.cli.demo import demo
 from gptbpe.cli.doctor import doctor
 from gptbpe.cli.encode import count, decode, encode
@@ -35,6 +36,7 @@ app = cyclopts.App(
 
 EXAMPLES: dict[Callable[..., Any], str] = {
     train: "gptbpe train input.txt --vocab 512 -o tokenizer.json",
+    count_pretokens: "gptbpe count-pretokens input.txt -o words.pcnt",
     encode: 'gptbpe encode --text "Hello, world!" -t gpt2',
     decode: "gptbpe encode notes.txt -t gpt2 | gptbpe decode -t gpt2",
     count: "gptbpe count *.txt -t cl100k_base",
@@ -53,7 +55,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
 for _position, (_command, _example) in enumerate(EXAMPLES.items()):
     app.command(
         _command,
-        name=_command.__name__.rstrip("_"),
+        name=_command.__name__.rstrip("_").replace("_", "-"),
         help_epilogue=f"Example: `{_example}`",
         sort_key=_position,
     )

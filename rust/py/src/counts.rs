@@ -7,7 +7,8 @@ use gptbpe_core::train::runs::{RunHeader, RunReader, RunTotals};
 use pyo3::prelude::*;
 
 use crate::error::{guard, to_python};
-use crate::output::shown_pattern;
+use crate::input::pattern;
+use crate::output::{hexadecimal, shown_pattern};
 use crate::signals::Signals;
 
 /// What a file of counts says of itself; see `gptbpe.counts.CountsFile`.
@@ -60,6 +61,22 @@ impl CoreCountsFile {
     #[getter]
     fn pattern<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         guard(|| shown_pattern(py, &self.header.pattern))
+    }
+
+    /// Whether that pattern splits every text as this file's does.
+    fn is_split_by(&self, pattern: &Bound<'_, PyAny>) -> PyResult<bool> {
+        guard(|| {
+            let other = RunHeader {
+                pattern: self::pattern(pattern)?,
+                special_tokens: Vec::new(),
+            };
+            Ok(other.pattern_fingerprint() == self.header.pattern_fingerprint())
+        })
+    }
+
+    #[getter]
+    fn pattern_fingerprint(&self) -> String {
+        hexadecimal(&self.header.pattern_fingerprint())
     }
 
     #[getter]

@@ -29,6 +29,16 @@ pub(crate) fn shown_pattern<'py>(
     })
 }
 
+/// A digest as text.
+pub(crate) fn hexadecimal(digest: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 /// Fewer ids are copied into an array: owning the vector of the core takes an object more.
 const WORTH_OWNING: usize = 1 << 10;
 

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use crate::error::{ArgumentError, guard, of_file, to_python};
 use crate::input::{Text, ids, pattern, single_id};
-use crate::output::{Integers, shown_pattern};
+use crate::output::{Integers, hexadecimal, shown_pattern};
 
 /// The compiled tokenizer behind `gptbpe.Tokenizer`.
 #[pyclass(module = "gptbpe._core", frozen)]
@@ -295,14 +295,7 @@ impl CoreTokenizer {
 
     #[getter]
     fn fingerprint(&self) -> String {
-        use std::fmt::Write as _;
-        let digest = self.tokenizer.fingerprint();
-        digest
-            .iter()
-            .fold(String::with_capacity(64), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
+        hexadecimal(&self.tokenizer.fingerprint())
     }
 
     #[getter]

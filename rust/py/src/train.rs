@@ -177,11 +177,6 @@ impl WordCounter {
         self.counts.as_ref().map_or(0, BoundedCounts::runs)
     }
 
-    /// Forgets everything, on the disk too.
-    fn close(&mut self) {
-        self.counts = None;
-    }
-
     /// Adds a pre-token that was counted elsewhere.
     fn add_count(&mut self, word: &Bound<'_, PyAny>, count: &Bound<'_, PyAny>) -> PyResult<()> {
         guard(|| {

@@ -49,13 +49,18 @@ pub(super) const BLOCK_BYTES: usize = 1 << 16;
 pub(super) const LEAST_WORD_BYTES: usize = 5;
 
 impl RunHeader {
+    /// A number for the pattern: equal for patterns that are known to split every text alike.
+    pub fn pattern_fingerprint(&self) -> [u8; 32] {
+        fingerprint::of_pattern(&self.pattern)
+    }
+
     /// The bytes of the header.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         out.extend(MAGIC);
         out.extend(VERSION.to_le_bytes());
         out.extend([0; 4]); // the length, below
-        out.extend(fingerprint::of_pattern(&self.pattern));
+        out.extend(self.pattern_fingerprint());
         put_texts(&mut out, self.pattern.regexes());
         put_texts(&mut out, &self.special_tokens);
         let length = out.len() + SUM_BYTES;
@@ -137,7 +142,7 @@ impl RunHeader {
             first_has: first,
             second_has: second,
         };
-        if fingerprint::of_pattern(&self.pattern) != fingerprint::of_pattern(&other.pattern) {
+        if self.pattern_fingerprint() != other.pattern_fingerprint() {
             let (first, second) = (shown_pattern(&self.pattern), shown_pattern(&other.pattern));
             return Err(mismatch("pattern", first, second));
         }
