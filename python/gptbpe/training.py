@@ -253,7 +253,7 @@ def count_pretokens(
     >>> for name, text in {"a": b"low low lower", "b": b"lower and lower"}.items():
     ...     counts = count_pretokens(text, folder / f"{name}.pcnt")
     >>> Tokenizer.train_from_counts([folder / "a.pcnt", folder / "b.pcnt"], vocab_size=260).merges
-    [(108, 111), (256, 119), (101, 114)]
+    [(108, 111), (256, 119), (32, 257)]
     """
     target = Path(output)
     if target.is_dir():
@@ -370,16 +370,16 @@ def count(
     for number, piece in enumerate(pieces):
         if each is not None:
             words.weigh(each[number])
-        if isinstance(piece, Path):
-            blocks = _pieces_of_file(piece, separator, read)
+        if separator is None and not isinstance(piece, Path):
+            words.feed(piece)
+            read(len(piece))
         else:
-            blocks = _pieces_of_text(piece, separator, read)
-        for block, document_ends in blocks:
-            words.feed(block)
-            if document_ends:
-                words.end_document()
-            if progress is not None:
-                progress("counting", done, total)
+            for block, document_ends in _blocks(piece, separator, read):
+                words.feed(block)
+                if document_ends:
+                    words.end_document()
+                if progress is not None:
+                    progress("counting", done, total)
         words.end_document()
         if progress is not None:
             progress("counting", done, total)
@@ -387,30 +387,23 @@ def count(
     return words
 
 
-def _pieces_of_file(
-    file: Path, separator: str | None, report: Callable[[int], None]
+def _blocks(
+    piece: Piece, separator: str | None, report: Callable[[int], None]
 ) -> Iterator[tuple[Text, bool]]:
-    if separator is None:
-        yield from sources.pieces(file, report=report)
-        return
-    for document in sources.documents(file, separator=separator, report=report):
-        yield document, True
-
-
-def _pieces_of_text(
-    text: Text, separator: str | None, report: Callable[[int], None]
-) -> Iterator[tuple[Text, bool]]:
-    if separator is None:
-        report(len(text))
-        yield text, True
-        return
-    buffer = DocumentBuffer(separator, sources.BATCH_BYTES, None, (), 0)
-    buffer.push(text)
-    buffer.end_file()
-    report(len(text))
-    while (batch := buffer.take()) is not None:
-        for document in batch.documents():
+    """Yield the text of a source bit by bit, and with each bit whether a document ends there."""
+    if separator is None and isinstance(piece, Path):
+        yield from sources.pieces(piece, report=report)
+    elif isinstance(piece, Path):
+        for document in sources.documents(piece, separator=separator, report=report):
             yield document, True
+    else:
+        buffer = DocumentBuffer(separator, sources.BATCH_BYTES, None, (), 0)
+        buffer.push(piece)
+        buffer.end_file()
+        report(len(piece))
+        while (batch := buffer.take()) is not None:
+            for document in batch.documents():
+                yield document, True
 
 
 def _names(special_tokens: Sequence[str]) -> list[str]:

@@ -52,10 +52,16 @@ EXAMPLES: dict[Callable[..., Any], str] = {
 }
 """The commands, in the order of the help, each with an example."""
 
+
+def name(command: Callable[..., Any]) -> str:
+    """Return what a command is called on the command line."""
+    return command.__name__.rstrip("_").replace("_", "-")
+
+
 for _position, (_command, _example) in enumerate(EXAMPLES.items()):
     app.command(
         _command,
-        name=_command.__name__.rstrip("_").replace("_", "-"),
+        name=name(_command),
         help_epilogue=f"Example: `{_example}`",
         sort_key=_position,
     )

@@ -118,8 +118,10 @@ impl WordCounter {
     /// Each pre-token of what is fed from here on counts so many times.
     fn weigh(&mut self, py: Python<'_>, weight: u64) -> PyResult<()> {
         guard(|| {
-            py.detach(|| self.count_all()).map_err(to_python)?;
-            self.weight = weight;
+            if weight != self.weight {
+                py.detach(|| self.count_all()).map_err(to_python)?;
+                self.weight = weight;
+            }
             Ok(())
         })
     }
