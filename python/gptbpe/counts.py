@@ -1,7 +1,7 @@
 """Files of counts (``.pcnt``): pre-tokens and how often each occurs, made on any machine and added up on one.
 
 :func:`gptbpe.count_pretokens` writes a file, ``Tokenizer.train_from_counts`` learns from any number of them.
-The format is documented in ``rust/core/src/train/runs/mod.rs``: sorted words under checksums, with the
+The format is documented in the core's module ``train::runs``: sorted words under checksums, with the
 pattern and the special tokens that made them, so files that were made differently are never added up.
 """
 

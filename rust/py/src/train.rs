@@ -167,9 +167,11 @@ impl WordCounter {
             py.detach(|| self.count_all()).map_err(to_python)?;
             let counts = self.counts.take().ok_or(ArgumentError::Closed)?;
             let (bytes, documents) = (self.text_bytes, self.documents);
-            py.detach(|| counts.write(&path, bytes, documents))
-                .map_err(to_python)?;
-            Ok(())
+            let signals = Signals::new();
+            let written =
+                py.detach(|| counts.write(&path, bytes, documents, &mut || flow(signals.go_on())));
+            signals.end()?;
+            written.map(drop).map_err(to_python)
         })
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::WordCounts;
 use super::format::{RunHeader, RunTotals};
-use super::load::add_all;
+use super::load::{Calls, add_all};
 use super::spill::Spill;
 use super::writer::RunWriter;
 use crate::Result;
@@ -125,17 +125,26 @@ impl BoundedCounts {
         Ok(&self.words)
     }
 
-    /// Writes all that was counted to a file.
-    pub fn write(mut self, path: &Path, text_bytes: u64, documents: u64) -> Result<RunTotals> {
+    /// Writes all that was counted to a file. `progress` is called now and then and may stop.
+    pub fn write(
+        mut self,
+        path: &Path,
+        text_bytes: u64,
+        documents: u64,
+        progress: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<RunTotals> {
         let mut writer = RunWriter::create(path, &self.header)?;
+        let mut calls = Calls::new(progress);
         if self.spill.is_empty() {
             for (word, count, place) in sorted(&self.words, 0) {
+                calls.after_a_word()?;
                 writer.push(word, count, place)?;
             }
         } else {
             self.write_run()?;
             let mut sum = self.spill.into_merged()?;
             while let Some(counted) = sum.next()? {
+                calls.after_a_word()?;
                 writer.push(counted.word, counted.count, counted.place)?;
             }
         }

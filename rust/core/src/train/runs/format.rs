@@ -252,9 +252,9 @@ impl Trailer {
 }
 
 /// The checksum of a block at `offset`: of its two sizes and its words.
-pub(super) fn block_sum(offset: u64, sizes: &[u8; 8], words: &[u8]) -> u64 {
+pub(super) fn block_sum(offset: u64, sizes: [u8; 8], words: &[u8]) -> u64 {
     let mut sum = Xxh3::with_seed(offset);
-    sum.update(sizes);
+    sum.update(&sizes);
     sum.update(words);
     sum.digest()
 }

@@ -56,20 +56,9 @@ pub(crate) fn add_all(
 ) -> Result<()> {
     let mut text: Vec<u8> = Vec::new();
     let mut all: Vec<(u64, u64, usize, usize)> = Vec::new();
-    let mut until_call = WORDS_BETWEEN_CALLS;
-    let mut hear = || {
-        until_call -= 1;
-        if until_call > 0 {
-            return Ok(());
-        }
-        until_call = WORDS_BETWEEN_CALLS;
-        match progress() {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-        }
-    };
+    let mut calls = Calls::new(progress);
     while let Some(counted) = sum.next()? {
-        hear()?;
+        calls.after_a_word()?;
         let begin = text.len();
         reserve(&mut text, counted.word.len())?;
         text.extend_from_slice(counted.word);
@@ -78,10 +67,38 @@ pub(crate) fn add_all(
     }
     all.sort_unstable();
     for (_, count, begin, end) in all {
-        hear()?;
+        calls.after_a_word()?;
         words.add(&text[begin..end], count)?;
     }
     Ok(())
+}
+
+/// Calls a function after every few words; it may stop the work.
+pub(super) struct Calls<'f> {
+    progress: &'f mut dyn FnMut() -> ControlFlow<()>,
+    until_call: u32,
+}
+
+impl<'f> Calls<'f> {
+    pub(super) fn new(progress: &'f mut dyn FnMut() -> ControlFlow<()>) -> Self {
+        Self {
+            progress,
+            until_call: WORDS_BETWEEN_CALLS,
+        }
+    }
+
+    #[inline]
+    pub(super) fn after_a_word(&mut self) -> Result<()> {
+        self.until_call -= 1;
+        if self.until_call > 0 {
+            return Ok(());
+        }
+        self.until_call = WORDS_BETWEEN_CALLS;
+        match (self.progress)() {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Cancelled),
+        }
+    }
 }
 
 fn reserve<T>(values: &mut Vec<T>, more: usize) -> Result<()> {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, LEAST_WORD_BYTES, PREFIX_BYTES, RunHeader, RunTotals,
-    SUM_BYTES, TRAILER_BYTES, Trailer, block_sum, chained, damaged, u32_at, u64_at, varint,
+    SUM_BYTES, TRAILER_BYTES, Trailer, block_sizes, block_sum, chained, damaged, u32_at, u64_at,
+    varint,
 };
 use super::temporary::Remove;
 use crate::publish::io_error;
@@ -209,7 +210,7 @@ impl RunReader {
         }
         let (file, path) = (&mut self.file, &self.path);
         read_more(file, &mut self.block, bytes, path, self.offset)?;
-        let sizes = head.first_chunk().expect("the head is longer");
+        let sizes = block_sizes(bytes, words);
         let sum = u64_at(&head, 8);
         if sum != block_sum(self.offset, sizes, &self.block) {
             return Err(self.damaged("the block's bytes contradict its checksum"));

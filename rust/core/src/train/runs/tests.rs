@@ -239,7 +239,7 @@ fn forge(bytes: &mut Vec<u8>, sizes: [u8; 8], words: &[u8], totals: RunTotals) {
     let header_bytes = super::format::u32_at(bytes, 12) as usize;
     let header_sum = u64_at(bytes, header_bytes - 8);
     bytes.truncate(header_bytes);
-    let sum = block_sum(header_bytes as u64, &sizes, words);
+    let sum = block_sum(header_bytes as u64, sizes, words);
     bytes.extend(sizes);
     bytes.extend(sum.to_le_bytes());
     bytes.extend(words);
@@ -279,7 +279,12 @@ fn forged_words_are_refused() {
         let (_folder, path) = saved(&bytes);
         read(&path)
     };
-    assert_eq!(try_words(&[good.clone()], 1, totals(1)).unwrap().len(), 1);
+    assert_eq!(
+        try_words(std::slice::from_ref(&good), 1, totals(1))
+            .unwrap()
+            .len(),
+        1
+    );
     assert!(try_words(&[good.clone(), entry(1, 1, b"c", 1, 0)], 2, totals(2)).is_ok());
     for second in [
         entry(0, 1, b"a", 1, 0),  // descends
@@ -569,7 +574,8 @@ fn a_file_written_within_a_limit_is_the_same_but_for_places() {
         }
         assert_eq!(counts.runs() > 0, limit.is_some());
         let path = folder.path().join(name);
-        counts.write(&path, 5, 1).unwrap();
+        let mut go_on = || ControlFlow::Continue(());
+        counts.write(&path, 5, 1, &mut go_on).unwrap();
         let words = read(&path).unwrap();
         let mut by_place: Vec<_> = words.iter().map(|(w, &(c, p))| (p, w.clone(), c)).collect();
         by_place.sort_unstable();
@@ -581,6 +587,22 @@ fn a_file_written_within_a_limit_is_the_same_but_for_places() {
     let free = write(None, "free");
     assert_eq!(free.len(), 1999);
     assert_eq!(write(Some((1 << 15, folder.path())), "bounded"), free);
+}
+
+#[test]
+fn writing_can_be_stopped_and_leaves_nothing() {
+    for limit in [None, Some(1 << 15)] {
+        let folder = tempdir().unwrap();
+        let limit = limit.map(|bytes| (bytes, folder.path()));
+        let mut counts = BoundedCounts::new(header(), limit);
+        for number in 0..5000_u32 {
+            counts.add_word(number.to_string().as_bytes(), 1).unwrap();
+        }
+        let path = folder.path().join("x.pcnt");
+        let stopped = counts.write(&path, 0, 0, &mut || ControlFlow::Break(()));
+        assert!(matches!(stopped, Err(Error::Cancelled)));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl RunWriter {
             return Ok(());
         }
         let sizes = block_sizes(self.block.len(), self.words_in_block);
-        let sum = block_sum(self.offset, &sizes, &self.block);
+        let sum = block_sum(self.offset, sizes, &self.block);
         self.blocks_sum = chained(self.blocks_sum, sum);
         let sum = sum.to_le_bytes();
         self.sink.write(&sizes)?;
