@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -371,3 +374,40 @@ def test_commands_fail_in_one_line(
     assert err.count("\n") == 1
     assert message in err
     assert sorted(tmp_path.iterdir()) == before
+
+
+PEAK = r"""
+import random, sys
+from gptbpe import count_pretokens
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+def texts():
+    dice = random.Random(1)
+    for _ in range(16):
+        digits = dice.randbytes(1 << 18).hex().encode()
+        yield b" ".join(digits[at : at + 9] for at in range(0, len(digits), 9))
+
+path, limit = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
+count_pretokens(b"low", path, pattern=r"\w+|\W")
+before = peak()
+counts = count_pretokens(texts(), path, pattern=r"\w+|\W", max_memory=limit)
+print(peak() - before, counts.words, counts.pretokens)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell the peak of memory")
+def test_the_limit_of_memory_is_kept(tmp_path: Path) -> None:
+    def measured(*limit: str) -> list[int]:
+        command = [sys.executable, "-c", PEAK, str(tmp_path / "x.pcnt"), *limit]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(command, capture_output=True, check=True, env=environment)
+        return [int(number) for number in done.stdout.split()]
+
+    free, *counts = measured()
+    limited, *same = measured("24M")
+    assert counts == same
+    assert free > 80_000, "kB; otherwise this text shows nothing"
+    assert limited < 48_000

@@ -59,8 +59,8 @@ impl BoundedCounts {
             header,
             words: WordCounts::new(),
             long_bytes: 0,
-            // While the table grows there are two; sorting takes as much as half of it; text is counted elsewhere.
-            table_bytes: limit.map_or(usize::MAX, |(bytes, _)| bytes / 4),
+            // While the table grows there are two; sorting takes as much as the table; text is counted elsewhere.
+            table_bytes: limit.map_or(usize::MAX, |(bytes, _)| bytes / 5),
             first_place: 0,
         }
     }
