@@ -15,7 +15,7 @@
 //! | 0 | 8 bytes | magic `\x89PCN\r\n\x1a\n` (a transfer in text mode damages it visibly) |
 //! | 8 | u32 | version: 1 |
 //! | 12 | u32 | H, the bytes of the header, checksum included; at most 2²⁴ |
-//! | 16 | 32 bytes | fingerprint of the pattern: equal for patterns that are known to split every text alike |
+//! | 16 | 32 bytes | fingerprint of the pattern, equal for patterns that are known to split every text alike; made by the version that wrote the file, and made anew from the pattern by the one that reads it |
 //! | 48 | u32 | number of regular expressions of the pattern (0: text is not split) |
 //! | 52 | | for each: u32 length, UTF-8 |
 //! | … | u32 | number of special tokens, which ended documents |
