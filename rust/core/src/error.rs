@@ -117,7 +117,9 @@ pub enum Error {
         count: u64,
     },
     /// Weights that do not go with the sources, or a weight of zero.
-    #[error("the weights are {weights:?}: expected {sources} of them, one for each source, and none below 1")]
+    #[error(
+        "the weights are {weights:?}: expected {sources} of them, one for each source, and none below 1"
+    )]
     Weights {
         /// How many sources there are.
         sources: usize,
