@@ -199,7 +199,10 @@ ROOMS: dict[str, set[str]] = {
     "model": {"memory", "vocab", "characters"},
     "rewrite": {"error", "pattern", "normalize", "pipeline", "scan", "special"},
     "fingerprint": {"pattern", "normalize", "pipeline", "vocab", "special", "model"},
-    "train": {"error", "seed", "memory", "pattern", "scan", "merge", "vocab"},
+    "publish": {"error"},
+    "train": {
+        "error", "seed", "simd", "memory", "documents", "pattern", "scan", "vocab", "fingerprint", "publish",
+    },
     "encode": {
         "error", "seed", "unicode", "simd", "memory", "pattern", "scan", "merge", "vocab", "characters",
         "special", "model", "template", "rewrite",
@@ -212,7 +215,6 @@ ROOMS: dict[str, set[str]] = {
     "encoding": {"error", "documents", "special", "model", "encode", "tokenizer"},
     "dropout": {"error", "merge", "vocab", "special", "model", "rewrite", "encode", "tokenizer", "encoding"},
     "decode": {"error", "memory", "special", "model", "tokenizer"},
-    "publish": {"error"},
     "shard": {"error", "publish"},
     "format": {
         "error", "alphabet", "template", "pattern", "normalize", "pipeline", "vocab", "characters", "special",

@@ -7,17 +7,21 @@
 """
 
 from gptbpe._core import StreamDecoder, __version__
+from gptbpe.counts import CountsFile
 from gptbpe.shards import Sampler, ShardReader, ShardWriter, shard_files
 from gptbpe.tokenizer import Tokenizer
+from gptbpe.training import count_pretokens
 from gptbpe.types import AddedToken
 
 __all__ = [
     "AddedToken",
+    "CountsFile",
     "Sampler",
     "ShardReader",
     "ShardWriter",
     "StreamDecoder",
     "Tokenizer",
     "__version__",
+    "count_pretokens",
     "shard_files",
 ]

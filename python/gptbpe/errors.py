@@ -11,6 +11,8 @@
         ├── SpecialTokenError        + ValueError   text holds a special token that was not allowed
         ├── PatternError             + ValueError   a split pattern that cannot be compiled
         ├── TrainingError            + ValueError   a vocabulary that cannot be trained as asked
+        │   ├── CountsFileError                     a damaged file of counts; .path, .offset
+        │   └── CountsMismatchError                 counts of different patterns or special tokens
         ├── TokenizerError           + ValueError   parts that make no tokenizer (clashing ids, missing bytes)
         │   └── TokenizerFileError                  a tokenizer file that is damaged or of another kind
         ├── ShardError               + ValueError   anything wrong with token shards
@@ -79,6 +81,22 @@ class PatternError(GptBpeError, ValueError):
 
 class TrainingError(GptBpeError, ValueError):
     """Training was asked for something impossible: a vocabulary below 257, counts that overflow."""
+
+
+class CountsFileError(TrainingError):
+    """A file of counts that is damaged, cut, or of another kind: ``path``, and ``offset`` in bytes."""
+
+    def __init__(self, message: str, path: object = None, offset: int | None = None) -> None:
+        super().__init__(message, path, offset)
+        self.path, self.offset = path, offset
+
+    def __str__(self) -> str:
+        """Return the sentence alone."""
+        return str(self.args[0])
+
+
+class CountsMismatchError(TrainingError):
+    """Counts that do not go together: other patterns or special tokens made them."""
 
 
 class TokenizerError(GptBpeError, ValueError):

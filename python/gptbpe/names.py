@@ -174,3 +174,29 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """
     near = get_close_matches(str(name).casefold(), known, n=1)
     return f", did you mean {near[0]!r}?" if near else ""
+
+
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+MEMORY = re.compile(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE | re.ASCII)
+
+
+def memory(argument: str, size: int | str) -> int:
+    """Return a size of memory in bytes. Units are powers of 1024: ``"64M"``, ``"1.5 GiB"``, ``4096``.
+
+    >>> memory("max_memory", "1.5k"), memory("max_memory", 64)
+    (1536, 64)
+    """
+    found = MEMORY.fullmatch(size) if isinstance(size, str) else None
+    if found:
+        number, unit = found.groups()
+        bytes_ = int(float(number) * UNITS[unit.lower()])
+    elif isinstance(size, int) and not isinstance(size, bool):
+        bytes_ = size
+    else:
+        bytes_ = 0
+    if not 1 <= bytes_ < 1 << 63:
+        raise TrainingError(
+            f"{argument}={size!r} is no size of memory; give bytes, or a number with a unit such as 512M "
+            "or 2G"
+        )
+    return bytes_

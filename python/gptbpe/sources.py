@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from gptbpe import json_lines
 from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.errors import MissingExtraError, TextError
 
-__all__ = ["STANDARD_INPUT", "STANDARD_PATH", "are_regular", "batches", "documents", "expand", "pieces"]
+__all__ = ["STANDARD_INPUT", "STANDARD_PATH", "are_regular", "batches", "documents", "expand", "fill"]
 
 STANDARD_INPUT = "-"
 """The name of standard input."""
@@ -172,9 +172,32 @@ def are_regular(files: Iterable[Name]) -> bool:
     return all(file != STANDARD_INPUT and Path(file).is_file() for file in files)
 
 
-def _filled(
-    file: Name, buffer: DocumentBuffer, text_field: str, as_text: bool, report: Report
-) -> Iterator[None]:
+class Sink(Protocol):
+    """What takes text and documents as they are read: a ``DocumentBuffer``, or a ``WordCounter``."""
+
+    def open(self, path: Path, /) -> None: ...
+    def read(self, most: int, /) -> int: ...
+    def push(self, text: bytes, /) -> None: ...
+    def push_document(self, document: bytes, /) -> None: ...
+    def push_documents(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], /) -> None: ...
+
+
+def fill(file: Name, sink: Sink, *, text_field: str = "text", report: Report = lambda _: None) -> None:
+    r"""Put the text of a file into a sink; :func:`documents` says what is in which file, and what it raises.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "two.jsonl"
+    >>> _ = path.write_text('{"text": "one"}\n{"text": "two"}\n')
+    >>> buffer = DocumentBuffer(None, 1 << 20, None, (), 0)
+    >>> fill(path, buffer)
+    >>> buffer.take().documents()
+    [b'one', b'two']
+    """
+    for _ in _filled(file, sink, text_field, False, report):
+        pass
+
+
+def _filled(file: Name, buffer: Sink, text_field: str, as_text: bool, report: Report) -> Iterator[None]:
     """Put a file into a buffer bit by bit."""
     kind, compression = (None, None) if as_text or file == STANDARD_INPUT else _kind(Path(file))
     if kind == ".parquet":
@@ -194,29 +217,6 @@ def _filled(
         for block in _decompressed(file, compression, report):
             buffer.push(block)
             yield
-
-
-def pieces(
-    file: Name, *, text_field: str = "text", report: Report = lambda _: None
-) -> Iterator[tuple[bytes, bool]]:
-    r"""Yield a file's text bit by bit, and with each whether a document ends there.
-
-    Lines and rows are documents; plain text comes in blocks that end anywhere, and is one document. So a
-    long text needs no memory, and what is done with it may not depend on where the blocks end.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "two.jsonl"
-    >>> _ = path.write_text('{"text": "one"}\n{"text": "two"}\n')
-    >>> list(pieces(path))
-    [(b'one', True), (b'two', True)]
-    """
-    kind, compression = _kind(Path(file))
-    if kind == ".parquet" or kind in LINES:
-        for document in documents(file, text_field=text_field, report=report):
-            yield document, True
-    else:
-        for block in _decompressed(file, compression, report):
-            yield block, False
 
 
 def _kind(path: Path) -> tuple[str, str | None]:

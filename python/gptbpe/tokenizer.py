@@ -24,7 +24,7 @@ from typing import Any, Self, SupportsIndex, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from gptbpe import added, files, names, packaged, pipeline, pretrained, recognise, sources, training
+from gptbpe import added, counts, files, names, packaged, pipeline, pretrained, recognise, sources, training
 from gptbpe._core import CoreTokenizer
 from gptbpe.huggingface import HuggingFaceMethods
 from gptbpe.types import END_OF_TEXT, AddedToken, Ids, Pattern, Progress, Source, Text, TieBreak
@@ -80,7 +80,10 @@ class Tokenizer(HuggingFaceMethods):
         tie_break: TieBreak = "smallest-ids",
         min_count: int = 1,
         max_token_bytes: int | None = None,
+        separator: str | None = None,
+        weights: Sequence[int] | None = None,
         threads: int | None = None,
+        max_memory: int | str | None = None,
         progress: Progress | None = None,
     ) -> Tokenizer:
         """Learn a vocabulary from files or texts.
@@ -117,7 +120,13 @@ class Tokenizer(HuggingFaceMethods):
                 that occurs first in the text, as minbpe does.
             min_count: pairs that occur less often are never merged.
             max_token_bytes: no token becomes longer than this many bytes.
+            separator: ends documents in plain text, as in :func:`gptbpe.shard_files`: where it is a line of
+                its own its line break goes with it. None: they end at special tokens and where a file ends.
+            weights: how often each pre-token of each source counts: integers from 1, one for each source of
+                a list. Weight 3 is what giving the source three times would be.
             threads: how many threads count; None for one per core.
+            max_memory: about how much memory counting may take, on top of what the program has: bytes, or a
+                text such as ``"512M"``. Counts that do not fit go to temporary files. The result is the same.
             progress: called now and then as ``progress(phase, done, total)``; phases are ``"counting"``
                 (bytes) and ``"merging"`` (merges), ``total`` is None where it is unknown.
 
@@ -143,14 +152,17 @@ class Tokenizer(HuggingFaceMethods):
             tie_break=tie_break,
             min_count=min_count,
             max_token_bytes=max_token_bytes,
+            separator=separator,
+            weights=weights,
             threads=threads,
+            max_memory=max_memory,
             progress=progress,
         )
         return cls._of(core)
 
     @classmethod
     def train_from_texts(
-        cls, texts: Iterable[Text], vocab_size: int, **options: Unpack[training.Options]
+        cls, texts: Iterable[Text], vocab_size: int, **options: Unpack[training.TextOptions]
     ) -> Tokenizer:
         """Learn a vocabulary from an iterable of texts; every ``str`` is text, never a file name.
 
@@ -160,29 +172,44 @@ class Tokenizer(HuggingFaceMethods):
         >>> Tokenizer.train_from_texts(["low low", "lower"], vocab_size=259).merges
         [(108, 111), (256, 119)]
         """
-        return cls._of(training.train(training.texts_of(texts), vocab_size, **options))
+        pieces: Iterable[training.Piece] = training.texts_of(texts)
+        if options.get("weights") is not None and not isinstance(texts, Iterator):
+            pieces = list(pieces)  # so that the weights can be checked before any work
+        return cls._of(training.train(pieces, vocab_size, **options))
 
     @classmethod
     def train_from_counts(
         cls,
-        counts: Mapping[str | bytes, int] | Iterable[tuple[str | bytes, int]],
+        counts: counts.Name | Iterable[counts.Name] | counts.Pairs,
         vocab_size: int,
+        *,
+        weights: Sequence[int] | None = None,
         **options: Unpack[training.Options],
     ) -> Tokenizer:
         """Learn a vocabulary from pre-tokens and how often each occurs.
 
-        For counts made elsewhere: on a cluster, in a database, or weighted by hand. ``counts`` is a mapping
-        or an iterable of pairs; equal pre-tokens are added up (in 64 bits, checked). The pre-tokens are taken
-        as they are; ``pattern`` only says how the tokenizer will split text later, and should be the pattern
-        that made them. The other options are those of :meth:`train`.
+        For text that was counted elsewhere: on a cluster, in a database, or weighted by hand. ``counts`` is
+        one of
+
+        * the name of a file that :func:`gptbpe.count_pretokens` wrote, or several: the result is that of
+          training on all of their text, in this order. Pattern and special tokens are those of the files.
+        * a mapping, or an iterable of pairs; equal pre-tokens are added up (in 64 bits, checked). The
+          pre-tokens are taken as they are; ``pattern`` only says how the tokenizer will split text later,
+          and should be the pattern that made them.
+
+        ``weights`` are integers from 1, one for each file: how often each of its counts counts. The other
+        options are those of :meth:`train`.
 
         Raises:
             TrainingError: a count is negative or the sum of counts overflows 64 bits.
+            CountsFileError: a file is damaged or was cut.
+            CountsMismatchError: two files, or a file and an option, have different patterns or special
+                tokens.
 
         >>> Tokenizer.train_from_counts({"low": 5, " lower": 2}, vocab_size=259).merges
         [(108, 111), (256, 119)]
         """
-        return cls._of(training.train_from_counts(counts, vocab_size, **options))
+        return cls._of(training.train_from_counts(counts, vocab_size, weights=weights, **options))
 
     @classmethod
     def characters(cls, source: Source, *, special_tokens: Sequence[str] = (END_OF_TEXT,)) -> Tokenizer:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack, cast
 
+from gptbpe import counts as counted
 from gptbpe import names as known
 from gptbpe import sources
-from gptbpe._core import GREATEST_ID, CoreTokenizer, WordCounter
+from gptbpe._core import GREATEST_ID, CoreCountsFile, CoreTokenizer, WordCounter
+from gptbpe.counts import CountsFile
 from gptbpe.errors import EarlyStopWarning, TextError, TrainingError
 from gptbpe.types import END_OF_TEXT, Pattern, Progress, Source, Text, TieBreak
 
@@ -29,7 +32,7 @@ FROM_TEXTS = "Tokenizer.train_from_texts, or give it as bytes"
 
 
 class Options(TypedDict, total=False):
-    """The options of ``Tokenizer.train``, which documents them."""
+    """The options of ``Tokenizer.train`` that do not concern the text; it documents them."""
 
     pattern: Pattern
     special_tokens: Sequence[str]
@@ -38,6 +41,14 @@ class Options(TypedDict, total=False):
     max_token_bytes: int | None
     threads: int | None
     progress: Progress | None
+
+
+class TextOptions(Options, total=False):
+    """All options of ``Tokenizer.train``, which documents them."""
+
+    separator: str | None
+    weights: Sequence[int] | None
+    max_memory: int | str | None
 
 
 def documents(source: Source, texts: str = FROM_TEXTS) -> Iterable[Piece]:
@@ -139,31 +150,60 @@ def train(
     tie_break: TieBreak = "smallest-ids",
     min_count: int = 1,
     max_token_bytes: int | None = None,
+    separator: str | None = None,
+    weights: Sequence[int] | None = None,
     threads: int | None = None,
+    max_memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> CoreTokenizer:
     """Count, then merge. ``Tokenizer.train`` documents the options."""
     names = _names(special_tokens)
     merges = _merges_wanted(vocab_size, names)
     tie_break = known.tie_break(tie_break)
-    words = count(pieces, known.pattern(pattern), names, threads, progress)
+    words = count(
+        pieces,
+        known.pattern(pattern),
+        names,
+        threads,
+        progress,
+        separator=separator,
+        weights=weights,
+        max_memory=max_memory,
+    )
     core = words.learn(merges, tie_break, min_count, max_token_bytes, [], progress)
     return _finished(core, vocab_size)
 
 
 def train_from_counts(
-    counts: Mapping[str | bytes, int] | Iterable[tuple[str | bytes, int]],
+    counts: counted.Name | Iterable[counted.Name] | counted.Pairs,
     vocab_size: int,
+    *,
+    weights: Sequence[int] | None = None,
     **options: Unpack[Options],
 ) -> CoreTokenizer:
     """Merge what was counted elsewhere. ``Tokenizer.train_from_counts`` documents it."""
+    files, pairs = counted.given(counts)
+    pattern = known.pattern(options.get("pattern", "cl100k"))
     names = _names(options.get("special_tokens", (END_OF_TEXT,)))
+    if files:
+        first = CoreCountsFile.open(files[0])
+        counted.expect(
+            files[0],
+            pattern if "pattern" in options else first.regexes,
+            names if "special_tokens" in options else first.special_tokens,
+        )
+        # As it stands in the file: a regex that reads like a name stays one.
+        pattern, names = first.regexes, first.special_tokens
+    elif weights is not None:
+        raise TrainingError("weights go with files of counts; multiply counts of your own yourself")
     merges = _merges_wanted(vocab_size, names)
     tie_break = known.tie_break(options.get("tie_break", "smallest-ids"))
-    words = WordCounter(known.pattern(options.get("pattern", "cl100k")), names, options.get("threads"))
-    pairs: Iterable[tuple[Any, int]] = counts.items() if isinstance(counts, Mapping) else counts
-    for word, times in pairs:
-        words.add_count(word, times)
+    words = WordCounter(pattern, names, options.get("threads"))
+    if files:
+        each = counted.weights(weights, len(files)) or [1] * len(files)
+        words.add_files(files, each, files[0], options.get("progress"))
+    for word, times in pairs.items() if isinstance(pairs, Mapping) else pairs:
+        words.add_count(cast("Any", word), times)
     core = words.learn(
         merges,
         tie_break,
@@ -173,6 +213,68 @@ def train_from_counts(
         options.get("progress"),
     )
     return _finished(core, vocab_size)
+
+
+def count_pretokens(
+    source: Source,
+    output: counted.Name,
+    *,
+    pattern: Pattern = "cl100k",
+    special_tokens: Sequence[str] = (END_OF_TEXT,),
+    separator: str | None = None,
+    weights: Sequence[int] | None = None,
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+    progress: Progress | None = None,
+) -> CountsFile:
+    """Count the pre-tokens of files or texts into a file, which ``Tokenizer.train_from_counts`` learns from.
+
+    This is how several machines train one vocabulary: each counts its share of the text, and one learns from
+    all files. The result is that of training on all of the text.
+
+    Args:
+        source: files or texts, as for ``Tokenizer.train``.
+        output: the file, usually ``….pcnt``. It appears whole or not at all.
+        pattern: how text is split. Files are added up only if theirs is the same.
+        special_tokens: they end documents and are not counted; the same for all files that are added up.
+        separator: ends documents in plain text, as for ``Tokenizer.train``.
+        weights: how often each pre-token of each source counts, as for ``Tokenizer.train``.
+        threads: how many threads count; None for one per core.
+        max_memory: about how much memory counting may take, as for ``Tokenizer.train``.
+        progress: called now and then as ``progress("counting", bytes_done, bytes_in_all)``.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        FileNotFoundError: a source or the output's folder is not there.
+        TrainingError: a count exceeds 64 bits.
+        PatternError: the pattern cannot be compiled.
+
+    >>> from gptbpe import Tokenizer, count_pretokens
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name, text in {"a": b"low low lower", "b": b"lower and lower"}.items():
+    ...     counts = count_pretokens(text, folder / f"{name}.pcnt")
+    >>> Tokenizer.train_from_counts([folder / "a.pcnt", folder / "b.pcnt"], vocab_size=260).merges
+    [(108, 111), (256, 119), (32, 257)]
+    """
+    target = Path(output)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(target))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(target.parent))
+    words = count(
+        documents(source, "count_pretokens(text.encode(), …)"),
+        known.pattern(pattern),
+        _names(special_tokens),
+        threads,
+        progress,
+        separator=separator,
+        weights=weights,
+        max_memory=max_memory,
+    )
+    words.write(target)
+    return CountsFile.open(target)
 
 
 def extend(
@@ -247,34 +349,36 @@ def count(
     special_tokens: Sequence[str],
     threads: int | None,
     progress: Progress | None,
+    *,
+    separator: str | None = None,
+    weights: Sequence[int] | None = None,
+    max_memory: int | str | None = None,
 ) -> WordCounter:
     """Count the pre-tokens of files and texts."""
-    words = WordCounter(pattern, list(special_tokens), threads)
+    each = counted.weights(weights, len(pieces) if isinstance(pieces, list) else None)
+    limit = None
+    if max_memory is not None:
+        limit = (known.memory("max_memory", max_memory), Path(tempfile.gettempdir()))
+    words = WordCounter(pattern, list(special_tokens), threads, limit, separator)
     total = size(pieces) if progress is not None and isinstance(pieces, list) else None
     done = 0
 
     def read(size: int) -> None:
         nonlocal done
         done += size
-
-    for piece in pieces:
-        if not isinstance(piece, Path):
-            for part in [piece] if progress is None else parts(piece):
-                words.feed(part)
-                read(len(part))
-                if progress is not None:
-                    progress("counting", done, total)
-        else:
-            for block, document_ends in sources.pieces(piece, report=read):
-                words.feed(block)
-                if document_ends:
-                    words.end_document()
-                if progress is not None:
-                    progress("counting", done, total)
-        words.end_document()
         if progress is not None:
             progress("counting", done, total)
-    words.flush()
+
+    for number, piece in enumerate(pieces):
+        if each is not None:
+            words.weigh(each[number])
+        if isinstance(piece, Path):
+            sources.fill(piece, words, report=read)
+        else:
+            for part in [piece] if progress is None else parts(piece):
+                words.push(part)
+                read(len(part))
+        words.end_file()
     return words
 
 

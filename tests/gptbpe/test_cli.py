@@ -462,7 +462,7 @@ def test_a_failed_training_keeps_the_old_file(here: Path, capfdbinary: pytest.Ca
     assert (here / "tokenizer.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("command", [None, *(command.__name__.rstrip("_") for command in cli.EXAMPLES)])
+@pytest.mark.parametrize("command", [None, *map(cli.name, cli.EXAMPLES)])
 def test_every_help_has_an_example(command: str | None, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     code, out, _ = call(capfdbinary, *([] if command is None else [command]), "--help")
     text = " ".join(out.decode().split())

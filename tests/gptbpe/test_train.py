@@ -98,18 +98,16 @@ def test_a_long_file_is_counted_in_pieces_as_in_one(pattern: str, tmp_path: Path
     ]
     text = " ".join(random.choice(words) for _ in range(40_000)).encode()
     whole = WordCounter(pattern, ["<|end|>"], 1)
-    whole.feed(text)
-    whole.end_document()
-    whole.flush()
+    whole.push(text)
+    whole.end_file()
     pieces = WordCounter(pattern, ["<|end|>"], 3)
     for _ in range(60):  # beyond what is gathered before counting
         at = 0
         while at < len(text):
             size = random.choice([1, 5, 1000, 100_000])
-            pieces.feed(text[at : at + size])
+            pieces.push(text[at : at + size])
             at += size
-        pieces.end_document()
-    pieces.flush()
+        pieces.end_file()
     assert pieces.counts() == [(word, 60 * count) for word, count in whole.counts()]
 
 
@@ -376,11 +374,10 @@ def test_a_signal_is_heard_within_one_long_text() -> None:
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.001)
         with pytest.raises(Heard):
-            words.feed(text)
+            words.push(text)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    words.flush()
     assert sum(count for _, count in words.counts()) < 24_000_000, "it was counted to the end"
 
 

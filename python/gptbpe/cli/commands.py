@@ -16,6 +16,7 @@ import cyclopts
 from gptbpe._core import __version__
 from gptbpe.cli import console
 from gptbpe.cli.convert import export, import_
+from gptbpe.cli.count_pretokens import count_pretokens
 from gptbpe.cli.demo import demo
 from gptbpe.cli.doctor import doctor
 from gptbpe.cli.encode import count, decode, encode
@@ -37,6 +38,7 @@ app = cyclopts.App(
 EXAMPLES: dict[Callable[..., Any], str] = {
     train: "gptbpe train input.txt --vocab 512 -o tokenizer.json",
     shrink: "gptbpe shrink tokenizer.json --vocab 300 -o small.json",
+    count_pretokens: "gptbpe count-pretokens input.txt -o words.pcnt",
     encode: 'gptbpe encode --text "Hello, world!" -t gpt2',
     decode: "gptbpe encode notes.txt -t gpt2 | gptbpe decode -t gpt2",
     count: "gptbpe count *.txt -t cl100k_base",
@@ -52,10 +54,16 @@ EXAMPLES: dict[Callable[..., Any], str] = {
 }
 """The commands, in the order of the help, each with an example."""
 
+
+def name(command: Callable[..., Any]) -> str:
+    """Return what a command is called on the command line."""
+    return command.__name__.rstrip("_").replace("_", "-")
+
+
 for _position, (_command, _example) in enumerate(EXAMPLES.items()):
     app.command(
         _command,
-        name=_command.__name__.rstrip("_"),
+        name=name(_command),
         help_epilogue=f"Example: `{_example}`",
         sort_key=_position,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from cyclopts import Parameter
 
 from gptbpe import nanogpt, sources
 from gptbpe.cli import console
+from gptbpe.counts import CountsFile
 from gptbpe.errors import GptBpeError
 from gptbpe.shards import DEFAULT_SHARD_TOKENS, ShardReader, shard_files
 from gptbpe.tokenizer import Tokenizer
@@ -139,7 +141,7 @@ def verify(
     Parameters
     ----------
     paths
-        Folders of shards, or single `.bin` files; `data` by default.
+        Folders of shards, single `.bin` files, or files of counts (`.pcnt`); `data` by default.
     tokenizer
         Check as well that this tokenizer made the ids.
     threads
@@ -153,6 +155,9 @@ def verify(
         began = time.monotonic()
         summary: dict[str, Any] = {}
         problems = []
+        if folder.suffix == ".pcnt":
+            good = _verify_counts(folder, json) and good
+            continue
         try:
             reader = ShardReader(folder, verify="open")
             if expected is not None:
@@ -184,6 +189,24 @@ def verify(
     return 0 if good else 1
 
 
+def _verify_counts(path: Path, json: bool) -> bool:
+    problems = []
+    words = 0
+    try:
+        counts = CountsFile.open(path)
+        words = counts.words
+        counts.check()
+    except (GptBpeError, OSError) as error:
+        problems.append(console.one_line(error))
+    if json:
+        console.write_json({"path": str(path), "ok": not problems, "problems": problems, "words": words})
+    elif problems:
+        console.write(f"{problems[0]}\n")
+    else:
+        console.say(f"{path}: all is well, {words:,} different pre-tokens")
+    return not problems
+
+
 def _problems(reader: ShardReader, threads: int | None) -> Iterator[str | None]:
     """One line, or None, for each shard and for the tokenizer."""
 
@@ -205,12 +228,12 @@ def inspect(
     tokens: int = 32,
     json: console.Json = False,
 ) -> None:
-    """Say what is in a folder of shards, a `.bin` file or a tokenizer.
+    """Say what is in a folder of shards, a `.bin` file, a file of counts (`.pcnt`) or a tokenizer.
 
     Parameters
     ----------
     paths
-        Folders of shards, `.bin` files, tokenizer files; `data` by default.
+        Folders of shards, `.bin` and `.pcnt` files, tokenizer files; `data` by default.
     document
         Show the text of this document instead, numbered from 0 through all shards.
     tokens
@@ -219,6 +242,9 @@ def inspect(
         Write one JSON object per path instead.
     """
     for path in paths or (Path("data"),):
+        if path.suffix == ".pcnt":
+            _inspect_counts(path, json)
+            continue
         if _is_tokenizer(path):
             _inspect_tokenizer(str(path), json)
             continue
@@ -265,6 +291,17 @@ def _inspect_tokenizer(name: str, json: bool) -> None:
         console.write_json(summary)
     else:
         _write_table(summary)
+
+
+def _inspect_counts(path: Path, json: bool) -> None:
+    summary = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in dataclasses.asdict(CountsFile.open(path)).items()
+    }
+    if json:
+        console.write_json(summary)
+    else:
+        _write_table(summary | {"special_tokens": ", ".join(summary["special_tokens"]) or None})
 
 
 def _summary(reader: ShardReader) -> dict[str, Any]:

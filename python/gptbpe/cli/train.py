@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from gptbpe import report as reports
 from gptbpe import training
 from gptbpe.cli import console
+from gptbpe.counts import CountsFile
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.training import Piece, documents
 from gptbpe.types import END_OF_TEXT
@@ -22,14 +23,18 @@ VOCABULARY, PATTERN = 512, "cl100k"
 def train(
     *inputs: Path,
     vocab: Annotated[int | None, Parameter(name=["--vocab", "--vocab-size"])] = None,
+    counts: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
     pattern: str | None = None,
     tie_break: Literal["smallest-ids", "huggingface", "bytes", "first-seen"] = "smallest-ids",
     characters: Annotated[bool, Parameter(negative="")] = False,
     special_token: Annotated[list[str] | None, Parameter(negative="")] = None,
+    separator: str | None = None,
+    weight: Annotated[list[int] | None, Parameter(negative="")] = None,
     min_count: int = 1,
     max_token_bytes: int | None = None,
     extend: str | None = None,
     report: Path | None = None,
+    max_memory: str | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("tokenizer.json"),
     threads: console.Threads = None,
     json: console.Json = False,
@@ -45,6 +50,9 @@ def train(
         Text files: plain, .jsonl or .parquet (field `text`), .gz and .zst; `-` reads standard input.
     vocab
         Ids in all: 256 bytes, merges and special tokens; 512 by default.
+    counts
+        Files that `gptbpe count-pretokens` wrote, instead of text files. Pattern and special tokens are
+        theirs.
     pattern
         How text is split into pre-tokens: gpt2, cl100k (the default), o200k, llama3, qwen2, nanochat,
         deepseek, or a regex.
@@ -55,6 +63,11 @@ def train(
     special_token
         A special token, which also ends documents in the text; may be given several times.
         Without it there is `<|endoftext|>`.
+    separator
+        Ends documents in plain text, besides special tokens.
+    weight
+        How often each pre-token of an input counts, an integer from 1. Give it once for each input, or file
+        of counts, in their order.
     min_count
         Pairs that occur less often are not merged.
     max_token_bytes
@@ -65,6 +78,9 @@ def train(
     report
         Also write what the vocabulary is worth (compression of each input, longest and rarest tokens, a
         picture) to this file: .svg, .png, .md or .json.
+    max_memory
+        About how much memory counting may take, such as 512M or 2G; what does not fit goes to temporary
+        files.
     output
         Where the tokenizer goes; `-` is standard output.
     threads
@@ -72,25 +88,56 @@ def train(
     json
         Print a summary as JSON on standard output.
     """
-    if not inputs:
+    if not inputs and not counts:
         raise console.Failure(
             "nothing to train on; name a text file, for example: gptbpe train input.txt --vocab 512"
         )
+    _refuse_contradictions(
+        counts,
+        {
+            "text files": bool(inputs),
+            "--characters": characters,
+            "--separator": separator is not None,
+            "--max-memory": max_memory is not None,
+            "--extend": extend is not None,
+            "--report": report is not None,
+        },
+    )
     if json and output == console.STANDARD:
         raise console.Failure("--json and -o - both write to standard output; give -o a file")
     console.check_output(output)
     if report is not None:
         _check_report(report, output)
     base = None if extend is None else _base(extend, vocab, pattern, special_token, characters)
-    pieces = [_piece(path, keep=characters or report is not None) for path in inputs]
-    size = training.size(pieces)
+    pieces = [piece(path, keep=characters or report is not None) for path in inputs]
+    if counts:
+        size: int | None = sum(CountsFile.open(path).text_bytes for path in counts)
+    else:
+        size = training.size(pieces)
     if size == 0:
-        raise console.Failure(f"{console.shown(inputs[0])} is empty; there is nothing to learn from")
+        empty = console.shown((counts or inputs)[0])
+        raise console.Failure(f"{empty} is empty; there is nothing to learn from")
     special_tokens = [END_OF_TEXT] if special_token is None else special_token
     began = time.monotonic()
+    first = console.shown((counts or inputs)[0])
     with console.progress(quiet=json) as show:
-        heard = _Reading(console.shown(inputs[0]), show)
-        if characters:
+        heard = _Reading(first, show)
+        if counts:
+            # Only what was asked for is compared with the files.
+            asked: training.Options = {
+                "tie_break": tie_break,
+                "min_count": min_count,
+                "max_token_bytes": max_token_bytes,
+                "progress": show,
+            }
+            if pattern is not None:
+                asked["pattern"] = pattern
+            if special_token is not None:
+                asked["special_tokens"] = special_token
+            tok = Tokenizer.train_from_counts(
+                counts, vocab_size=VOCABULARY if vocab is None else vocab, weights=weight, **asked
+            )
+        elif characters:
             tok = Tokenizer.characters(pieces, special_tokens=special_tokens)
         elif base is not None:
             tok = base.extend(
@@ -111,6 +158,9 @@ def train(
                 tie_break=tie_break,
                 min_count=min_count,
                 max_token_bytes=max_token_bytes,
+                separator=separator or None,
+                weights=weight,
+                max_memory=max_memory,
                 threads=threads,
                 progress=heard,
             )
@@ -145,7 +195,7 @@ def train(
     if measured is not None:
         console.say(f"{measured.total.bytes_per_token} bytes per token -> {report}")
     if output != console.STANDARD:
-        first = console.shown(inputs[0])
+        first = console.shown(inputs[0]) if inputs else "input.txt"
         console.say(f"next: gptbpe shard {first} -t {output} -o data/")
 
 
@@ -202,7 +252,16 @@ def _check_report(report: Path, output: Path) -> None:
         raise console.Failure(f"--report and -o both name {report}; give the report another name")
 
 
-def _piece(path: Path, keep: bool) -> Piece:
+def _refuse_contradictions(counts: list[Path] | None, others: dict[str, bool]) -> None:
+    given = [name for name, is_given in others.items() if is_given]
+    if counts and given:
+        raise console.Failure(
+            f"--counts and {' and '.join(given)} do not go together: text is counted first, with its own "
+            "options, by gptbpe count-pretokens"
+        )
+
+
+def piece(path: Path, keep: bool = False) -> Piece:
     """Settle an input; what can be read only once is read now if it is to be kept."""
     if path == console.STANDARD and not keep:
         console.explain_standard_input()

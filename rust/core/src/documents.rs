@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aho_corasick::{AhoCorasick, Input, MatchKind};
+use aho_corasick::{AhoCorasick, Input, MatchKind, PatternID};
 use memchr::memmem::Finder;
 
 use crate::error::SpecialTokenProblem;
@@ -38,7 +38,12 @@ pub struct Separators(Kind);
 enum Kind {
     None,
     Line(Box<Finder<'static>>),
-    AnyOf { finder: AhoCorasick, longest: usize },
+    AnyOf {
+        finder: AhoCorasick,
+        longest: usize,
+        /// The one with which a line break may go.
+        line: Option<PatternID>,
+    },
 }
 
 /// What is found where a separator is looked for.
@@ -72,7 +77,13 @@ impl Separators {
 
     /// Any of these strings; the longest of those that begin at one place. Line breaks are text.
     pub fn any_of<S: AsRef<str>>(marks: &[S]) -> Result<Self> {
-        let marks = marks.iter().map(AsRef::as_ref);
+        Self::any_of_or_line(marks, None)
+    }
+
+    /// Any of these strings, and `line` as in [`Separators::line`].
+    pub fn any_of_or_line<S: AsRef<str>>(marks: &[S], line: Option<&str>) -> Result<Self> {
+        let line = line.filter(|line| !line.is_empty());
+        let marks = line.into_iter().chain(marks.iter().map(AsRef::as_ref));
         let marks: Vec<&str> = marks.filter(|mark| !mark.is_empty()).collect();
         let Some(longest) = marks.iter().max_by_key(|mark| mark.len()) else {
             return Ok(Self::none());
@@ -85,8 +96,11 @@ impl Separators {
                 id: 0,
                 problem: SpecialTokenProblem::TooLongTogether,
             })?;
-        let longest = longest.len();
-        Ok(Self(Kind::AnyOf { finder, longest }))
+        Ok(Self(Kind::AnyOf {
+            finder,
+            longest: longest.len(),
+            line: line.map(|_| PatternID::ZERO),
+        }))
     }
 
     /// The first separator that begins at `from` or later. The document before it begins at
@@ -107,33 +121,22 @@ impl Separators {
                 let Some(at) = finder.find(&text[from..]) else {
                     return none(finder.needle().len());
                 };
-                let (start, after) = (from + at, from + at + finder.needle().len());
-                if after + 2 > text.len() && !ended {
-                    return Found::NoneBefore(start); // a line break may follow
-                }
-                let after_line = if start == begin {
-                    line_start
-                } else {
-                    text[start - 1] == b'\n'
-                };
-                let line_break = match &text[after..] {
-                    [b'\n', ..] => 1,
-                    [b'\r', b'\n', ..] => 2,
-                    _ => 0,
-                };
-                let is_line = after_line && (line_break > 0 || after == text.len());
-                Found::Separator {
-                    start,
-                    end: after + if is_line { line_break } else { 0 },
-                    line_start: is_line,
-                }
+                let mark = from + at..from + at + finder.needle().len();
+                line(text, begin, line_start, mark, ended)
             }
-            Kind::AnyOf { finder, longest } => {
+            Kind::AnyOf {
+                finder,
+                longest,
+                line: own_line,
+            } => {
                 match finder.find(Input::new(text).range(from..)) {
                     None => none(*longest),
                     // It may yet become a longer one.
                     Some(found) if !ended && found.start() + longest > text.len() => {
                         Found::NoneBefore(found.start())
+                    }
+                    Some(found) if *own_line == Some(found.pattern()) => {
+                        line(text, begin, line_start, found.range(), ended)
                     }
                     Some(found) => Found::Separator {
                         start: found.start(),
@@ -143,6 +146,30 @@ impl Separators {
                 }
             }
         }
+    }
+}
+
+/// A separator at `mark`, with its line break if it is a line of its own.
+fn line(text: &[u8], begin: usize, line_start: bool, mark: Range<usize>, ended: bool) -> Found {
+    let (start, after) = (mark.start, mark.end);
+    if after + 2 > text.len() && !ended {
+        return Found::NoneBefore(start); // a line break may follow
+    }
+    let after_line = if start == begin {
+        line_start
+    } else {
+        text[start - 1] == b'\n'
+    };
+    let line_break = match &text[after..] {
+        [b'\n', ..] => 1,
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    };
+    let is_line = after_line && (line_break > 0 || after == text.len());
+    Found::Separator {
+        start,
+        end: after + if is_line { line_break } else { 0 },
+        line_start: is_line,
     }
 }
 
@@ -165,6 +192,8 @@ pub type Cut = Box<dyn Fn(&[u8]) -> Option<usize> + Send + Sync>;
 /// ```
 pub struct DocumentBuffer {
     separators: Separators,
+    /// What ends documents within those that come whole.
+    inside: Separators,
     cut: Cut,
     batch_bytes: usize,
     /// Documents that are left out.
@@ -198,6 +227,7 @@ impl DocumentBuffer {
         let batch_bytes = batch_bytes.max(1);
         Self {
             separators,
+            inside: Separators::none(),
             cut,
             batch_bytes,
             skip: 0,
@@ -221,11 +251,18 @@ impl DocumentBuffer {
         self
     }
 
+    /// The same, where documents that come whole are cut too.
+    #[must_use]
+    pub fn cut_documents(mut self, separators: Separators) -> Self {
+        self.inside = separators;
+        self
+    }
+
     /// Takes more text.
     pub fn push(&mut self, text: &[u8]) -> Result<()> {
         self.make_room(text.len())?;
         self.text.extend_from_slice(text);
-        self.search(false)
+        self.search(false, false)
     }
 
     /// Takes at most `most` bytes from a file, and returns how many there were: none at its end.
@@ -238,15 +275,17 @@ impl DocumentBuffer {
             path: path.to_path_buf(),
             source,
         })?;
-        self.search(false)?;
+        self.search(false, false)?;
         Ok(read)
     }
 
-    /// Takes a document in which nothing is a separator. It ends the one that was coming in.
+    /// Takes a whole document, in which nothing is a separator but what
+    /// [`DocumentBuffer::cut_documents`] was given. It ends the one that was coming in.
     pub fn push_document(&mut self, document: &[u8]) -> Result<()> {
         self.end_file()?;
         self.make_room(document.len())?;
         self.text.extend_from_slice(document);
+        self.search(true, true)?;
         self.end_part(self.text.len())?;
         self.next_document(self.text.len(), true);
         Ok(())
@@ -254,7 +293,7 @@ impl DocumentBuffer {
 
     /// Ends a running text: what follows its last separator is a document, unless nothing does.
     pub fn end_file(&mut self) -> Result<()> {
-        self.search(true)?;
+        self.search(true, false)?;
         if self.begin < self.text.len() || self.continues.is_some() {
             self.end_part(self.text.len())?;
         }
@@ -325,12 +364,15 @@ impl DocumentBuffer {
     }
 
     /// Cuts what has come in at separators.
-    fn search(&mut self, ended: bool) -> Result<()> {
+    fn search(&mut self, ended: bool, inside: bool) -> Result<()> {
         loop {
             let (begin, line_start) = (self.begin, self.line_start);
-            let found = self
-                .separators
-                .find(&self.text, begin, line_start, self.searched, ended);
+            let separators = if inside {
+                &self.inside
+            } else {
+                &self.separators
+            };
+            let found = separators.find(&self.text, begin, line_start, self.searched, ended);
             match found {
                 Found::NoneBefore(place) => {
                     self.searched = place;
@@ -368,6 +410,7 @@ impl DocumentBuffer {
 }
 
 /// Documents, in one buffer. The first may go on from the batch before, and the last in the next.
+#[derive(Debug)]
 pub struct DocumentBatch {
     text: Vec<u8>,
     parts: Vec<Range<usize>>,

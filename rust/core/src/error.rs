@@ -65,6 +65,76 @@ pub enum Error {
         /// The most that can be addressed.
         limit: u64,
     },
+    /// A file of counts is cut, or bytes of it contradict their checksum or one another.
+    #[error("{path} is damaged at byte {offset}: {what}; restore it, or count its text again (gptbpe count-pretokens)",
+            path = path.display())]
+    CountsDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the damaged part begins.
+        offset: u64,
+        /// What was expected and found.
+        what: String,
+    },
+    /// A file of counts has a format that this version does not know.
+    #[error("{path} is a file of counts of version {found}, this version of gptbpe reads {supported}; upgrade gptbpe",
+            path = path.display())]
+    CountsVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// What is understood.
+        supported: u32,
+    },
+    /// Counts of words that were made in different ways cannot be added up.
+    #[error("{second} and {first} were counted with different {what}: {second_has}, and {first_has}; \
+             count one of them again with what the other has", first = first.display(), second = second.display())]
+    CountsMismatch {
+        /// One file, or what stands in for it.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+        /// What differs: "pattern", "special tokens".
+        what: &'static str,
+        /// That of the first.
+        first_has: String,
+        /// That of the second.
+        second_has: String,
+    },
+    /// Words for a file of counts that do not ascend, or one without occurrences.
+    #[error(
+        "{word} with count {count} after {last}: words go into a file of counts in ascending order of their bytes, \
+         each once, with counts of at least 1",
+        word = shortened(&String::from_utf8_lossy(word)), last = shortened(&String::from_utf8_lossy(last))
+    )]
+    CountsUnsorted {
+        /// The word.
+        word: Vec<u8>,
+        /// The one before it.
+        last: Vec<u8>,
+        /// Its count.
+        count: u64,
+    },
+    /// Weights that do not go with the sources, or a weight of zero.
+    #[error(
+        "the weights are {weights:?}: expected {sources} of them, one for each source, and none below 1"
+    )]
+    Weights {
+        /// How many sources there are.
+        sources: usize,
+        /// The weights.
+        weights: Vec<u64>,
+    },
+    /// Counts that exceed the memory limit could not be written to a temporary file.
+    #[error("cannot write temporary counts to {folder}: {source}; make room there, name another folder (TMPDIR), \
+             or allow more memory", folder = folder.display())]
+    Spill {
+        /// The folder.
+        folder: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
     /// A merge to begin with that cannot be.
     #[error(
         "merge {index} joins ({left}, {right}): expected two ids below {next} and each pair once",

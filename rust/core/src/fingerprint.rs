@@ -30,6 +30,16 @@ pub(crate) fn of(model: &Model, pipeline: &Pipeline, special: &SpecialTokens) ->
     digest(model, &parts, pipeline, special)
 }
 
+/// The fingerprint of a pattern alone, for what only depends on how text is split: equal for all spellings of a named
+/// pattern.
+pub(crate) fn of_pattern(pattern: &Pattern) -> [u8; 32] {
+    let mut form = Form(Vec::new());
+    form.field(b"gptbpe pattern 1");
+    form.texts(&spelled(pattern, |pattern| pattern.portable().ok()));
+    form.texts(pattern.on_alphabet());
+    Sha256::digest(&form.0).into()
+}
+
 /// The fingerprint that versions gave which did not respell patterns.
 pub(crate) fn earlier(model: &Model, pipeline: &Pipeline, special: &SpecialTokens) -> [u8; 32] {
     let parts = spelled(&pipeline.pattern, |pattern| pattern.as_given().ok());

@@ -122,17 +122,10 @@ impl DocumentBuffer {
     ) -> PyResult<()> {
         guard(|| {
             let (text, offsets) = (text.as_slice()?, offsets.as_slice()?);
-            py.detach(|| {
-                for pair in offsets.windows(2) {
-                    let range = usize::try_from(pair[0])
-                        .ok()
-                        .zip(usize::try_from(pair[1]).ok());
-                    let document = range.and_then(|(start, stop)| text.get(start..stop));
-                    let document = document.ok_or(ArgumentError::Offsets)?;
-                    self.buffer.push_document(document).map_err(to_python)?;
-                }
-                Ok(())
-            })
+            let documents = documents_between(text, offsets)?;
+            let mut documents = documents.into_iter();
+            py.detach(|| documents.try_for_each(|document| self.buffer.push_document(document)))
+                .map_err(to_python)
         })
     }
 
@@ -154,6 +147,18 @@ impl DocumentBuffer {
             Ok(batch.map(|batch| DocumentBatch { batch }))
         })
     }
+}
+
+/// The documents `text[offsets[i]:offsets[i + 1]]`.
+pub(crate) fn documents_between<'t>(text: &'t [u8], offsets: &[i64]) -> PyResult<Vec<&'t [u8]>> {
+    let pairs = offsets.windows(2).map(|pair| {
+        let range = usize::try_from(pair[0])
+            .ok()
+            .zip(usize::try_from(pair[1]).ok());
+        let document = range.and_then(|(start, stop)| text.get(start..stop));
+        document.ok_or_else(|| ArgumentError::Offsets.into())
+    });
+    pairs.collect()
 }
 
 /// Documents in one buffer; see the core.

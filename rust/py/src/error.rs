@@ -21,6 +21,8 @@ pyo3::import_exception!(gptbpe.errors, UnknownCharacterError);
 pyo3::import_exception!(gptbpe.errors, SpecialTokenError);
 pyo3::import_exception!(gptbpe.errors, PatternError);
 pyo3::import_exception!(gptbpe.errors, TrainingError);
+pyo3::import_exception!(gptbpe.errors, CountsFileError);
+pyo3::import_exception!(gptbpe.errors, CountsMismatchError);
 pyo3::import_exception!(gptbpe.errors, TokenizerError);
 pyo3::import_exception!(gptbpe.errors, TokenizerFileError);
 pyo3::import_exception!(gptbpe.errors, ShardError);
@@ -103,9 +105,21 @@ fn placed(error: Error, place: &str) -> PyErr {
         Error::UnknownPattern { .. }
         | Error::UnsupportedPattern { .. }
         | Error::TooManySplits { .. } => PatternError::new_err(message),
-        Error::CountOverflow | Error::TooMuchText { .. } | Error::InvalidMerge { .. } => {
-            TrainingError::new_err(message)
+        Error::CountOverflow
+        | Error::TooMuchText { .. }
+        | Error::InvalidMerge { .. }
+        | Error::CountsUnsorted { .. }
+        | Error::Weights { .. } => TrainingError::new_err(message),
+        Error::CountsDamaged { path, offset, .. } => {
+            CountsFileError::new_err((message, path, Some(offset)))
         }
+        Error::CountsVersion { path, .. } => CountsFileError::new_err((message, path, None::<u64>)),
+        Error::CountsMismatch { .. } => CountsMismatchError::new_err(message),
+        // The system's words alone would not say what to do.
+        Error::Spill { source, .. } => match source.raw_os_error() {
+            Some(code) => PyOSError::new_err((code, message)),
+            None => PyOSError::new_err(message),
+        },
         Error::Format { .. } | Error::Unsupported { .. } | Error::File { .. } => {
             TokenizerFileError::new_err(message)
         }

@@ -7,7 +7,7 @@
 use std::thread::available_parallelism;
 
 use gptbpe_core::pattern::Pattern;
-use gptbpe_core::{Error, Ids, SpecialNames, Text as CoreText};
+use gptbpe_core::{Error, Ids, Kernel, SpecialNames, Text as CoreText};
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyOverflowError, PyUnicodeEncodeError};
 use pyo3::intern;
@@ -329,6 +329,17 @@ pub(crate) fn threads(asked: Option<usize>) -> PyResult<usize> {
         Some(0) => Err(ArgumentError::NoThreads.into()),
         Some(count) => Ok(count),
     }
+}
+
+/// The kernel of that name; None is the fastest of this machine.
+pub(crate) fn kernel(name: Option<&str>) -> PyResult<Kernel> {
+    let Some(name) = name else {
+        return Ok(Kernel::best());
+    };
+    Kernel::named(name).ok_or_else(|| {
+        let found = name.to_owned();
+        ArgumentError::Kernel { found }.into()
+    })
 }
 
 /// How many threads an argument stands for.

@@ -7,6 +7,7 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod codec;
+mod counts;
 mod documents;
 mod error;
 mod input;
@@ -26,6 +27,8 @@ mod _core {
 
     #[pymodule_export]
     use crate::codec::Codec;
+    #[pymodule_export]
+    use crate::counts::CoreCountsFile;
     #[pymodule_export]
     use crate::documents::{DocumentBatch, DocumentBuffer, EncodedBatch};
     #[pymodule_export]

@@ -6,14 +6,38 @@ use std::ffi::CString;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use gptbpe_core::pattern::Pattern;
 use gptbpe_core::{CheckedIds, Error, Ids};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyList, PyString};
+use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple};
 
 use crate::error::to_python;
+
+/// A pattern as Python gives one: a name, a regex, several regexes, or None.
+pub(crate) fn shown_pattern<'py>(
+    py: Python<'py>,
+    pattern: &Pattern,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match (pattern.regexes(), pattern.name()) {
+        ([], _) => py.None().into_bound(py),
+        (_, Some(name)) => PyString::new(py, name).into_any(),
+        ([one], None) => PyString::new(py, one).into_any(),
+        (several, None) => PyTuple::new(py, several)?.into_any(),
+    })
+}
+
+/// A digest as text.
+pub(crate) fn hexadecimal(digest: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
 
 /// Fewer ids are copied into an array: owning the vector of the core takes an object more.
 const WORTH_OWNING: usize = 1 << 10;

@@ -7,15 +7,12 @@ use std::borrow::Cow;
 use gptbpe_core::pattern::Pattern;
 use gptbpe_core::train::Trained;
 use gptbpe_core::vocab::Vocab;
-use gptbpe_core::{
-    EncodeOptions, Error, Ids, Kernel, SpecialToken, StreamDecoder, Tokenizer, format,
-};
+use gptbpe_core::{EncodeOptions, Error, Ids, SpecialToken, StreamDecoder, Tokenizer, format};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
 
 use crate::error::{ArgumentError, guard, of_file, to_python};
 use crate::input::{Text, ids, pattern, single_id};
-use crate::output::Integers;
+use crate::output::{Integers, hexadecimal, shown_pattern};
 
 /// The compiled tokenizer behind `gptbpe.Tokenizer`.
 #[pyclass(module = "gptbpe._core", frozen)]
@@ -268,10 +265,8 @@ impl CoreTokenizer {
     fn with_options(&self, kernel: Option<&str>, table_bytes: Option<usize>) -> PyResult<Self> {
         guard(|| {
             let mut options: EncodeOptions = self.tokenizer.encode_options();
-            if let Some(name) = kernel {
-                options.kernel = Kernel::named(name).ok_or_else(|| ArgumentError::Kernel {
-                    found: name.to_owned(),
-                })?;
+            if kernel.is_some() {
+                options.kernel = crate::input::kernel(kernel)?;
             }
             options.table_bytes = table_bytes.unwrap_or(options.table_bytes);
             Ok(Self::new(self.tokenizer.with_options(options)))
@@ -322,16 +317,7 @@ impl CoreTokenizer {
 
     #[getter]
     fn pattern<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        guard(|| {
-            let pattern = self.tokenizer.pattern();
-            let shown = match (pattern.regexes(), pattern.name()) {
-                ([], _) => py.None().into_bound(py),
-                (_, Some(name)) => PyString::new(py, name).into_any(),
-                ([one], None) => PyString::new(py, one).into_any(),
-                (several, None) => PyTuple::new(py, several)?.into_any(),
-            };
-            Ok(shown)
-        })
+        guard(|| shown_pattern(py, self.tokenizer.pattern()))
     }
 
     #[getter]
@@ -341,14 +327,7 @@ impl CoreTokenizer {
 
     #[getter]
     fn fingerprint(&self) -> String {
-        use std::fmt::Write as _;
-        let digest = self.tokenizer.fingerprint();
-        digest
-            .iter()
-            .fold(String::with_capacity(64), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
+        hexadecimal(&self.tokenizer.fingerprint())
     }
 
     #[getter]

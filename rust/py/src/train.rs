@@ -1,97 +1,199 @@
 //! Counting pre-tokens of whatever Python feeds, and learning a vocabulary from them.
-//!
-//! Text arrives in pieces of any size. It is gathered until there is enough to share among threads, cut into
-//! documents (where the caller said that one ends, and at the strings of special tokens), and counted without the
-//! GIL. Of a document that is still coming in a part is counted, where the split pattern knows places to cut, so memory
-//! does not grow with its length. The counts are the same wherever the pieces end.
 
+use std::fs::File;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Instant;
 
-use gptbpe_core::documents::{DocumentBuffer, Separators};
-use gptbpe_core::pattern::Pattern;
-use gptbpe_core::scan::Pretokenizer;
-use gptbpe_core::train::{TieBreak, TrainOptions, WordCounts, count_documents, train};
-use gptbpe_core::{Error, SpecialToken};
+use gptbpe_core::train::runs::{self, RunHeader};
+use gptbpe_core::train::{Corpus, CorpusOptions, TieBreak, TrainOptions, train_with};
+use gptbpe_core::{Error, Kernel, SpecialToken};
+use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 
-use crate::error::{TrainingError, guard, to_python};
-use crate::input::{Text, pattern, threads};
+use crate::counts::flow;
+use crate::documents::documents_between;
+use crate::error::{ArgumentError, TrainingError, guard, to_python};
+use crate::input::{Text, kernel, pattern, threads};
 use crate::signals::{BETWEEN_LOOKS, Signals};
 use crate::tokenizer::CoreTokenizer;
-
-/// How much text is gathered before it is counted: enough for several threads, little enough that Ctrl-C is heard.
-const GATHERED_BYTES: usize = 8 << 20;
 
 /// Counts pre-tokens; `gptbpe.training` feeds it.
 #[pyclass(module = "gptbpe._core")]
 pub(crate) struct WordCounter {
-    pattern: Pattern,
-    pretokenizer: Pretokenizer,
-    special_tokens: Vec<String>,
-    threads: usize,
-    words: WordCounts,
-    /// Text that is not counted yet.
-    gathered: DocumentBuffer,
+    header: RunHeader,
+    kernel: Kernel,
+    /// None after it was written to a file, or learned from.
+    corpus: Option<Corpus>,
+    file: Option<(File, PathBuf)>,
 }
 
 #[pymethods]
 impl WordCounter {
+    /// `kernel` names the instructions to count and merge with.
     #[new]
-    #[pyo3(signature = (pattern, special_tokens, threads))]
+    #[pyo3(signature = (pattern, special_tokens, threads, limit=None, separator=None, kernel=None))]
     fn new(
         pattern: &Bound<'_, PyAny>,
         special_tokens: Vec<String>,
         threads: Option<usize>,
+        limit: Option<(usize, PathBuf)>,
+        separator: Option<&str>,
+        kernel: Option<&str>,
     ) -> PyResult<Self> {
         guard(|| {
-            let pattern = self::pattern(pattern)?;
-            let pretokenizer = Pretokenizer::new(&pattern).map_err(to_python)?;
-            let separators = Separators::any_of(&special_tokens).map_err(to_python)?;
-            let cuts = pretokenizer.cuts();
-            let cut = Box::new(move |text: &[u8]| cuts.last(text));
-            Ok(Self {
-                gathered: DocumentBuffer::new(separators, cut, GATHERED_BYTES),
-                pretokenizer,
-                pattern,
+            let header = RunHeader {
+                pattern: self::pattern(pattern)?,
                 special_tokens,
+            };
+            if separator.is_some_and(str::is_empty) {
+                return Err(ArgumentError::EmptySeparator.into());
+            }
+            let kernel = self::kernel(kernel)?;
+            let limit = limit.as_ref().map(|(bytes, folder)| (*bytes, &**folder));
+            let corpus = Corpus::new(&CorpusOptions {
+                header: header.clone(),
+                separator,
                 threads: self::threads(threads)?,
-                words: WordCounts::new(),
+                limit,
+                kernel,
+            });
+            Ok(Self {
+                header,
+                kernel,
+                corpus: Some(corpus.map_err(to_python)?),
+                file: None,
             })
         })
     }
 
-    /// Takes more of the present document.
-    fn feed(&mut self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Goes on with a file; `read` gets its text.
+    fn open(&mut self, path: PathBuf) -> PyResult<()> {
         guard(|| {
-            let text = Text::new(text)?;
-            let text = text.bytes()?;
-            let signals = Signals::new();
-            let fed = py.detach(|| {
-                for part in text.chunks(GATHERED_BYTES) {
-                    self.gathered.push(part)?;
-                    while self.gathered.is_full() {
-                        self.count()?;
-                    }
-                    if !signals.go_on() {
-                        break;
-                    }
-                }
-                Ok(())
-            });
-            signals.end()?;
-            fed.map_err(to_python)
+            let file = File::open(&path).map_err(|source| {
+                to_python(Error::Io {
+                    action: "read",
+                    path: path.clone(),
+                    source,
+                })
+            })?;
+            self.file = Some((file, path));
+            Ok(())
         })
     }
 
-    /// The present document ends here.
-    fn end_document(&mut self) -> PyResult<()> {
-        guard(|| self.gathered.end_file().map_err(to_python))
+    /// Takes at most `most` bytes from the file; returns how many there were: none at its end.
+    fn read(&mut self, py: Python<'_>, most: usize) -> PyResult<usize> {
+        guard(|| {
+            let Some((file, path)) = &mut self.file else {
+                return Ok(0);
+            };
+            let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
+            let read = listening(py, |go_on| corpus.read(file, path, most, go_on))?;
+            if read == 0 {
+                self.file = None;
+            }
+            Ok(read)
+        })
     }
 
-    /// Counts all that was fed.
-    fn flush(&mut self, py: Python<'_>) -> PyResult<()> {
-        guard(|| py.detach(|| self.count_all()).map_err(to_python))
+    /// Takes more of the present document.
+    fn push(&mut self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<()> {
+        guard(|| {
+            let text = Text::new(text)?;
+            let text = text.bytes()?;
+            let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
+            listening(py, |go_on| corpus.push(text, go_on))
+        })
+    }
+
+    /// Takes a whole document.
+    fn push_document(&mut self, py: Python<'_>, document: &Bound<'_, PyAny>) -> PyResult<()> {
+        guard(|| {
+            let document = Text::new(document)?;
+            let document = document.bytes()?;
+            let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
+            listening(py, |go_on| corpus.push_document(document, go_on))
+        })
+    }
+
+    /// The same for many: document `i` is `text[offsets[i]:offsets[i + 1]]`.
+    fn push_documents(
+        &mut self,
+        py: Python<'_>,
+        text: PyReadonlyArray1<'_, u8>,
+        offsets: PyReadonlyArray1<'_, i64>,
+    ) -> PyResult<()> {
+        guard(|| {
+            let documents = documents_between(text.as_slice()?, offsets.as_slice()?)?;
+            let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
+            listening(py, |go_on| {
+                documents
+                    .iter()
+                    .try_for_each(|document| corpus.push_document(document, go_on))
+            })
+        })
+    }
+
+    /// Ends a running text.
+    fn end_file(&mut self) -> PyResult<()> {
+        guard(|| {
+            let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
+            corpus.end_file().map_err(to_python)
+        })
+    }
+
+    /// Each pre-token of what is fed from here on counts so many times.
+    fn weigh(&mut self, py: Python<'_>, weight: u64) -> PyResult<()> {
+        guard(|| {
+            let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
+            py.detach(|| corpus.weigh(weight)).map_err(to_python)
+        })
+    }
+
+    /// Adds files of counts, each multiplied by its weight. A Python callback hears how many bytes of them were read.
+    ///
+    /// Errors name the files, and `origin` where they contradict what this counter was made with.
+    #[pyo3(signature = (paths, weights, origin, progress=None))]
+    fn add_files(
+        &mut self,
+        py: Python<'_>,
+        paths: Vec<PathBuf>,
+        weights: Vec<u64>,
+        origin: PathBuf,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        guard(|| {
+            let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
+            let total = paths
+                .iter()
+                .map(|path| path.metadata().map_or(0, |file| file.len()));
+            let mut report = Report::new("counting", total.sum(), progress);
+            let mut done = 0;
+            let loaded = py.detach(|| {
+                let loaded = runs::load(&paths, &weights, &self.header, &origin, &mut |bytes| {
+                    done = bytes;
+                    report.hear(bytes)
+                });
+                loaded.and_then(|words| corpus.add(words))
+            });
+            report.end(py, done)?;
+            loaded.map_err(to_python)
+        })
+    }
+
+    /// Writes all that was counted to a file of counts. Afterwards there is nothing here to learn from.
+    fn write(&mut self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        guard(|| {
+            let corpus = self.corpus.take().ok_or(ArgumentError::Closed)?;
+            listening(py, |go_on| corpus.write(&path, go_on).map(drop))
+        })
+    }
+
+    /// How many runs lie on the disk because of the memory limit.
+    #[getter]
+    fn runs(&self) -> usize {
+        self.corpus.as_ref().map_or(0, Corpus::runs)
     }
 
     /// Adds a pre-token that was counted elsewhere.
@@ -104,15 +206,18 @@ impl WordCounter {
                     u64::MAX
                 ))
             })?;
-            self.words.add(word.bytes()?, count).map_err(to_python)
+            let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
+            corpus.add_word(word.bytes()?, count).map_err(to_python)
         })
     }
 
     /// The pre-tokens and their counts, in the order of their bytes.
-    fn counts(&self) -> PyResult<Vec<(std::borrow::Cow<'_, [u8]>, u64)>> {
+    fn counts(&mut self) -> PyResult<Vec<(std::borrow::Cow<'_, [u8]>, u64)>> {
         guard(|| {
-            Ok(self
-                .words
+            let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
+            let words = corpus.words(&mut || ControlFlow::Continue(()));
+            Ok(words
+                .map_err(to_python)?
                 .iter()
                 .map(|(word, count)| (std::borrow::Cow::Borrowed(word), count))
                 .collect())
@@ -143,45 +248,35 @@ impl WordCounter {
                 max_token_bytes,
                 initial_merges,
             };
-            let mut report = Report::new(merges, progress);
+            let corpus = self.corpus.take().ok_or(ArgumentError::Closed)?;
+            let words = listening(py, |go_on| corpus.into_words(go_on))?;
+            let mut report = Report::new("merging", u64::from(merges), progress);
             let trained = py.detach(|| {
-                self.count_all()?;
-                train(std::mem::take(&mut self.words), &options, &mut |done| report.hear(done))
+                let mut hear = |done| report.hear(u64::from(done));
+                train_with(self.kernel, words, &options, &mut hear)
             });
-            let done = trained
-                .as_ref()
-                .map_or(0, |trained| trained.merges.len() as u32);
-            report.end(py, done)?;
+            let done = trained.as_ref().map_or(0, |trained| trained.merges.len());
+            report.end(py, done as u64)?;
             let trained = trained.map_err(to_python)?;
             if let Some(like) = like {
                 return like.extended(trained);
             }
-            let names = self.special_tokens.iter();
+            let names = self.header.special_tokens.iter();
             let special: Vec<_> = names.map(|name| SpecialToken::new(name, 0)).collect();
-            CoreTokenizer::trained(trained, self.pattern.clone(), &special)
+            CoreTokenizer::trained(trained, self.header.pattern.clone(), &special)
         })
     }
 }
 
-impl WordCounter {
-    fn count_all(&mut self) -> Result<(), Error> {
-        self.gathered.end_file()?;
-        self.count()
-    }
-
-    /// Counts what is gathered and complete.
-    fn count(&mut self) -> Result<(), Error> {
-        let Some(batch) = self.gathered.take()? else {
-            return Ok(());
-        };
-        let parts: Vec<&[u8]> = batch.parts().collect();
-        let counted = count_documents(&self.pretokenizer, &parts, self.threads)?;
-        if self.words.is_empty() {
-            self.words = counted;
-            return Ok(());
-        }
-        self.words.merge(&counted)
-    }
+/// Runs a computation without the GIL that asks now and then whether to go on.
+fn listening<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&mut dyn FnMut() -> ControlFlow<()>) -> Result<T, Error> + Send,
+) -> PyResult<T> {
+    let signals = Signals::new();
+    let done = py.detach(|| work(&mut || flow(signals.go_on())));
+    signals.end()?;
+    done.map_err(to_python)
 }
 
 fn tie_break(name: &str) -> PyResult<TieBreak> {
@@ -200,15 +295,17 @@ fn tie_break(name: &str) -> PyResult<TieBreak> {
 
 /// Passes progress on to Python and listens for signals, now and then.
 struct Report {
-    total: u32,
+    phase: &'static str,
+    total: u64,
     callback: Option<Py<PyAny>>,
     last: Instant,
     error: Option<PyErr>,
 }
 
 impl Report {
-    fn new(total: u32, callback: Option<Py<PyAny>>) -> Self {
+    fn new(phase: &'static str, total: u64, callback: Option<Py<PyAny>>) -> Self {
         Self {
+            phase,
             total,
             callback,
             last: Instant::now(),
@@ -216,7 +313,7 @@ impl Report {
         }
     }
 
-    fn hear(&mut self, done: u32) -> ControlFlow<()> {
+    fn hear(&mut self, done: u64) -> ControlFlow<()> {
         let now = Instant::now();
         if now - self.last < BETWEEN_LOOKS {
             return ControlFlow::Continue(());
@@ -231,16 +328,16 @@ impl Report {
         }
     }
 
-    fn tell(&self, py: Python<'_>, done: u32) -> PyResult<()> {
+    fn tell(&self, py: Python<'_>, done: u64) -> PyResult<()> {
         py.check_signals()?;
         if let Some(callback) = &self.callback {
-            callback.call1(py, ("merging", done, self.total))?;
+            callback.call1(py, (self.phase, done, self.total))?;
         }
         Ok(())
     }
 
     /// Tells the last number, or raises what Python raised meanwhile.
-    fn end(self, py: Python<'_>, done: u32) -> PyResult<()> {
+    fn end(self, py: Python<'_>, done: u64) -> PyResult<()> {
         match self.error {
             Some(error) => Err(error),
             None => self.tell(py, done),

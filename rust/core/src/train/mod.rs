@@ -6,7 +6,7 @@
 //! counting all pairs anew at every step, as [`crate::oracle`] does. Counts
 //! have 64 bits and are checked. Text is only ever counted, never kept.
 //!
-//! Reading order: `count` makes the multiset of words; `records` and `linked` lay them
+//! Reading order: `corpus` takes text and `count` makes the multiset of words of it, `runs` with files; `records` and `linked` lay them
 //! out so that a merge touches little; `merge` is the loop, with `births`, `pairs` and `postings`;
 //! `buckets` and `tie_break` say which pair is next, and `threshold` which are not worth keeping.
 
@@ -14,6 +14,7 @@
 
 mod births;
 mod buckets;
+mod corpus;
 mod count;
 mod limits;
 mod linked;
@@ -22,6 +23,7 @@ mod pairs;
 mod postings;
 mod records;
 mod recount;
+pub mod runs;
 mod symbol;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ mod tie_break;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+pub use corpus::{Corpus, CorpusOptions};
 pub use count::{Counter, Tally, WordCounts, count_documents};
 
 use crate::simd::Kernel;

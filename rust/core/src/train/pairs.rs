@@ -3,7 +3,6 @@
 //! Open addressing with linear probing. A pair is added once, in the merge in which it comes into
 //! being, and its count only falls. Those that fell too low are left out when the table grows.
 
-use super::postings::Slice;
 use crate::seed::Seed;
 use crate::simd::Simd;
 
@@ -28,6 +27,20 @@ impl Key {
     #[inline(always)]
     pub(super) fn ids(self) -> (u32, u32) {
         ((self.0 >> 32) as u32, self.0 as u32)
+    }
+}
+
+/// A pair's postings: a slice of [`super::postings::Postings`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Slice {
+    pub(super) start: u32,
+    pub(super) length: u32,
+}
+
+impl Slice {
+    #[inline]
+    pub(super) fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.start as usize + self.length as usize
     }
 }
 

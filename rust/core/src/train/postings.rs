@@ -3,23 +3,9 @@
 //! The postings of a pair are written in one go, when it comes into being, and never grow. When the
 //! array is full, those of pairs that will not be merged are dropped.
 
-use super::pairs::Pairs;
+use super::pairs::{Pairs, Slice};
 use crate::memory::Table;
 use crate::{Error, Result};
-
-/// A pair's postings.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Slice {
-    pub(super) start: u32,
-    pub(super) length: u32,
-}
-
-impl Slice {
-    #[inline]
-    pub(super) fn range(self) -> std::ops::Range<usize> {
-        self.start as usize..self.start as usize + self.length as usize
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Postings {

@@ -129,6 +129,11 @@ impl WordCounts {
         self.table.freeze();
     }
 
+    /// Greater than all places.
+    pub(super) fn end_place(&self) -> u64 {
+        self.table.place()
+    }
+
     /// There can be no more merges than this.
     pub(super) fn most_merges(&self) -> usize {
         let windows = self.table.iter().map(|(word, _)| word.len() - 1);

@@ -79,6 +79,7 @@ fn join(tables: impl IntoIterator<Item = WordTable>, batches: u64) -> Result<Wor
 /// assert_eq!(words.iter_first_seen().last(), Some((&b" not"[..], 1)));
 /// # Ok::<(), gptbpe_core::Error>(())
 /// ```
+#[derive(Debug)]
 pub struct Counter {
     pretokenizer: Pretokenizer,
     kernel: Kernel,
@@ -140,12 +141,13 @@ impl Counter {
         }
     }
 
-    /// Waits for the threads and returns what was counted since the last call. What is counted
-    /// afterwards is seen later.
+    /// Waits for the threads and returns what was counted since the last call. The places of
+    /// what is counted afterwards begin anew.
     pub fn take(&mut self) -> Result<WordCounts> {
         let tables = self.finish_crew()?;
         let alone = self.alone.take().map(|worker| worker.table);
-        join(tables.into_iter().chain(alone), self.batches)
+        let batches = std::mem::take(&mut self.batches);
+        join(tables.into_iter().chain(alone), batches)
     }
 
     /// Waits for the threads and returns what was counted.
@@ -164,6 +166,7 @@ impl Counter {
     }
 }
 
+#[derive(Debug)]
 struct Job {
     number: u64,
     batch: DocumentBatch,
@@ -171,6 +174,7 @@ struct Job {
 }
 
 /// The threads and the way to them.
+#[derive(Debug)]
 struct Crew {
     jobs: SyncSender<Job>,
     threads: Vec<JoinHandle<Result<WordTable>>>,

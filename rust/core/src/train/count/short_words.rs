@@ -109,6 +109,17 @@ impl ShortWords {
         }
     }
 
+    /// The same where counts may overflow.
+    #[cold]
+    pub(super) fn add_all_checked(&mut self, numbers: &[u64], weight: u64) -> Result<()> {
+        for &number in numbers.iter().filter(|&&number| number > 0) {
+            if let Some(count) = self.counts.get_mut(number as usize) {
+                *count = count.checked_add(weight).ok_or(Error::CountOverflow)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The number of a key, or 0.
     #[inline]
     fn find(&self, key: Key, slot: u32) -> u64 {

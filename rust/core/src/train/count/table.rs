@@ -3,8 +3,8 @@
 use super::Tally;
 use super::long_words::LongWords;
 use super::short_words::ShortWords;
+use crate::Result;
 use crate::simd::{Bucket, Hasher, Kernel, Key, LONGEST_KEY, Simd};
-use crate::{Error, Result};
 
 #[derive(Debug, Clone)]
 pub(super) struct WordTable {
@@ -13,8 +13,8 @@ pub(super) struct WordTable {
     long: LongWords,
     /// The place of the next new word: greater than all before it.
     place: u64,
-    /// The sum of all counts, so that no single one can overflow unnoticed.
-    total: u64,
+    /// The sum of all counts. While it fits in 64 bits, no count can overflow.
+    total: u128,
 }
 
 impl WordTable {
@@ -76,9 +76,10 @@ impl WordTable {
         numbers: &[u64],
         weight: u64,
     ) -> Result<()> {
-        let more = weight.checked_mul(numbers.len() as u64);
-        let total = more.and_then(|more| self.total.checked_add(more));
-        self.total = total.ok_or(Error::CountOverflow)?;
+        self.total += u128::from(weight) * numbers.len() as u128;
+        if u64::try_from(self.total).is_err() {
+            return self.short.add_all_checked(numbers, weight);
+        }
         self.short.add_all(kernel, numbers, weight);
         Ok(())
     }
@@ -126,7 +127,7 @@ impl WordTable {
         if word.is_empty() || count == 0 {
             return Ok(());
         }
-        self.total = self.total.checked_add(count).ok_or(Error::CountOverflow)?;
+        self.total += u128::from(count);
         if word.len() > LONGEST_KEY || word.contains(&0xFF) {
             return self.add_long(word, self.long.hash(word), count);
         }
@@ -139,8 +140,7 @@ impl WordTable {
 
     /// Adds the words of `other`, which are first seen `later` than they say there.
     pub(super) fn merge(&mut self, other: &Self, later: u64) -> Result<()> {
-        let total = self.total.checked_add(other.total);
-        self.total = total.ok_or(Error::CountOverflow)?;
+        self.total += other.total;
         self.long.merge(&other.long, later)?;
         let long = &mut self.long;
         self.short.merge(&other.short, later, &mut |word, tally| {

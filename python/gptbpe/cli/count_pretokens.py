@@ -1,0 +1,105 @@
+"""``gptbpe count-pretokens``: text in, a file of counts out, from which ``gptbpe train --counts`` learns."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gptbpe import training
+from gptbpe.cli import console
+from gptbpe.cli.train import piece
+from gptbpe.types import END_OF_TEXT
+
+
+def count_pretokens(
+    *inputs: Path,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    pattern: str = "cl100k",
+    special_token: Annotated[list[str] | None, Parameter(negative="")] = None,
+    separator: str | None = None,
+    weight: Annotated[list[int] | None, Parameter(negative="")] = None,
+    threads: console.Threads = None,
+    max_memory: str | None = None,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
+    json: console.Json = False,
+) -> None:
+    """Count the pre-tokens of text files, for a vocabulary that is trained elsewhere.
+
+    Several machines count their share of the text, and `gptbpe train --counts a.pcnt b.pcnt` learns from all
+    files what training on all of the text would. An existing output file is replaced, at once and only when
+    the new one is complete.
+
+    Parameters
+    ----------
+    inputs
+        Text files: plain, .jsonl or .parquet (field `text`), .gz and .zst; `-` reads standard input.
+    output
+        Where the counts go, usually a name that ends in .pcnt.
+    pattern
+        How text is split into pre-tokens: gpt2, cl100k, o200k, llama3, qwen2, nanochat, deepseek, or a
+        regex. It must be the same for all files that are to be added up.
+    special_token
+        A special token, which also ends documents in the text; may be given several times. They must be the
+        same for all files that are to be added up. Without it there is `<|endoftext|>`.
+    separator
+        Ends documents in plain text, besides special tokens.
+    weight
+        How often each pre-token of an input counts, an integer from 1. Give it once for each input, in their
+        order.
+    threads
+        How many threads count; one per core by default.
+    max_memory
+        About how much memory counting may take, such as 512M or 2G; what does not fit goes to temporary
+        files.
+    quiet
+        Print nothing but errors.
+    json
+        Print a summary as JSON on standard output.
+    """
+    if not inputs:
+        raise console.Failure(
+            "nothing to count; name a text file, for example: gptbpe count-pretokens input.txt -o words.pcnt"
+        )
+    if output is None:
+        raise console.Failure("say where the counts go, for example: -o words.pcnt")
+    if output == console.STANDARD:
+        raise console.Failure("a file of counts cannot go to standard output; give -o a file")
+    console.check_output(output)
+    pieces = [piece(path) for path in inputs]
+    began = time.monotonic()
+    with console.progress(quiet=quiet or json) as show:
+        counts = training.count_pretokens(
+            pieces,
+            output,
+            pattern=pattern,
+            special_tokens=[END_OF_TEXT] if special_token is None else special_token,
+            separator=separator or None,
+            weights=weight,
+            threads=threads,
+            max_memory=max_memory,
+            progress=show,
+        )
+    seconds = time.monotonic() - began
+    if json:
+        summary = {
+            "output": str(output),
+            "pretokens": counts.pretokens,
+            "words": counts.words,
+            "documents": counts.documents,
+            "text_bytes": counts.text_bytes,
+            "pattern": counts.pattern,
+            "pattern_fingerprint": counts.pattern_fingerprint,
+            "special_tokens": list(counts.special_tokens),
+            "file_bytes": counts.file_bytes,
+        }
+        console.write_json({**summary, "seconds": round(seconds, 3)})
+    elif not quiet:
+        console.say(
+            f"{counts.pretokens:,} pre-tokens, {counts.words:,} different, from "
+            f"{console.size(counts.text_bytes)} in "
+            f"{seconds:.1f} s -> {output} ({console.size(counts.file_bytes)})"
+        )
+        console.say(f"next: gptbpe train --counts {output} --vocab 512")

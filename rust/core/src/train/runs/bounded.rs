@@ -1,0 +1,191 @@
+//! Counting within a limit of memory: tables that become a run before they grow too large.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::super::count::{Counter, Tally, WordCounts};
+use super::format::{RunHeader, RunTotals};
+use super::load::{Calls, add_all};
+use super::spill::Spill;
+use super::writer::RunWriter;
+use crate::Result;
+use crate::documents::DocumentBatch;
+
+/// Counts of words, of which only a part is in memory if there is a limit.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use gptbpe_core::pattern::Pattern;
+/// use gptbpe_core::scan::Pretokenizer;
+/// use gptbpe_core::train::Counter;
+/// use gptbpe_core::train::runs::{BoundedCounts, RunHeader};
+///
+/// let header = RunHeader { pattern: Pattern::default(), special_tokens: vec![] };
+/// let counter = Counter::new(&Pretokenizer::new(&header.pattern)?, 1);
+/// let folder = std::env::temp_dir();
+/// let mut counts = BoundedCounts::new(header, counter, Some((1 << 20, &folder)));
+/// for number in 0..20_000 {
+///     counts.add_word(format!("{number}").as_bytes(), 3)?;
+/// }
+/// assert!(counts.runs() > 0);
+/// let words = counts.into_words(&mut || ControlFlow::Continue(()))?;
+/// assert_eq!(words.len(), 20_000);
+/// assert_eq!(words.iter_first_seen().last(), Some((&b"19999"[..], 3)));
+/// # Ok::<(), gptbpe_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct BoundedCounts {
+    header: RunHeader,
+    /// What is counted in text.
+    counter: Counter,
+    /// What was counted elsewhere.
+    words: WordCounts,
+    /// How many bytes the tables may have.
+    table_bytes: usize,
+    spill: Spill,
+    /// Places in earlier runs are smaller.
+    first_place: u64,
+}
+
+/// Smaller tables are not worth a run.
+const LEAST_TABLE_BYTES: usize = 1 << 17;
+
+impl BoundedCounts {
+    /// Nothing counted yet. The limit is the memory for all of counting, and the folder for what exceeds it.
+    pub fn new(header: RunHeader, counter: Counter, limit: Option<(usize, &Path)>) -> Self {
+        let folder = limit.map_or(Path::new(""), |(_, folder)| folder);
+        Self {
+            spill: Spill::new(folder, header.clone()),
+            header,
+            counter,
+            words: WordCounts::new(),
+            // Tables of several threads are joined, sorting takes half of a table, and a table that grows is there
+            // twice for a moment.
+            table_bytes: limit.map_or(usize::MAX, |(bytes, _)| (bytes / 4).max(LEAST_TABLE_BYTES)),
+            first_place: 0,
+        }
+    }
+
+    /// How many runs there are on the disk.
+    pub fn runs(&self) -> usize {
+        self.spill.len()
+    }
+
+    /// Counts every pre-token of a batch `weight` times, perhaps later; see [`Counter::count`].
+    pub fn count(&mut self, batch: DocumentBatch, weight: u64) -> Result<()> {
+        self.counter.count(batch, weight)?;
+        if self.counter.memory() > self.table_bytes {
+            self.write_run()?;
+        }
+        Ok(())
+    }
+
+    /// Adds `count` occurrences of a word.
+    pub fn add_word(&mut self, word: &[u8], count: u64) -> Result<()> {
+        self.words.add(word, count)?;
+        if self.words.memory() > self.table_bytes {
+            self.write_run()?;
+        }
+        Ok(())
+    }
+
+    /// Adds what was counted elsewhere, as if its text came after.
+    pub fn add(&mut self, counted: WordCounts) -> Result<()> {
+        self.gather()?;
+        if self.words.is_empty() {
+            self.words = counted;
+            return Ok(());
+        }
+        self.words.merge(&counted)
+    }
+
+    /// Waits for what is being counted, and puts it with what was counted elsewhere.
+    fn gather(&mut self) -> Result<()> {
+        let counted = self.counter.take()?;
+        if counted.is_empty() {
+            return Ok(());
+        }
+        if self.words.is_empty() {
+            self.words = counted;
+            return Ok(());
+        }
+        self.words.merge(&counted)
+    }
+
+    fn write_run(&mut self) -> Result<()> {
+        self.gather()?;
+        let words = std::mem::take(&mut self.words);
+        if words.is_empty() {
+            return Ok(());
+        }
+        self.spill.push(sorted(&words, self.first_place))?;
+        self.first_place += words.end_place();
+        Ok(())
+    }
+
+    /// All that was counted, in memory. `progress` may stop the reading of runs.
+    pub fn words(&mut self, progress: &mut dyn FnMut() -> ControlFlow<()>) -> Result<&WordCounts> {
+        if self.spill.is_empty() {
+            self.gather()?;
+        } else {
+            self.write_run()?;
+            let mut all = WordCounts::new();
+            add_all(self.spill.take().into_merged()?, &mut all, progress)?;
+            self.words = all;
+            self.first_place = 0;
+        }
+        Ok(&self.words)
+    }
+
+    /// The same, and nothing is left here.
+    pub fn into_words(
+        mut self,
+        progress: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<WordCounts> {
+        self.words(progress)?;
+        Ok(self.words)
+    }
+
+    /// Writes all that was counted to a file. `progress` is called now and then and may stop.
+    pub fn write(
+        mut self,
+        path: &Path,
+        text_bytes: u64,
+        documents: u64,
+        progress: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<RunTotals> {
+        let mut writer = RunWriter::create(path, &self.header)?;
+        let mut calls = Calls::new(progress);
+        if self.spill.is_empty() {
+            self.gather()?;
+            for (word, count, place) in numbered(&self.words) {
+                calls.after_a_word()?;
+                writer.push(word, count, place)?;
+            }
+        } else {
+            self.write_run()?;
+            let mut sum = self.spill.into_merged()?;
+            while let Some(counted) = sum.next()? {
+                calls.after_a_word()?;
+                writer.push(counted.word, counted.count, counted.place)?;
+            }
+        }
+        writer.finish(text_bytes, documents)
+    }
+}
+
+/// Words, counts and places in the order of the words' bytes.
+fn sorted(words: &WordCounts, first_place: u64) -> impl Iterator<Item = (&[u8], u64, u64)> {
+    let words = words.iter_with_places();
+    words.map(move |(word, Tally { count, place })| (word, count, first_place + place))
+}
+
+/// The same with consecutive places from 0, which do not depend on how the text was divided.
+fn numbered(words: &WordCounts) -> impl Iterator<Item = (&[u8], u64, u64)> {
+    let words = words.iter_first_seen().zip(0..);
+    let mut all: Vec<_> = words
+        .map(|((word, count), place)| (word, count, place))
+        .collect();
+    all.sort_unstable();
+    all.into_iter()
+}
