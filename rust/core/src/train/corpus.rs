@@ -196,6 +196,6 @@ impl Corpus {
     pub fn write(mut self, path: &Path, go_on: GoOn<'_>) -> Result<RunTotals> {
         self.count_all()?;
         self.counts
-            .write(path, self.text_bytes, self.documents, go_on)
+            .write_file(path, self.text_bytes, self.documents, go_on)
     }
 }

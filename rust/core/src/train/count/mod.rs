@@ -14,12 +14,14 @@
 //! into one slot. No result depends on them.
 
 mod block;
+mod crew;
 mod long_words;
 mod parallel;
 mod short_words;
 mod table;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use crate::Result;
 use crate::scan::Pretokenizer;

@@ -1,52 +1,15 @@
 //! Counting on several threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use super::WordCounts;
-use super::block::{Counting, Room};
+use super::crew::{Crew, Job};
 use super::table::WordTable;
+use super::worker::{PLACE_BITS, Worker};
 use crate::Result;
 use crate::documents::DocumentBatch;
 use crate::scan::Pretokenizer;
 use crate::simd::Kernel;
-
-/// New words of a batch have places of so many bits, below the number of the batch.
-const PLACE_BITS: u32 = 40;
-
-/// A thread's table with its working memory.
-#[derive(Debug)]
-struct Worker {
-    room: Room,
-    table: WordTable,
-}
-
-impl Worker {
-    fn new(kernel: Kernel) -> Self {
-        Self {
-            room: Room::new(),
-            table: WordTable::new(kernel),
-        }
-    }
-
-    /// Counts the texts of batch `number`.
-    fn count<'t>(
-        &mut self,
-        pretokenizer: &Pretokenizer,
-        number: u64,
-        texts: impl Iterator<Item = &'t [u8]>,
-        weight: u64,
-    ) -> Result<()> {
-        self.table.begin_at(number << PLACE_BITS);
-        let mut counting = Counting::new(pretokenizer, &mut self.room, &mut self.table, weight);
-        for text in texts {
-            counting.push(text)?;
-        }
-        counting.flush()
-    }
-}
 
 /// Joins the tables of threads that counted batches of one text.
 fn join(tables: impl IntoIterator<Item = WordTable>, batches: u64) -> Result<WordCounts> {
@@ -110,6 +73,11 @@ impl Counter {
         }
     }
 
+    /// How many threads count.
+    pub(in super::super) fn threads(&self) -> usize {
+        self.threads.max(1)
+    }
+
     /// Counts every pre-token of a batch `weight` times. On several threads it is counted later, and an error
     /// may be that of an earlier batch.
     pub fn count(&mut self, batch: DocumentBatch, weight: u64) -> Result<()> {
@@ -122,32 +90,41 @@ impl Counter {
         let crew = self
             .crew
             .get_or_insert_with(|| Crew::new(&self.pretokenizer, self.kernel, self.threads));
-        let job = Job {
+        crew.count(Job {
             number,
             batch,
             weight,
-        };
-        if crew.jobs.send(job).is_err() {
-            // All threads have stopped; one of them knows why.
-            return self.finish_crew().map(drop);
-        }
-        Ok(())
-    }
-
-    fn finish_crew(&mut self) -> Result<Vec<WordTable>> {
-        match self.crew.take() {
-            Some(crew) => crew.finish(),
-            None => Ok(Vec::new()),
-        }
+        })
     }
 
     /// Waits for the threads and returns what was counted since the last call. The places of
     /// what is counted afterwards begin anew.
     pub fn take(&mut self) -> Result<WordCounts> {
-        let tables = self.finish_crew()?;
-        let alone = self.alone.take().map(|worker| worker.table);
-        let batches = std::mem::take(&mut self.batches);
-        join(tables.into_iter().chain(alone), batches)
+        let batches = self.batches;
+        join(self.take_tables()?, batches)
+    }
+
+    /// The same as each thread has counted it, which takes less memory. The counts of a word are to be added up, and
+    /// all places are those of one text; and a place that is greater than all of them.
+    pub(in super::super) fn take_apart(
+        &mut self,
+    ) -> Result<(impl Iterator<Item = WordCounts> + use<>, u64)> {
+        let end = self.batches << PLACE_BITS;
+        let tables = self.take_tables()?.into_iter();
+        Ok((tables.map(|table| WordCounts { table }), end))
+    }
+
+    fn take_tables(&mut self) -> Result<Vec<WordTable>> {
+        self.batches = 0;
+        let fresh = || WordTable::new(self.kernel);
+        let mut tables = match &self.crew {
+            Some(crew) => crew.take(fresh)?,
+            None => Vec::new(),
+        };
+        if let Some(worker) = &mut self.alone {
+            tables.push(std::mem::replace(&mut worker.table, fresh()));
+        }
+        Ok(tables)
     }
 
     /// Waits for the threads and returns what was counted.
@@ -158,76 +135,8 @@ impl Counter {
     /// About how many bytes the tables take.
     pub fn memory(&self) -> usize {
         let alone = self.alone.as_ref().map(|worker| worker.table.memory());
-        let crew = self
-            .crew
-            .as_ref()
-            .map(|crew| crew.memory.load(Ordering::Relaxed));
+        let crew = self.crew.as_ref().map(Crew::memory);
         alone.unwrap_or(0) + crew.unwrap_or(0)
-    }
-}
-
-#[derive(Debug)]
-struct Job {
-    number: u64,
-    batch: DocumentBatch,
-    weight: u64,
-}
-
-/// The threads and the way to them.
-#[derive(Debug)]
-struct Crew {
-    jobs: SyncSender<Job>,
-    threads: Vec<JoinHandle<Result<WordTable>>>,
-    /// Bytes of all their tables.
-    memory: Arc<AtomicUsize>,
-}
-
-impl Crew {
-    fn new(pretokenizer: &Pretokenizer, kernel: Kernel, threads: usize) -> Self {
-        let (jobs, queue) = sync_channel(threads);
-        let queue = Arc::new(Mutex::new(queue));
-        let memory = Arc::new(AtomicUsize::new(0));
-        let start = |_| {
-            let (pretokenizer, queue) = (pretokenizer.clone(), queue.clone());
-            let memory = memory.clone();
-            std::thread::spawn(move || work(&pretokenizer, kernel, &queue, &memory))
-        };
-        Self {
-            jobs,
-            threads: (0..threads).map(start).collect(),
-            memory,
-        }
-    }
-
-    fn finish(self) -> Result<Vec<WordTable>> {
-        drop(self.jobs);
-        let finished = self.threads.into_iter().map(|thread| {
-            let finished = thread.join();
-            finished.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        // All of them are waited for, whatever happened.
-        let finished: Vec<Result<WordTable>> = finished.collect();
-        finished.into_iter().collect()
-    }
-}
-
-fn work(
-    pretokenizer: &Pretokenizer,
-    kernel: Kernel,
-    queue: &Mutex<Receiver<Job>>,
-    memory: &AtomicUsize,
-) -> Result<WordTable> {
-    let mut worker = Worker::new(kernel);
-    let mut known = 0;
-    loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else {
-            return Ok(worker.table);
-        };
-        worker.count(pretokenizer, job.number, job.batch.parts(), job.weight)?;
-        let now = worker.table.memory();
-        memory.fetch_add(now.wrapping_sub(known), Ordering::Relaxed);
-        known = now;
     }
 }
 

@@ -177,7 +177,7 @@ impl ShortWords {
         // Three halves of a word to a bucket: then one in thirty lies in another bucket than its own.
         let crowded = self.len() * 2 > self.buckets.len() * 3 || self.len() + more > self.most();
         if crowded && self.bits < MOST_BITS {
-            self.grow((self.bits + 2).min(MOST_BITS));
+            self.grow(self.bits + 1);
         }
     }
 

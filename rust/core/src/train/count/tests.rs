@@ -107,9 +107,10 @@ fn odd_words_are_counted() {
 #[test]
 fn new_words_in_every_block_are_counted() {
     let pretokenizer = Pretokenizer::new(&Pattern::default()).unwrap();
-    let text: String = (0..200_000)
+    let words: Vec<String> = (0..200_000)
         .map(|number| format!(" {}x", number % 70_000))
         .collect();
+    let text = words.concat();
     for kernel in Kernel::ALL
         .into_iter()
         .filter(|kernel| kernel.is_available())
@@ -121,7 +122,7 @@ fn new_words_in_every_block_are_counted() {
         counting.flush().unwrap();
         let mut slow = std::collections::HashMap::new();
         pretokenizer.for_each(text.as_bytes(), |word| {
-            *slow.entry(word.to_vec()).or_insert(0) += 1
+            *slow.entry(word.to_vec()).or_insert(0) += 1;
         });
         assert_eq!(table.len(), slow.len());
         for (word, tally) in table.iter() {

@@ -57,12 +57,14 @@ impl BoundedCounts {
         Self {
             spill: Spill::new(folder, header.clone()),
             header,
-            counter,
             words: WordCounts::new(),
-            // Tables of several threads are joined, sorting takes half of a table, and a table that grows is there
-            // twice for a moment.
-            table_bytes: limit.map_or(usize::MAX, |(bytes, _)| (bytes / 4).max(LEAST_TABLE_BYTES)),
+            // Each thread may count one more batch before the tables are written, a table that grows is there twice
+            // for a moment, and sorting takes half of one.
+            table_bytes: limit.map_or(usize::MAX, |(bytes, _)| {
+                (bytes / (3 + counter.threads())).max(LEAST_TABLE_BYTES)
+            }),
             first_place: 0,
+            counter,
         }
     }
 
@@ -113,13 +115,24 @@ impl BoundedCounts {
     }
 
     fn write_run(&mut self) -> Result<()> {
-        self.gather()?;
         let words = std::mem::take(&mut self.words);
-        if words.is_empty() {
-            return Ok(());
+        let end = words.end_place();
+        self.write(&words, end)?;
+        drop(words);
+        let (counted, end) = self.counter.take_apart()?;
+        for words in counted {
+            self.write(&words, 0)?;
         }
-        self.spill.push(sorted(&words, self.first_place))?;
-        self.first_place += words.end_place();
+        self.first_place += end;
+        Ok(())
+    }
+
+    /// Writes a run of words whose places are below `end`.
+    fn write(&mut self, words: &WordCounts, end: u64) -> Result<()> {
+        if !words.is_empty() {
+            self.spill.push(sorted(words, self.first_place))?;
+        }
+        self.first_place += end;
         Ok(())
     }
 
@@ -147,7 +160,7 @@ impl BoundedCounts {
     }
 
     /// Writes all that was counted to a file. `progress` is called now and then and may stop.
-    pub fn write(
+    pub fn write_file(
         mut self,
         path: &Path,
         text_bytes: u64,

@@ -572,9 +572,8 @@ fn counter() -> Counter {
 /// Text that is counted on threads, with batches of other weights between.
 #[test]
 fn a_limit_changes_nothing_for_text() {
-    let text: String = (0..60_000_u32)
-        .map(|number| format!(" {}", number.wrapping_mul(7919) % 40_000))
-        .collect();
+    let words = (0..60_000_u32).map(|number| format!(" {}", number.wrapping_mul(7919) % 40_000));
+    let text = words.collect::<Vec<_>>().concat();
     let folder = tempdir().unwrap();
     let count = |limit, threads| {
         let mut corpus = Corpus::new(&CorpusOptions {
@@ -588,8 +587,9 @@ fn a_limit_changes_nothing_for_text() {
         let mut go_on = || ControlFlow::Continue(());
         for (weight, part) in (1..).zip(text.as_bytes().chunks(text.len() / 3 + 1)) {
             corpus.weigh(weight).unwrap();
-            corpus.push(part, &mut go_on).unwrap();
-            corpus.end_file().unwrap();
+            for document in part.chunks(5000) {
+                corpus.push_document(document, &mut go_on).unwrap();
+            }
         }
         assert_eq!(corpus.runs() > 0, limit.is_some());
         corpus.into_words(&mut go_on).unwrap()
@@ -621,7 +621,7 @@ fn a_file_written_within_a_limit_is_the_same_but_for_places() {
         assert_eq!(counts.runs() > 0, limit.is_some());
         let path = folder.path().join(name);
         let mut go_on = || ControlFlow::Continue(());
-        counts.write(&path, 5, 1, &mut go_on).unwrap();
+        counts.write_file(&path, 5, 1, &mut go_on).unwrap();
         let words = read(&path).unwrap();
         let mut by_place: Vec<_> = words.iter().map(|(w, &(c, p))| (p, w.clone(), c)).collect();
         by_place.sort_unstable();
@@ -645,7 +645,7 @@ fn writing_can_be_stopped_and_leaves_nothing() {
             counts.add_word(number.to_string().as_bytes(), 1).unwrap();
         }
         let path = folder.path().join("x.pcnt");
-        let stopped = counts.write(&path, 0, 0, &mut || ControlFlow::Break(()));
+        let stopped = counts.write_file(&path, 0, 0, &mut || ControlFlow::Break(()));
         assert!(matches!(stopped, Err(Error::Cancelled)));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

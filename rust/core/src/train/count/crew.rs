@@ -1,0 +1,189 @@
+//! Threads that count batches as they come.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::table::WordTable;
+use super::worker::Worker;
+use crate::documents::DocumentBatch;
+use crate::scan::Pretokenizer;
+use crate::simd::Kernel;
+use crate::{Error, Result};
+
+/// A batch to be counted.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) number: u64,
+    pub(super) batch: DocumentBatch,
+    pub(super) weight: u64,
+}
+
+/// The threads, which live as long as this.
+#[derive(Debug)]
+pub(super) struct Crew {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// A job has come, or no more will.
+    work: Condvar,
+    /// A job was taken or is done.
+    progress: Condvar,
+    /// A worker belongs to its thread while that counts, and to the caller when no job is left.
+    workers: Vec<Mutex<Worker>>,
+    /// Bytes of all tables.
+    memory: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Jobs that were taken and are not done.
+    running: usize,
+    closed: bool,
+    error: Option<Error>,
+    /// A thread has panicked, and its job is lost.
+    panicked: bool,
+}
+
+impl State {
+    /// What a thread failed with. The jobs that wait are dropped.
+    fn failure(&mut self) -> Result<()> {
+        assert!(!self.panicked, "a thread that counts has panicked");
+        match self.error.take() {
+            None => Ok(()),
+            Some(error) => {
+                self.jobs.clear();
+                Err(error)
+            }
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.error.is_some() || self.panicked
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wait<'s>(condition: &Condvar, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+    condition
+        .wait(state)
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Crew {
+    pub(super) fn new(pretokenizer: &Pretokenizer, kernel: Kernel, threads: usize) -> Self {
+        let workers = (0..threads).map(|_| Mutex::new(Worker::new(kernel)));
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+            workers: workers.collect(),
+            memory: AtomicUsize::new(0),
+        });
+        let start = |index: usize| {
+            let (shared, pretokenizer) = (shared.clone(), pretokenizer.clone());
+            std::thread::spawn(move || work(&shared, &shared.workers[index], &pretokenizer))
+        };
+        let threads = (0..threads).map(start).collect();
+        Self { shared, threads }
+    }
+
+    /// Hands a batch on, when a thread is nearly ready for it. The error may be that of an earlier batch.
+    pub(super) fn count(&self, job: Job) -> Result<()> {
+        let mut state = self.shared.lock();
+        while state.jobs.len() >= self.threads.len() && !state.has_failed() {
+            state = wait(&self.shared.progress, state);
+        }
+        state.failure()?;
+        state.jobs.push_back(job);
+        self.shared.work.notify_one();
+        Ok(())
+    }
+
+    /// Waits until all is counted, and puts new tables in place of the present ones.
+    pub(super) fn take(&self, fresh: impl Fn() -> WordTable) -> Result<Vec<WordTable>> {
+        let mut state = self.shared.lock();
+        while state.running > 0 || (!state.jobs.is_empty() && !state.has_failed()) {
+            state = wait(&self.shared.progress, state);
+        }
+        state.failure()?;
+        let workers = self.shared.workers.iter();
+        let tables = workers.map(|worker| {
+            let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut worker.table, fresh())
+        });
+        self.shared.memory.store(0, Ordering::Relaxed);
+        Ok(tables.collect())
+    }
+
+    /// About how many bytes the tables take.
+    pub(super) fn memory(&self) -> usize {
+        self.shared.memory.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        state.jobs.clear();
+        drop(state);
+        self.shared.work.notify_all();
+        for thread in self.threads.drain(..) {
+            thread.join().ok(); // who asked for the counts has heard of a panic
+        }
+    }
+}
+
+/// The life of a thread.
+fn work(shared: &Shared, worker: &Mutex<Worker>, pretokenizer: &Pretokenizer) {
+    loop {
+        let mut state = shared.lock();
+        let job = loop {
+            if let Some(job) = state.jobs.pop_front() {
+                break job;
+            }
+            if state.closed {
+                return;
+            }
+            state = wait(&shared.work, state);
+        };
+        state.running += 1;
+        drop(state);
+        shared.progress.notify_all();
+        let done = Done(shared);
+        let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = worker.table.memory();
+        let counted = worker.count(pretokenizer, job.number, job.batch.parts(), job.weight);
+        let more = worker.table.memory().wrapping_sub(before);
+        shared.memory.fetch_add(more, Ordering::Relaxed);
+        if let Err(error) = counted {
+            shared.lock().error.get_or_insert(error);
+        }
+        drop((worker, job, done));
+    }
+}
+
+/// Notes the end of a job, also where that is a panic.
+struct Done<'s>(&'s Shared);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.running -= 1;
+        state.panicked |= std::thread::panicking();
+        drop(state);
+        self.0.progress.notify_all();
+    }
+}
