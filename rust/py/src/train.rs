@@ -23,6 +23,7 @@ use crate::tokenizer::CoreTokenizer;
 pub(crate) struct WordCounter {
     header: RunHeader,
     kernel: Kernel,
+    max_memory: Option<usize>,
     /// None after it was written to a file, or learned from.
     corpus: Option<Corpus>,
     file: Option<(File, PathBuf)>,
@@ -61,6 +62,7 @@ impl WordCounter {
             Ok(Self {
                 header,
                 kernel,
+                max_memory: limit.map(|(bytes, _)| bytes),
                 corpus: Some(corpus.map_err(to_python)?),
                 file: None,
             })
@@ -246,6 +248,7 @@ impl WordCounter {
                 tie_break: self::tie_break(tie_break)?,
                 min_count,
                 max_token_bytes,
+                max_memory: self.max_memory,
                 initial_merges,
             };
             let corpus = self.corpus.take().ok_or(ArgumentError::Closed)?;

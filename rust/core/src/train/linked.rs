@@ -124,6 +124,11 @@ impl<S: Symbol> Linked<S> {
         self.previous[after as usize] = at;
     }
 
+    /// How many bytes of memory are in use.
+    pub(super) fn memory(&self) -> usize {
+        self.symbols.capacity() * (size_of::<S>() + 8)
+    }
+
     fn weight_at(&mut self, at: u32) -> u64 {
         let next = self.words.get(self.word + 1);
         if self.words[self.word].0 > at || next.is_some_and(|&(start, _)| start <= at) {

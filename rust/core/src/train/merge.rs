@@ -30,6 +30,8 @@ use crate::{Error, Result};
 
 /// Postings are fetched so far ahead.
 const AHEAD: usize = 16;
+/// With fewer postings than this, all words would be read again and again.
+const LEAST_POSTINGS: usize = 1 << 20;
 /// After so many postings the weights are gathered.
 const GATHERED: usize = 512;
 /// After so many postings the caller is asked whether to go on.
@@ -55,15 +57,17 @@ pub(super) struct Merger<S> {
     pub(super) threshold: Threshold,
     /// Longer tokens are not made.
     max_token_bytes: usize,
+    most_postings: usize,
 }
 
 impl<S: Symbol> Merger<S> {
-    /// For at most `merges` merges.
+    /// For at most `merges` merges, with about so many postings. Without that number, `options` limit the memory.
     pub(super) fn new(
         kernel: Kernel,
         mut counts: WordCounts,
         merges: usize,
         options: &TrainOptions,
+        postings: Option<usize>,
     ) -> Result<Self> {
         let longest = match options.tie_break {
             // Linked words alone: then postings are places in the text.
@@ -98,6 +102,12 @@ impl<S: Symbol> Merger<S> {
             counts.iter_unordered().try_for_each(&mut add)?;
         }
         drop(counts);
+        let postings = postings.unwrap_or_else(|| {
+            let words = records.memory() + linked.memory();
+            let limit = options.max_memory.unwrap_or(usize::MAX);
+            // There may be two arrays while one grows; pairs and the queue take the rest.
+            (limit.saturating_sub(words) / (3 * size_of::<u32>())).max(LEAST_POSTINGS)
+        });
         let most = 256 + merges;
         Ok(Self {
             kernel,
@@ -105,6 +115,7 @@ impl<S: Symbol> Merger<S> {
             linked,
             pairs: Pairs::new(),
             postings: Postings::default(),
+            most_postings: postings,
             queue: Queue::new(),
             order: Order::new(options.tie_break),
             births: Births::new(most),
@@ -119,6 +130,7 @@ impl<S: Symbol> Merger<S> {
     pub(super) fn set_limits(&mut self, options: &TrainOptions) {
         self.threshold.set_least(options.min_count.max(1));
         self.max_token_bytes = options.max_token_bytes.unwrap_or(usize::MAX);
+        self.postings.set_limit(self.most_postings);
     }
 
     /// Whether tokens may be so long.
@@ -161,11 +173,11 @@ impl<S: Symbol> Merger<S> {
                 continue;
             };
             let count = self.count(entry.pair);
-            if count == entry.count && !self.order.needs_places() {
-                return Some((entry.pair, count));
-            }
             if count < least {
                 continue;
+            }
+            if count == entry.count && !self.order.needs_places() {
+                return Some((entry.pair, count));
             }
             if count == entry.count {
                 let (pairs, postings) = (&mut self.pairs, &self.postings);
@@ -228,7 +240,8 @@ impl<S: Symbol> Merger<S> {
         let least = self.threshold.now();
         let mut births = std::mem::take(&mut self.births);
         let more = 2 * births.places.len() + births.twice.len();
-        self.postings.make_room(more, &mut self.pairs, least)?;
+        let least = self.postings.make_room(more, &mut self.pairs, least)?;
+        self.threshold.raise(least);
         let before = self.postings.end();
         self.kernel.run(Fetch {
             pairs: &self.pairs,

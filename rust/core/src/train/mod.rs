@@ -68,6 +68,9 @@ pub struct TrainOptions {
     pub min_count: u64,
     /// Tokens longer than this many bytes are not made.
     pub max_token_bytes: Option<usize>,
+    /// About how many bytes of memory may be in use, if the words fit in them. The result is the same, and
+    /// comes later if it is little.
+    pub max_memory: Option<usize>,
     /// Merges to begin with, whatever their counts: those of a vocabulary that
     /// is to be extended.
     pub initial_merges: Vec<(u32, u32)>,
@@ -80,6 +83,7 @@ impl Default for TrainOptions {
             tie_break: TieBreak::default(),
             min_count: 1,
             max_token_bytes: None,
+            max_memory: None,
             initial_merges: Vec::new(),
         }
     }
@@ -138,9 +142,9 @@ pub fn train_with(
     let most = wanted.min(words.most_merges()) + options.initial_merges.len().min(wanted);
     let most = most.min(wanted);
     if most <= MOST_NARROW {
-        learn::<u16>(kernel, words, most, options, progress)
+        learn::<u16>(kernel, words, most, options, None, progress)
     } else {
-        learn::<u32>(kernel, words, most, options, progress)
+        learn::<u32>(kernel, words, most, options, None, progress)
     }
 }
 
@@ -152,10 +156,11 @@ fn learn<S: Symbol>(
     words: WordCounts,
     most: usize,
     options: &TrainOptions,
+    postings: Option<usize>,
     progress: &mut dyn FnMut(u32) -> ControlFlow<()>,
 ) -> Result<Trained> {
     let mut learner = Learner {
-        merger: Merger::<S>::new(kernel, words, most, options)?,
+        merger: Merger::<S>::new(kernel, words, most, options, postings)?,
         trained: Trained::default(),
         progress,
     };

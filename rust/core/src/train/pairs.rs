@@ -151,7 +151,7 @@ impl Pairs {
     }
 
     /// All pairs, in no order to rely on.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Pair)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Pair)> + Clone {
         let all = self.keys.iter().zip(&self.values);
         all.filter(|(key, _)| **key != Key::NONE)
             .map(|(key, pair)| (*key, pair))

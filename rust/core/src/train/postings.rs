@@ -13,21 +13,33 @@ pub(super) struct Postings {
     postings: Table<u32>,
     /// How many are in use.
     end: usize,
+    /// There should not be more than this.
+    limit: usize,
 }
+
+/// The array grows at least to so many.
+const LEAST: usize = 1 << 12;
 
 impl Default for Postings {
     fn default() -> Self {
         Self {
             postings: Table::zeroed(0),
             end: 1,
+            limit: usize::MAX,
         }
     }
 }
 
-/// The array grows at least to so many.
-const LEAST: usize = 1 << 16;
-
 impl Postings {
+    /// From now on, there are about `limit` postings at most.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub(super) fn clear(&mut self) {
         self.end = 1;
     }
@@ -48,17 +60,24 @@ impl Postings {
         &mut self.postings
     }
 
-    /// Makes room for `more` postings. Pairs whose counts are below `least` lose theirs if room is short.
+    /// Makes room for `more` postings, as far as the limit allows. Pairs whose counts are below `least` lose theirs
+    /// if room is short. Returns the least count of pairs that still have theirs, which is greater than `least` where
+    /// the limit was reached.
     #[inline]
-    pub(super) fn make_room(&mut self, more: usize, pairs: &mut Pairs, least: u64) -> Result<()> {
+    pub(super) fn make_room(&mut self, more: usize, pairs: &mut Pairs, least: u64) -> Result<u64> {
         if self.postings.len() >= self.end + more {
-            return Ok(());
+            return Ok(least);
         }
         self.collect(more, pairs, least)
     }
 
     #[cold]
-    fn collect(&mut self, more: usize, pairs: &mut Pairs, least: u64) -> Result<()> {
+    fn collect(&mut self, more: usize, pairs: &mut Pairs, least: u64) -> Result<u64> {
+        let counted = pairs
+            .iter()
+            .map(|(_, pair)| (pair.count, pair.postings.length));
+        let room = self.limit.saturating_sub(more) / 2; // or the next collection comes at once
+        let least = self.least_that_fit(counted, least, more, room);
         let live = pairs.iter_mut().map(|(_, pair)| pair);
         let mut live: Vec<_> = live.filter(|pair| pair.count >= least).collect();
         live.sort_unstable_by_key(|pair| pair.postings.start);
@@ -71,8 +90,8 @@ impl Postings {
             });
         }
         // Room for half as many again, or the next collection comes soon.
-        let grown = wanted + wanted / 2 + LEAST;
-        let moved = wanted + wanted / 4 > self.postings.len();
+        let grown = (wanted + wanted / 2 + LEAST).min(self.limit).max(wanted);
+        let moved = wanted + wanted / 4 > self.postings.len() && grown > self.postings.len();
         let mut array = moved.then(|| Table::zeroed(grown));
         self.end = 1;
         for pair in live {
@@ -87,7 +106,35 @@ impl Postings {
         if let Some(array) = array {
             self.postings = array;
         }
-        Ok(())
+        Ok(least)
+    }
+
+    /// The least count, `least` or more, so that pairs of that count and above have at most `room` postings if
+    /// there would be more than the limit allows with `more`. The pairs of the greatest count always fit.
+    pub(super) fn least_that_fit(
+        &self,
+        counted: impl Iterator<Item = (u64, u32)>,
+        least: u64,
+        more: usize,
+        room: usize,
+    ) -> u64 {
+        let mut counted: Vec<_> = counted.filter(|&(count, _)| count >= least).collect();
+        let mut postings: usize = counted.iter().map(|&(_, length)| length as usize).sum();
+        if postings + more <= self.limit {
+            return least;
+        }
+        counted.sort_unstable();
+        let greatest = counted.last().map_or(least, |&(count, _)| count);
+        let mut fitting = least;
+        for (count, length) in counted {
+            if postings <= room || fitting == greatest {
+                break;
+            }
+            // This one goes, and with it all of its count.
+            postings -= length as usize;
+            fitting = greatest.min(count + 1);
+        }
+        fitting
     }
 
     /// A slice for `length` postings, for which there is room. What is in it is to be written.

@@ -121,6 +121,11 @@ impl<S: Symbol> Records<S> {
         next
     }
 
+    /// How many bytes of memory are in use.
+    pub(super) fn memory(&self) -> usize {
+        self.symbols.len() * size_of::<S>()
+    }
+
     /// For merging.
     #[inline(always)]
     pub(super) fn open(&mut self) -> Open<'_, S> {

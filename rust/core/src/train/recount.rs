@@ -22,9 +22,8 @@ impl<S: Symbol> Merger<S> {
             *sum += weight;
             *count += 1;
         });
+        let wanted = self.raise_to_fit(counts.iter().copied());
         let least = self.threshold.now();
-        let kept = counts.iter().filter(|(weight, _)| *weight >= least);
-        let wanted = kept.map(|&(_, count)| count as usize).sum();
         self.postings.make_room(wanted, &mut self.pairs, least)?;
         // Where the next posting goes, and by how much that moves.
         let mut cursors = vec![(NOWHERE, 0_u32); 1 << 16];
@@ -82,8 +81,11 @@ impl<S: Symbol> Merger<S> {
                 pair.postings.length += 1;
             }
         });
-        let kept = counted.iter().filter(|(_, pair)| pair.count >= least);
-        let wanted = kept.map(|(_, pair)| pair.postings.length as usize).sum();
+        let counts = counted
+            .iter()
+            .map(|(_, pair)| (pair.count, pair.postings.length));
+        let wanted = self.raise_to_fit(counts);
+        let least = self.threshold.now();
         self.postings.make_room(wanted, &mut self.pairs, least)?;
         for (key, pair) in counted.iter() {
             self.keep_counted(key, pair.count, pair.postings.length);
@@ -109,6 +111,16 @@ impl<S: Symbol> Merger<S> {
             self.enqueue_kept(key);
         }
         Ok(())
+    }
+
+    /// Raises the threshold until the postings of pairs of these counts are not too many; how many they are.
+    fn raise_to_fit(&mut self, counts: impl Iterator<Item = (u64, u32)> + Clone) -> usize {
+        let now = self.threshold.now();
+        let room = self.postings.limit() / 2;
+        let least = self.postings.least_that_fit(counts.clone(), now, 0, room);
+        self.threshold.raise(least);
+        let kept = counts.filter(|&(count, _)| count >= least);
+        kept.map(|(_, length)| length as usize).sum()
     }
 
     #[inline(always)]

@@ -75,11 +75,22 @@ proptest! {
             let options = TrainOptions { tie_break, ..options(merges) };
             let trained = train(counts.clone(), &options, &mut quiet).unwrap();
             for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
-                let narrow = learn::<u16>(kernel, counts.clone(), merges as usize, &options, &mut quiet);
+                let narrow = learn::<u16>(kernel, counts.clone(), merges as usize, &options, None, &mut quiet);
                 prop_assert_eq!(&narrow.unwrap(), &trained, "{:?}", kernel);
-                let wide = learn::<u32>(kernel, counts.clone(), merges as usize, &options, &mut quiet);
+                let wide = learn::<u32>(kernel, counts.clone(), merges as usize, &options, None, &mut quiet);
                 prop_assert_eq!(&wide.unwrap(), &trained, "{:?}", kernel);
             }
+        }
+    }
+
+    #[test]
+    fn room_for_few_postings_changes_nothing(words in words(), merges in 0_u32..60, postings in 0_usize..200) {
+        let counts = counts(&words);
+        for tie_break in RULES {
+            let options = TrainOptions { tie_break, ..options(merges) };
+            let trained = train(counts.clone(), &options, &mut quiet).unwrap();
+            let learned = learn::<u16>(Kernel::best(), counts.clone(), merges as usize, &options, Some(postings), &mut quiet);
+            prop_assert_eq!(learned.unwrap(), trained, "{:?}", tie_break);
         }
     }
 

@@ -4,7 +4,8 @@
 //! one that is born below the count of the last merge to come will never be the greatest. That count is not known
 //! before; it is guessed. While the next pair is at or above the guess, all is as if every pair
 //! were kept. When no such pair is left, the guess was too high: it is lowered, and all pairs are counted
-//! again in the words as they are ([`super::recount`]). The result is the same for every guess.
+//! again in the words as they are ([`super::recount`]). The result is the same for every guess, so
+//! the threshold also bounds memory: where postings reach a limit, it is raised.
 
 /// A guess is so many times smaller than one that was too high, at most.
 const STEP: u64 = 8;
@@ -40,6 +41,12 @@ impl Threshold {
     pub(super) fn set_least(&mut self, least: u64) {
         self.least = least;
         self.now = self.guess.max(least);
+    }
+
+    /// Pairs below `least` are not kept any more.
+    #[inline]
+    pub(super) fn raise(&mut self, least: u64) {
+        self.now = self.now.max(least);
     }
 
     /// Lowers the guess after so many merges; whether it could be lowered.
