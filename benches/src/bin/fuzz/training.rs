@@ -130,7 +130,7 @@ fn difference(words: &Words, options: &TrainOptions) -> Option<(Result<Trained, 
                 .add(word, *count)
                 .map_err(|error| error.to_string())?;
         }
-        train(&counts, options, &mut |_| ControlFlow::Continue(()))
+        train(counts, options, &mut |_| ControlFlow::Continue(()))
             .map_err(|error| error.to_string())
     })
     .and_then(|trained| trained);

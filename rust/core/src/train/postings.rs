@@ -10,7 +10,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(super) struct Postings {
     /// The first one belongs to no pair, so that 0 says that there is no slice.
-    postings: Table<u32>,
+    places: Table<u32>,
     /// How many are in use.
     end: usize,
     /// There should not be more than this.
@@ -23,7 +23,7 @@ const LEAST: usize = 1 << 12;
 impl Default for Postings {
     fn default() -> Self {
         Self {
-            postings: Table::zeroed(0),
+            places: Table::zeroed(0),
             end: 1,
             limit: usize::MAX,
         }
@@ -52,12 +52,12 @@ impl Postings {
 
     #[inline]
     pub(super) fn all(&self) -> &[u32] {
-        &self.postings
+        &self.places
     }
 
     #[inline]
     pub(super) fn all_mut(&mut self) -> &mut [u32] {
-        &mut self.postings
+        &mut self.places
     }
 
     /// Makes room for `more` postings, as far as the limit allows. Pairs whose counts are below `least` lose theirs
@@ -65,7 +65,7 @@ impl Postings {
     /// the limit was reached.
     #[inline]
     pub(super) fn make_room(&mut self, more: usize, pairs: &mut Pairs, least: u64) -> Result<u64> {
-        if self.postings.len() >= self.end + more {
+        if self.places.len() >= self.end + more {
             return Ok(least);
         }
         self.collect(more, pairs, least)
@@ -91,7 +91,7 @@ impl Postings {
         }
         // Room for half as many again, or the next collection comes soon.
         let grown = (wanted + wanted / 2 + LEAST).min(self.limit).max(wanted);
-        let moved = wanted + wanted / 4 > self.postings.len() && grown > self.postings.len();
+        let moved = wanted + wanted / 4 > self.places.len() && grown > self.places.len();
         let mut array = moved.then(|| Table::zeroed(grown));
         self.end = 1;
         for pair in live {
@@ -99,12 +99,12 @@ impl Postings {
             pair.postings.start = end as u32;
             self.end += range.len();
             match &mut array {
-                Some(array) => array[end..self.end].copy_from_slice(&self.postings[range]),
-                None => self.postings.copy_within(range, end),
+                Some(array) => array[end..self.end].copy_from_slice(&self.places[range]),
+                None => self.places.copy_within(range, end),
             }
         }
         if let Some(array) = array {
-            self.postings = array;
+            self.places = array;
         }
         Ok(least)
     }
