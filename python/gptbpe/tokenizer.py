@@ -125,8 +125,10 @@ class Tokenizer(HuggingFaceMethods):
             weights: how often each pre-token of each source counts: integers from 1, one for each source of
                 a list. Weight 3 is what giving the source three times would be.
             threads: how many threads count; None for one per core.
-            max_memory: about how much memory counting may take, on top of what the program has: bytes, or a
-                text such as ``"512M"``. Counts that do not fit go to temporary files. The result is the same.
+            max_memory: about how much memory training may take, on top of what the program has: bytes, or a
+                text such as ``"512M"``. Counts that do not fit go to temporary files, and pairs that do not
+                are counted again when they are wanted. The different pre-tokens have to fit, two bytes for
+                each of theirs. The result is the same.
             progress: called now and then as ``progress(phase, done, total)``; phases are ``"counting"``
                 (bytes) and ``"merging"`` (merges), ``total`` is None where it is unknown.
 

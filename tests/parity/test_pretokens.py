@@ -98,7 +98,7 @@ def documents(corpus: Callable[..., bytes]) -> list[str]:
 def _until_no_pair_is_left(documents: list[str], pattern: str | list[str]) -> Tokenizer:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it stops early is the point
-        return Tokenizer.train_from_texts(documents, 4_000_000, pattern=pattern, special_tokens=())
+        return Tokenizer.train_from_texts(documents, 2_000_000, pattern=pattern, special_tokens=())
 
 
 def _pattern(name: str) -> str | list[str]:

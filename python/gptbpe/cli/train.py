@@ -79,7 +79,7 @@ def train(
         Also write what the vocabulary is worth (compression of each input, longest and rarest tokens, a
         picture) to this file: .svg, .png, .md or .json.
     max_memory
-        About how much memory counting may take, such as 512M or 2G; what does not fit goes to temporary
+        About how much memory training may take, such as 512M or 2G; counts that do not fit go to temporary
         files.
     output
         Where the tokenizer goes; `-` is standard output.
