@@ -21,7 +21,9 @@ fn options(merges: u32) -> TrainOptions {
 }
 
 fn learn(words: &WordCounts, merges: u32) -> Vec<(u32, u32)> {
-    let trained = train(words.clone(), &options(merges), &mut |_| ControlFlow::Continue(()));
+    let trained = train(words.clone(), &options(merges), &mut |_| {
+        ControlFlow::Continue(())
+    });
     trained.expect("nothing cancels this").merges
 }
 
