@@ -39,7 +39,7 @@ fn join(tables: impl IntoIterator<Item = WordTable>, batches: u64) -> Result<Wor
 /// let mut counter = Counter::new(&Pretokenizer::new(&Pattern::default())?, 2);
 /// counter.count(buffer.take()?.unwrap(), 1)?;
 /// let words = counter.finish()?;
-/// assert_eq!(words.iter_first_seen().last(), Some((&b" not"[..], 1)));
+/// assert_eq!(words.iter_first_seen().last(), Some((&b" to"[..], 1)));
 /// # Ok::<(), gptbpe_core::Error>(())
 /// ```
 #[derive(Debug)]
