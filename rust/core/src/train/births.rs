@@ -28,6 +28,8 @@ pub(super) struct Side<S> {
 
 impl<S: Symbol> Side<S> {
     fn new(ids: usize) -> Self {
+        // No symbol is as great as the sentinel: see `Symbol`.
+        let ids = ids.min(S::SENTINEL.id() as usize);
         let mut rows = vec![Row::default(); ids + 1];
         rows[ids].count = 1;
         Self {

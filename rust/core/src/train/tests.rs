@@ -189,6 +189,28 @@ fn stops_early_when_no_pair_is_left() {
     );
 }
 
+/// As many merges as narrow symbols have room for, and one more: the last id is never written.
+#[test]
+fn narrow_symbols_reach_their_limit() {
+    let counts = counts(&[(b"low lower lowest".to_vec(), 3)]);
+    let trained = train(counts.clone(), &options(99), &mut quiet).unwrap();
+    let options = options(u32::MAX);
+    for most in [MOST_NARROW, MOST_NARROW - 1] {
+        let narrow = learn::<u16>(
+            Kernel::best(),
+            counts.clone(),
+            most,
+            &options,
+            None,
+            &mut quiet,
+        );
+        assert_eq!(narrow.unwrap(), trained);
+    }
+    let most = crate::vocab::GREATEST_ID as usize - 255;
+    let wide = learn::<u32>(Kernel::best(), counts, most, &options, None, &mut quiet);
+    assert_eq!(wide.unwrap(), trained);
+}
+
 #[test]
 fn can_be_cancelled() {
     let words = counts(&[(b"abcdef".to_vec(), 1)]);
