@@ -35,6 +35,14 @@ impl Seed {
         Self { first, second }
     }
 
+    /// Numbers for hash functions of others. The same each time.
+    pub(crate) fn secrets(self) -> [u128; 4] {
+        [1, 3, 5, 7].map(|number| {
+            let [low, high] = [number, number + 1].map(|part| self.of_pair(part, number));
+            u128::from(high) << 64 | u128::from(low)
+        })
+    }
+
     /// The hash of a string of bytes.
     #[inline]
     pub(crate) fn of_bytes(self, bytes: &[u8]) -> u64 {

@@ -72,11 +72,7 @@ impl PieceTable {
     fn clear(&mut self, bits: u32) {
         self.bits = bits;
         self.buckets = Table::zeroed(1 << bits);
-        let secret = |number| {
-            let [low, high] = [number, number + 1].map(|part| self.seed.of_pair(part, number));
-            u128::from(high) << 64 | u128::from(low)
-        };
-        self.hasher = Hasher::new(bits, [1, 3, 5, 7].map(secret));
+        self.hasher = Hasher::new(bits, self.seed.secrets());
         self.used = 0;
     }
 

@@ -53,11 +53,7 @@ impl ShortWords {
         self.bits = bits;
         self.buckets = Table::zeroed(0);
         self.buckets = Table::zeroed(1 << bits);
-        let secret = |number| {
-            let [low, high] = [number, number + 1].map(|part| self.seed.of_pair(part, number));
-            u128::from(high) << 64 | u128::from(low)
-        };
-        self.hasher = Hasher::new(bits, [1, 3, 5, 7].map(secret));
+        self.hasher = Hasher::new(bits, self.seed.secrets());
     }
 
     /// Different words.
