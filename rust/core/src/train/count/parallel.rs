@@ -1,13 +1,11 @@
 //! Counting on several threads.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::WordCounts;
 use super::crew::{Crew, Job};
 use super::table::WordTable;
 use super::worker::{PLACE_BITS, Worker};
 use crate::Result;
-use crate::documents::DocumentBatch;
+use crate::documents::{DocumentBatch, DocumentBuffer, Separators};
 use crate::scan::Pretokenizer;
 use crate::simd::Kernel;
 
@@ -140,6 +138,9 @@ impl Counter {
     }
 }
 
+/// About this much text is handed out at once.
+const BATCH: usize = 1 << 20;
+
 /// Counts the pre-tokens of `documents` on `threads` threads. The result does
 /// not depend on their number: long documents are cut only where that changes
 /// nothing, and words keep the places in which they stand in the documents.
@@ -148,59 +149,23 @@ pub fn count_documents(
     documents: &[&[u8]],
     threads: usize,
 ) -> Result<WordCounts> {
-    let batches = batches(pretokenizer, documents);
-    let threads = threads.clamp(1, batches.len().max(1));
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<WordTable> {
-        let mut worker = Worker::new(Kernel::best());
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(batch) = batches.get(number) else {
-                return Ok(worker.table);
-            };
-            worker.count(pretokenizer, number as u64, batch.iter().copied(), 1)?;
+    let cuts = pretokenizer.cuts();
+    let cut = Box::new(move |text: &[u8]| cuts.last(text));
+    let mut buffer = DocumentBuffer::new(Separators::none(), cut, BATCH);
+    let mut counter = Counter::new(pretokenizer, threads);
+    for document in documents {
+        for part in document.chunks(BATCH) {
+            buffer.push(part)?;
+            while buffer.is_full() {
+                if let Some(batch) = buffer.take()? {
+                    counter.count(batch, 1)?;
+                }
+            }
         }
-    };
-    let tables: Result<Vec<WordTable>> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let own = work();
-        let others = others.into_iter().map(|thread| {
-            let finished = thread.join();
-            finished.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        std::iter::once(own)
-            .chain(others.collect::<Vec<_>>())
-            .collect()
-    });
-    join(tables?, batches.len() as u64)
-}
-
-/// About this much text is handed out at once.
-const BATCH: usize = 1 << 20;
-
-fn batches<'t>(pretokenizer: &Pretokenizer, documents: &[&'t [u8]]) -> Vec<Vec<&'t [u8]>> {
-    let mut batches = Vec::new();
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    let mut push = |part: &'t [u8], batches: &mut Vec<_>| {
-        bytes += part.len() + 1;
-        batch.push(part);
-        if bytes >= BATCH {
-            batches.push(std::mem::take(&mut batch));
-            bytes = 0;
-        }
-    };
-    for mut rest in documents.iter().copied() {
-        while rest.len() > BATCH
-            && let Some(at) = pretokenizer.cuts().last(&rest[..BATCH])
-        {
-            let (part, after) = rest.split_at(at);
-            push(part, &mut batches);
-            rest = after;
-        }
-        push(rest, &mut batches);
+        buffer.end_file()?;
     }
-    if !batch.is_empty() {
-        batches.push(batch);
+    if let Some(batch) = buffer.take()? {
+        counter.count(batch, 1)?;
     }
-    batches
+    counter.finish()
 }
