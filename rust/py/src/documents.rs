@@ -3,7 +3,6 @@
 //! One thread fills a [`DocumentBuffer`] while another works on the batches that came out of it before: each is a
 //! value of its own. No Python object is made for a document.
 
-use std::fs::File;
 use std::path::PathBuf;
 
 use gptbpe_core::documents::{self, Cut, Separators};
@@ -14,6 +13,7 @@ use pyo3::types::PyBytes;
 
 use crate::error::{ArgumentError, guard, of_document, to_python};
 use crate::input::{Names, Text, threads};
+use crate::opened::Opened;
 use crate::output::array;
 use crate::signals::{Cancel, Signals};
 use crate::tokenizer::CoreTokenizer;
@@ -23,7 +23,7 @@ use crate::tokenizer::CoreTokenizer;
 pub(crate) struct DocumentBuffer {
     buffer: documents::DocumentBuffer,
     batch_bytes: usize,
-    file: Option<(File, PathBuf)>,
+    file: Opened,
 }
 
 #[pymethods]
@@ -57,40 +57,25 @@ impl DocumentBuffer {
             Ok(Self {
                 buffer,
                 batch_bytes: batch_bytes.max(1),
-                file: None,
+                file: Opened::default(),
             })
         })
     }
 
     /// Goes on with a file; `read` gets its text.
     fn open(&mut self, path: PathBuf) -> PyResult<()> {
-        guard(|| {
-            let file = File::open(&path).map_err(|source| {
-                to_python(Error::Io {
-                    action: "read",
-                    path: path.clone(),
-                    source,
-                })
-            })?;
-            self.file = Some((file, path));
-            Ok(())
-        })
+        guard(|| self.file.open(path))
     }
 
     /// Takes at most `most` bytes from the file, and no more than a batch has; returns how many there were: none at
     /// its end.
     fn read(&mut self, py: Python<'_>, most: usize) -> PyResult<usize> {
         guard(|| {
-            let Some((file, path)) = &mut self.file else {
-                return Ok(0);
-            };
             let most = most.min(self.batch_bytes);
-            let read = py.detach(|| self.buffer.read(file, path, most));
-            let read = read.map_err(to_python)?;
-            if read == 0 {
-                self.file = None;
-            }
-            Ok(read)
+            self.file.read(|file, path| {
+                let read = py.detach(|| self.buffer.read(file, path, most));
+                read.map_err(to_python)
+            })
         })
     }
 

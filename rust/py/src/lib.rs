@@ -11,6 +11,7 @@ mod counts;
 mod documents;
 mod error;
 mod input;
+mod opened;
 mod output;
 mod sampler;
 mod shard;

@@ -1,6 +1,5 @@
 //! Counting pre-tokens of whatever Python feeds, and learning a vocabulary from them.
 
-use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -15,6 +14,7 @@ use crate::counts::flow;
 use crate::documents::documents_between;
 use crate::error::{ArgumentError, TrainingError, guard, to_python};
 use crate::input::{Text, kernel, pattern, threads};
+use crate::opened::Opened;
 use crate::signals::{BETWEEN_LOOKS, Signals};
 use crate::tokenizer::CoreTokenizer;
 
@@ -26,7 +26,7 @@ pub(crate) struct WordCounter {
     max_memory: Option<usize>,
     /// None after it was written to a file, or learned from.
     corpus: Option<Corpus>,
-    file: Option<(File, PathBuf)>,
+    file: Opened,
 }
 
 #[pymethods]
@@ -64,38 +64,22 @@ impl WordCounter {
                 kernel,
                 max_memory: limit.map(|(bytes, _)| bytes),
                 corpus: Some(corpus.map_err(to_python)?),
-                file: None,
+                file: Opened::default(),
             })
         })
     }
 
     /// Goes on with a file; `read` gets its text.
     fn open(&mut self, path: PathBuf) -> PyResult<()> {
-        guard(|| {
-            let file = File::open(&path).map_err(|source| {
-                to_python(Error::Io {
-                    action: "read",
-                    path: path.clone(),
-                    source,
-                })
-            })?;
-            self.file = Some((file, path));
-            Ok(())
-        })
+        guard(|| self.file.open(path))
     }
 
     /// Takes at most `most` bytes from the file; returns how many there were: none at its end.
     fn read(&mut self, py: Python<'_>, most: usize) -> PyResult<usize> {
         guard(|| {
-            let Some((file, path)) = &mut self.file else {
-                return Ok(0);
-            };
             let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
-            let read = listening(py, |go_on| corpus.read(file, path, most, go_on))?;
-            if read == 0 {
-                self.file = None;
-            }
-            Ok(read)
+            self.file
+                .read(|file, path| listening(py, |go_on| corpus.read(file, path, most, go_on)))
         })
     }
 
