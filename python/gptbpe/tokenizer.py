@@ -127,8 +127,8 @@ class Tokenizer(HuggingFaceMethods):
             threads: how many threads count; None for one per core.
             max_memory: about how much memory training may take, on top of what the program has: bytes, or a
                 text such as ``"512M"``. Counts that do not fit go to temporary files, and pairs that do not
-                are counted again when they are wanted. The different pre-tokens have to fit, two bytes for
-                each of theirs. The result is the same.
+                are counted again when they are wanted. The distinct pre-tokens have to fit: to merge them
+                takes two to four times their bytes. The result is the same.
             progress: called now and then as ``progress(phase, done, total)``; phases are ``"counting"``
                 (bytes) and ``"merging"`` (merges), ``total`` is None where it is unknown.
 
