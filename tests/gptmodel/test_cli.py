@@ -114,12 +114,13 @@ def test_no_space_left(here: Path) -> None:
     flags = loop.flags(here, width=64, max_steps=4, save_every=2, experiment_name="mine")
     script = (
         "import resource, sys\n"
-        "from gptmodel import checkpoint, cli\n"
-        "save = checkpoint.save\n"
-        "def saving(run, **rest):\n"
-        "    if rest['step'] == 4: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
-        "    return save(run, **rest)\n"
-        "checkpoint.save = saving\n"
+        "from gptmodel import cli\n"
+        "from gptmodel.checkpoint import store\n"
+        "save = store.save\n"
+        "def saving(run, snapshot):\n"
+        "    if snapshot.step == 4: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
+        "    return save(run, snapshot)\n"
+        "store.save = saving\n"
         "sys.exit(cli.main(['train', *sys.argv[1:]]))\n"
     )
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
@@ -138,8 +139,9 @@ def test_ctrl_c_once_saves_twice_stops_at_once(here: Path, times: int) -> None:
     # In step 15 the program waits for a line, which comes when it has heard the first signal.
     script = (
         "import sys\n"
-        "from gptmodel import cli, runs, train\n"
-        "step, stop = train.train_step, runs.Requests._on_stop\n"
+        "from gptmodel import cli\n"
+        "from gptmodel.training import loop\n"
+        "step, stop = loop.train_step, loop.Requests._on_stop\n"
         "def hearing(requests, *signal):\n"
         "    print('heard', flush=True)\n"
         "    stop(requests, *signal)\n"
@@ -148,8 +150,8 @@ def test_ctrl_c_once_saves_twice_stops_at_once(here: Path, times: int) -> None:
         "        print('ready', flush=True)\n"
         "        sys.stdin.readline()\n"
         "    return step(state, *batch)\n"
-        "runs.Requests._on_stop = hearing\n"
-        "train.train_step = stepping\n"
+        "loop.Requests._on_stop = hearing\n"
+        "loop.train_step = stepping\n"
         "sys.exit(cli.main(['train', *sys.argv[1:]]))\n"
     )
     run = subprocess.Popen(
@@ -296,7 +298,7 @@ def test_exporting_to_one_file(trained: Path, capsys: Said) -> None:
 
     assert main(["export", "--checkpoint", str(trained), "--format", "pth", "-o", "model.pth"]) == 0
     state = torch.load("model.pth", weights_only=True)
-    assert state.keys() == checkpoint.load(trained).state_dict.keys()
+    assert state.keys() == checkpoint.find(trained).model_tensors().keys()
 
 
 @pytest.mark.parametrize("command", ["train", "generate", "eval", "plot", "export"])
