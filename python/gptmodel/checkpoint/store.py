@@ -59,10 +59,10 @@ def save(run: Path, snapshot: Snapshot) -> Path:
     refuses: nothing has changed then.
     """
     folder = run / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
     final = path_of(run, snapshot.step)
     temporary = folder / f".{final.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         if not _is_sound(final):
             temporary.mkdir()
             write(temporary, snapshot)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from gptbpe.errors import UnknownTokenError
 from gptmodel.cli.app import EXAMPLES, CheckpointOption, app, chosen, say
 from gptmodel.data import named_tokenizer
 from gptmodel.device import pick_device
@@ -109,7 +110,10 @@ def _decoded(tokenizer: Any, ids: Iterable[int]) -> Iterator[str]:
     """Text as soon as it is whole characters."""
     stream = tokenizer.decode_stream()
     for token in ids:
-        yield stream.push(token)
+        try:
+            yield stream.push(token)
+        except UnknownTokenError:  # the model has more ids than its tokenizer
+            yield "�"
     yield stream.finish()
 
 

@@ -1,14 +1,15 @@
 """``gptmodel train | generate | eval | plot | export``, and where errors become one line and an exit code.
 
-0: done. 1: something went wrong on the way (a loss that is not a number, memory). 2: usage, or input that
-cannot be used. 130: interrupted. What a command makes goes to standard output, everything else to standard
-error.
+0: done. 1: the training failed (a loss that is not a number). 2: usage, input that cannot be used, memory, or
+a bug, as in ``gptbpe``. 130: interrupted. With GPTMODEL_DEBUG=1 every error shows its traceback first. What a
+command makes goes to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 
@@ -48,22 +49,19 @@ def _run(words: list[str]) -> int:
     except (GptBpeError, OSError, ValueError, ImportError) as error:
         return _fail(str(error), 2)
     except Exception as error:
-        if os.environ.get("GPTMODEL_DEBUG"):
-            raise
-        return _fail(*_explain(error))
+        return _fail(_explain(error), 2)
 
 
-def _explain(error: Exception) -> tuple[str, int]:
-    if type(error).__name__ == "OutOfMemoryError":
-        return (
-            "out of memory on the device: lower --micro-batch-size (same result, less memory), or the model",
-            1,
-        )
+def _explain(error: Exception) -> str:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out of memory: lower --micro-batch-size (same result, less memory), or take a smaller model"
     name = type(error).__name__
-    return f"{name}: {error} (a bug in gptmodel; GPTMODEL_DEBUG=1 shows where, please report it)", 1
+    return f"{name}: {error} (a bug in gptmodel; GPTMODEL_DEBUG=1 shows where, please report it)"
 
 
 def _fail(message: str, code: int, label: str = "error: ") -> int:
+    if label and os.environ.get("GPTMODEL_DEBUG"):
+        traceback.print_exc()
     say(f"gptmodel: {label}{' '.join(message.split())}")
     return code
 

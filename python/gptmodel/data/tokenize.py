@@ -8,9 +8,11 @@ changed one never mistaken for it. The cache is ``$GPTMODEL_CACHE``, else ``$XDG
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,15 @@ from gptmodel.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     from gptbpe import Tokenizer
 
-__all__ = ["cache_folder", "existing", "named_tokenizer", "shard_text", "text_tokenizer", "token_bytes"]
+__all__ = [
+    "cache_folder",
+    "decode_known",
+    "existing",
+    "named_tokenizer",
+    "shard_text",
+    "text_tokenizer",
+    "token_bytes",
+]
 
 
 def existing(paths: Sequence[Path]) -> list[Path]:
@@ -81,12 +91,30 @@ def token_bytes(tokenizer: Tokenizer, vocab_size: int) -> Tensor:
     special = set(tokenizer.special_tokens.values())
     lengths = np.zeros(max(vocab_size, tokenizer.vocab_size), np.int64)
     for token in range(tokenizer.vocab_size):
-        if token not in special:
-            try:
-                lengths[token] = len(tokenizer.token_bytes(token))
-            except (KeyError, ValueError):  # a gap in an imported vocabulary
-                continue
+        if token not in special and _is_known(tokenizer, token):  # not a gap in an imported vocabulary
+            lengths[token] = len(tokenizer.token_bytes(token))
     return torch.from_numpy(lengths)
+
+
+def decode_known(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """The text of ``ids``, with � for each that no token has.
+
+    A model may have more ids than its tokenizer, padded to a round number, and may write them before it has
+    learned not to.
+    """
+    pieces: list[str] = []
+    for known, group in itertools.groupby(ids, partial(_is_known, tokenizer)):
+        run = list(group)
+        pieces.append(tokenizer.decode(run) if known else "�" * len(run))
+    return "".join(pieces)
+
+
+def _is_known(tokenizer: Tokenizer, token: int) -> bool:
+    try:
+        tokenizer.token_bytes(token)
+    except (KeyError, ValueError):
+        return False
+    return True
 
 
 def cache_folder() -> Path:

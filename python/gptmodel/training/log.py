@@ -8,6 +8,7 @@ what lies after its checkpoint, so that no step appears twice.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -17,6 +18,8 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from tqdm import tqdm
+
+from gptmodel import files
 
 __all__ = ["Progress", "RunLog", "read_metrics"]
 
@@ -53,14 +56,16 @@ class RunLog:
         self._board = SummaryWriter(str(run), purge_step=resumed_at + 1 if resumed_at else None)
 
     def scalars(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
-        """One line of ``metrics.jsonl``; a point in each TensorBoard curve, `COORDINATES` apart."""
-        known = {k: v for k, v in values.items() if v is not None}
-        self._file.write(
-            json.dumps({"kind": kind, "step": step, "time": round(time.time(), 3), **known}) + "\n"
-        )
+        """One line of ``metrics.jsonl``; a point in each TensorBoard curve, `COORDINATES` apart.
+
+        JSON has no infinity: what is not finite, as a gradient that fp16 skipped, is null.
+        """
+        known = {k: v if math.isfinite(v) else None for k, v in values.items() if v is not None}
+        line = {"kind": kind, "step": step, "time": round(time.time(), 3), **known}
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
         for name, value in known.items():
-            if name not in COORDINATES:
+            if name not in COORDINATES and value is not None:
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def sample(self, step: int, text: str) -> None:
@@ -103,9 +108,7 @@ def _cut_after(run: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [record for record in read_metrics(run) if record["step"] <= step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    temporary.replace(path)
+    files.write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 class Progress:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gptmodel import checkpoint, evaluate
 from gptmodel.checkpoint import Snapshot, Writer, runs
+from gptmodel.data.tokenize import decode_known
 from gptmodel.device import describe_device
 from gptmodel.errors import CheckpointError, InterruptedRunError, NonFiniteLossError
 from gptmodel.training.config import Config, dump_toml
@@ -159,12 +160,14 @@ def write_sample(state: TrainState, log: RunLog, progress: Progress) -> None:
     settings, tokenizer = state.config.train, state.data.tokenizer
     if tokenizer is None or settings.sample_tokens == 0:
         return
-    prompt = list(tokenizer.encode(settings.sample_prompt)) if settings.sample_prompt else state.data.prompt
+    prompt = state.data.prompt
+    if settings.sample_prompt:
+        prompt = list(tokenizer.encode(settings.sample_prompt, allowed_special="all"))
     with evaluate.evaluating(state.model):
         ids = state.model.generate(
             prompt, settings.sample_tokens, temperature=0.8, top_p=0.95, seed=settings.seed + state.step
         )
-    text = tokenizer.decode(ids)
+    text = decode_known(tokenizer, ids)
     log.sample(state.step, text)
     progress.say("\n".join(f"    | {line}" for line in text.splitlines()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -18,10 +19,19 @@ import gptmodel
 from gptmodel import checkpoint, evaluate
 from gptmodel.checkpoint import runs
 from gptmodel.data import SlidingWindowDataset
-from gptmodel.errors import CheckpointError, ConfigError, DataError, InterruptedRunError, NonFiniteLossError
+from gptmodel.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    InterruptedRunError,
+    LockedError,
+    NonFiniteLossError,
+)
 from gptmodel.load import GPT
 from gptmodel.train import train
 from gptmodel.training import loop as training
+from gptmodel.training import read_metrics
+from gptmodel.training import step as step_module
 from gptmodel.training.config import parse
 from gptmodel.training.log import Progress
 
@@ -85,7 +95,7 @@ def test_the_same_configuration_gives_the_same_weights_and_another_seed_others(t
     assert not loop.same(loop.weights(one), loop.weights(other))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_the_run_goes_on_bit_by_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -368,3 +378,157 @@ def test_a_name_for_a_run_is_a_folder_name(tmp_path: Path) -> None:
     for name in ("../x", "", ".", "a/b"):
         with pytest.raises(ConfigError, match="plain folder name"):
             runs.new(tmp_path, name)
+
+
+def test_what_stops_in_an_evaluation_has_saved_before_and_measures_it_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"dropout": 0.1, "max_steps": 20, "save_every": 10, "eval_every": 10, "sample_tokens": 4}
+    whole = train(loop.tiny(tmp_path, **settings, experiment_name="whole"))
+    config = loop.tiny(tmp_path, **settings, experiment_name="halves")
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluate, "measure", failing)
+        with pytest.raises(MemoryError):
+            train(config)
+    run = tmp_path / "runs" / "halves"
+    assert checkpoint.latest(run).step == 10
+    assert checkpoint.latest(run).evaluation_loss is None
+    with monkeypatch.context() as patched:  # once more, in the sample: the evaluation is not done twice
+        patched.setattr(GPT, "generate", failing)
+        with pytest.raises(MemoryError):
+            train(config, resume=run)
+    assert checkpoint.latest(run).evaluation_loss is not None
+    train(config, resume=run)
+    assert loop.same(loop.weights(whole.run), loop.weights(run))
+    assert loop.losses(whole.run, "evaluation") == loop.losses(run, "evaluation")
+
+
+def test_best_is_what_was_measured(tmp_path: Path) -> None:
+    run = train(loop.tiny(tmp_path, save_every=3, eval_every=4, keep=9)).run
+    measured = dict(loop.losses(run, "evaluation"))
+    found = {c.step: c.evaluation_loss for c in checkpoint.complete(run)}
+    assert found == {3: None, 6: None, 9: None, 12: measured[12]}
+    best = checkpoint.best(run)
+    assert best is not None
+    assert best.step == 12
+
+
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
+    settings = {"learning_rate": math.inf, "warmup_steps": 0, "save_every": 1}
+    with pytest.raises(NonFiniteLossError, match="no longer finite at step 1; no checkpoint was saved yet"):
+        train(loop.tiny(tmp_path, **settings))
+    assert not (tmp_path / "runs" / "tiny" / "checkpoints").exists()
+
+
+def test_a_run_is_resumed_by_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = loop.tiny(tmp_path, max_steps=4, save_every=2)
+    seen: list[str] = []
+    step = training.train_step
+
+    def stepping(state: Any, *batch: Any) -> Any:
+        if state.step == 2:
+            rubbish = state.run / "checkpoints" / ".step-00000099.tmp-1-abcdef"
+            rubbish.mkdir(parents=True, exist_ok=True)  # a save of the first, half written
+            with pytest.raises(LockedError, match="is in use by another process"):
+                train(config, resume=state.run)
+            assert rubbish.exists()
+            seen.append(
+                train(loop.tiny(tmp_path, max_steps=1)).run.name
+            )  # under the same name: another folder
+        return step(state, *batch)
+
+    monkeypatch.setattr(training, "train_step", stepping)
+    run = train(config).run
+    assert seen == ["tiny-2"]
+    monkeypatch.undo()
+    monkeypatch.setenv("GPTMODEL_CACHE", str(tmp_path / "cache"))
+    train(config, resume=run)  # and when the first has ended it goes
+    assert not list((run / "checkpoints").glob(".step-*"))
+
+
+PROMPTS = ["<|endoftext|>", "the <|endoftext|>", "no such <|token|>"]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_samples_take_any_prompt_and_ids_beyond_the_tokenizer(tmp_path: Path, prompt: str) -> None:
+    config = loop.tiny(tmp_path, max_steps=2, vocab_size=2000, sample_tokens=20, sample_prompt=prompt)
+    state = train(config)
+    assert "�" in (state.run / "samples.txt").read_text()
+
+
+def test_half_precision_that_overflows_leaves_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = step_module.clip_gradients
+    monkeypatch.setattr(step_module, "clip_gradients", lambda *given: clip(*given) * math.inf)
+    run = train(loop.tiny(tmp_path, max_steps=2, precision="fp16")).run
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+    assert read_metrics(run)[0]["gradient_norm"] is None
+
+
+def test_kill_9_at_any_instant_of_saving_loses_nothing_that_was_saved(tmp_path: Path) -> None:
+    """A process that dies at the n-th instant, for several n, and is resumed each time.
+
+    An instant is a step, or a call that changes the disk. More are tried with GPTMODEL_TEST_KILLS=50.
+    """
+    kills = int(os.environ.get("GPTMODEL_TEST_KILLS", "6"))
+    settings = {"dropout": 0.1, "max_steps": max(60, 4 * kills), "save_every": 3, "eval_every": 6}
+    whole = train(loop.tiny(tmp_path, **settings, experiment_name="whole"))
+    flags = loop.flags(tmp_path, **settings, experiment_name="killed")
+    script = tmp_path / "killing.py"
+    script.write_text(KILLING)
+    done = subprocess.run(
+        [sys.executable, str(script), str(kills), *flags], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    run = tmp_path / "runs" / "killed"
+    assert loop.same(loop.weights(whole.run), loop.weights(run))
+    assert loop.losses(whole.run) == loop.losses(run)
+    assert loop.losses(whole.run, "evaluation") == loop.losses(run, "evaluation")
+
+
+KILLING = """
+import os, random, sys, threading
+from pathlib import Path
+from gptmodel import checkpoint, cli
+from gptmodel.training import loop
+
+kills, flags = int(sys.argv[1]), sys.argv[2:]
+run = Path("runs/killed") if "--output" not in flags else Path(flags[flags.index("--output") + 1]) / "killed"
+draw, count, lock = random.Random(7), 0, threading.Lock()
+
+def watch(call, deadly):
+    def watched(*given, **named):
+        global count
+        with lock:
+            count += 1
+            if count == deadly:
+                os.kill(os.getpid(), 9)
+        return call(*given, **named)
+    return watched
+
+def attempt(words, deadly):
+    child = os.fork()
+    if child == 0:
+        os.fsync, os.open = watch(os.fsync, deadly), watch(os.open, deadly)
+        Path.rename, Path.replace = watch(Path.rename, deadly), watch(Path.replace, deadly)
+        loop.train_step = watch(loop.train_step, deadly)
+        os._exit(cli.main(words))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+named = ["--experiment-name", "killed", "--output", str(run.parent)]
+words, killed, saved = ["train", *flags], 0, 0
+while killed < kills:
+    code = attempt(words, draw.randrange(90, 130) if killed == 0 else draw.randrange(10, 110))
+    if code == 0:
+        sys.exit("the run ended before it was killed often enough")
+    assert code == -9, code
+    killed += 1
+    now = checkpoint.latest(run).step
+    assert now >= saved, "something that was saved is lost"
+    words, saved = ["train", "--resume", *named], now
+assert attempt(words, 0) == 0
+"""
