@@ -192,6 +192,44 @@ def test_nothing_to_generate_from(here: Path, capsys: Said) -> None:
     assert "nowhere is no run" in line(capsys)
 
 
+@pytest.mark.parametrize(
+    "error", [ValueError("bad"), RuntimeError("bad"), MemoryError("bad"), OSError("bad")], ids=repr
+)
+def test_what_goes_wrong_is_exit_code_2_in_both_programs_and_debugging_shows_where(
+    error: Exception, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gptbpe.cli import commands
+
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["gptmodel.cli.main"], "app", failing)
+    monkeypatch.setattr(commands, "app", failing)
+    assert main(["train"]) == commands.main(["train"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setenv("GPTMODEL_DEBUG", "1")
+    assert main(["train"]) == 2
+    assert "in failing" in capsys.readouterr().err
+
+
+def test_weights_are_read_and_verified_once(
+    trained: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gptmodel.checkpoint import format
+
+    fingerprint, read = format._fingerprint, list[Path]()
+
+    def counting(path: Path) -> dict[str, object]:
+        read.append(path)
+        return fingerprint(path)
+
+    monkeypatch.setattr(format, "_fingerprint", counting)
+    for command in (["generate", "--prompt", "a", "--max-new-tokens", "1"], ["eval"], ["train", "--resume"]):
+        read.clear()
+        assert main(command) == 0
+        assert [path.name for path in read].count("model.safetensors") == 1, command
+
+
 # --- what works ---
 
 

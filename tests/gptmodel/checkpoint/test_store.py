@@ -231,3 +231,35 @@ def test_nothing_here_can_unpickle() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in room.glob("*.py"))
     for word in ("pickle", "torch.load", "torch.save", "marshal", "eval("):
         assert word not in source.replace("never unpickled", "").replace("can unpickle", "")
+
+
+def test_a_model_outlives_the_options_of_training(tmp_path: Path) -> None:
+    model, _ = trained()
+    later = 'preset = "gone"\n[train]\nan_option_of_another_version = 1\n'
+    path = save(tmp_path, 1, config=later)
+    assert GPT.load(path).config == model.config
+
+
+def test_checkpoints_of_format_1_are_read(tmp_path: Path) -> None:
+    """They have no model.json, and the number of key and value heads had another name."""
+    model, optimizer = trained()
+    text = dump_toml(compose({"preset": "tiny", **SHAPE, "kv_heads": 2}).config)
+    text = text.replace("kv_heads", "key_value_heads")
+    path = save(tmp_path, 1, model=model, optimizer=optimizer, config=text)
+    state = json.loads((path / "state.json").read_text())
+    del state["files"]["model.json"]
+    (path / "model.json").unlink()
+    state["format"] = 1
+    state["digest"] = format._digest(state)
+    (path / "state.json").write_text(json.dumps(state))
+    loaded = GPT.load(path)
+    assert loaded.config.kv_heads == 2
+    ids = torch.arange(8)[None]
+    assert torch.equal(loaded(ids), model.eval()(ids))
+
+
+def test_the_held_out_loss_is_added_to_a_whole_checkpoint(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    checkpoint.record_evaluation(checkpoint.read(path), 2.5)
+    assert checkpoint.verify(path).evaluation_loss == 2.5
+    assert {entry.name for entry in path.iterdir()} == {*checkpoint.read(path).state["files"], "state.json"}

@@ -436,9 +436,7 @@ def test_a_run_is_resumed_by_one_process_at_a_time(tmp_path: Path, monkeypatch: 
             with pytest.raises(LockedError, match="is in use by another process"):
                 train(config, resume=state.run)
             assert rubbish.exists()
-            seen.append(
-                train(loop.tiny(tmp_path, max_steps=1)).run.name
-            )  # under the same name: another folder
+            seen.append(train(loop.tiny(tmp_path, max_steps=1)).run.name)  # its namesake
         return step(state, *batch)
 
     monkeypatch.setattr(training, "train_step", stepping)

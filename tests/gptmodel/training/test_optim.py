@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import loop
 import pytest
 import torch
 
+from gptmodel.errors import ConfigError
 from gptmodel.model import GPT, ModelConfig
+from gptmodel.train import train
 from gptmodel.training.optim import (
+    OPTIMIZERS,
     OptimConfig,
     build_optimizer,
     clip_gradients,
@@ -74,3 +81,25 @@ def test_clipping_scales_to_the_limit_and_reports_the_norm_before() -> None:
     assert float(clip_gradients(model, 0)) == pytest.approx(norm)
     assert float(clip_gradients(model, 1.0)) == pytest.approx(norm)
     assert float(clip_gradients(model, 0)) == pytest.approx(1.0, rel=1e-5)
+
+
+def momentum(model: torch.nn.Module, config: OptimConfig, device: torch.device) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameter_groups(model, config), lr=config.learning_rate, momentum=0.9)
+
+
+def test_an_optimizer_joins_by_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop trains with it and its checkpoints hold its state: nothing else knows its name."""
+    monkeypatch.setenv("GPTMODEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(OPTIMIZERS, "momentum", momentum)
+    settings = {"optimizer": "momentum", "max_steps": 8, "save_every": 4, "keep": 9}
+    run = train(loop.tiny(tmp_path, **settings)).run
+    whole = loop.weights(run)
+    assert "momentum_buffer.token_embedding.weight" in whole
+    shutil.rmtree(run / "checkpoints" / "step-00000008")
+    train(loop.tiny(tmp_path, **settings), resume=run)
+    assert loop.same(loop.weights(run), whole)
+
+
+def test_an_unknown_optimizer_says_which_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"'adamv'; did you mean 'adamw'.*there are adamw"):
+        build_optimizer(tiny(), OptimConfig(optimizer="adamv"), CPU)
