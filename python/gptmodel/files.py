@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -88,16 +89,16 @@ class Lock:
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError:
             file.seek(0)
             holder = file.read().strip()
             file.close()
-            if not isinstance(error, BlockingIOError):
-                raise
             raise LockedError(
                 f"{self.path.parent} is in use by another process{f' ({holder})' if holder else ''}: "
                 "wait until it has ended, or stop it"
             ) from None
+        except OSError as error:  # some network file systems cannot
+            warnings.warn(f"{self.path.parent} cannot be locked ({error}): start it once", stacklevel=2)
         file.truncate(0)
         file.write(f"pid {os.getpid()}")
         file.flush()

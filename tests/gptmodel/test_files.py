@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,16 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(
         files.write_text(path, "new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
     assert path.read_text() == "old"
+
+
+def test_a_file_system_without_locks_is_no_obstacle_but_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def unable(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    with pytest.warns(UserWarning, match="cannot be locked"), files.Lock(tmp_path):
+        pass
