@@ -203,6 +203,10 @@ def test_slurm_script_saves_requeues_and_resumes(reader: Reader) -> None:
         "night",
         "--eval-every",
         "1000",
+        "--schedule",  # the second turn is shorter: only a constant rate leaves the first as it was
+        "constant",
+        "--warmup-steps",
+        "1",
     ]
 
     def turn(steps: int) -> subprocess.Popen[bytes]:

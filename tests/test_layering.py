@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,19 +87,88 @@ def test_gptbpe_knows_nothing_of_torch_or_gptmodel(path: Path) -> None:
 
 def test_the_architecture_needs_torch_and_pydantic_only() -> None:
     """Importing ``gptmodel.model`` brings the architecture and nothing of training, data or disk."""
-    reached, waiting = set[str](), ["model"]
-    while waiting:
-        name = waiting.pop()
-        if name in reached:
-            continue
-        reached.add(name)
-        for imported in imported_modules(PYTHON / "gptmodel" / f"{name}.py", lazily=False):
-            if top_level(imported) == "gptmodel":
-                waiting.append(imported.split(".")[1])
-            else:
-                allowed = sys.stdlib_module_names | {"torch", "pydantic"}
-                assert top_level(imported) in allowed, f"gptmodel.{name} imports {imported}"
-    assert reached == {"model", "attention", "positions"}
+    allowed = sys.stdlib_module_names | {"torch", "pydantic", "gptmodel"}
+    for path in sorted((PYTHON / "gptmodel" / "model").glob("*.py")):
+        found = {top_level(name) for name in imported_modules(path)}
+        assert found <= allowed, f"{module_name(path)} imports {found - allowed}"
+
+
+#: The rooms of gptmodel from the lowest up: a room imports only those before it in this table.
+GPTMODEL_ROOMS = (
+    "errors", "units", "device", "files",
+    "model", "hf", "data", "checkpoint",
+    "generate", "evaluate", "load",
+    "training", "presets", "config",
+    "lightning", "export", "plot", "cli", "train", "__main__",
+)  # fmt: skip
+
+#: The modules of a room from the lowest up; one that is not named here comes after those that are.
+GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
+    "model": ("config", "attention", "positions", "initialize", "gpt"),
+    "hf": ("mapping", "read", "write"),
+    "data": ("windows", "tokenize", "split", "loader"),
+    "checkpoint": ("format", "store", "writer", "runs"),
+    "training": (
+        "optim", "schedule", "config", "restore", "state", "step", "log", "signals", "report", "loop",
+    ),
+    "presets": ("loader",),
+    "cli": ("app", "train", "generate", "evaluate", "output", "main"),
+}  # fmt: skip
+
+
+def gptmodel_modules() -> dict[str, Path]:
+    """Return every module of gptmodel by its name without the package: ``training.optim.adamw``."""
+    paths = {module_name(path): path for path in sources("gptmodel")}
+    return {name.removeprefix("gptmodel."): path for name, path in paths.items() if name != "gptmodel"}
+
+
+def gptmodel_imports(path: Path, modules: Iterable[str]) -> Iterator[str]:
+    """Yield the modules of gptmodel that a file imports anywhere, under `TYPE_CHECKING` too."""
+    for name in imported_modules(path):
+        if top_level(name) == "gptmodel":
+            target = name.removeprefix("gptmodel").removeprefix(".")
+            while target and target not in modules:
+                target = target.rpartition(".")[0]
+            if target:
+                yield target
+
+
+def test_every_room_of_gptmodel_is_in_the_table() -> None:
+    assert {top_level(name) for name in gptmodel_modules()} == set(GPTMODEL_ROOMS)
+    for room, names in GPTMODEL_MODULES.items():
+        inside = {name.split(".")[1] for name in gptmodel_modules() if name.startswith(f"{room}.")}
+        assert inside == set(names), room
+
+
+@pytest.mark.parametrize("name", gptmodel_modules())
+def test_rooms_of_gptmodel_point_one_way(name: str) -> None:
+    """Imports go down the table only, those inside functions and for the type checker included."""
+    modules = gptmodel_modules()
+    room, _, rest = name.partition(".")
+    for target in gptmodel_imports(modules[name], modules):
+        other, _, inner = target.partition(".")
+        if other != room:
+            assert GPTMODEL_ROOMS.index(other) < GPTMODEL_ROOMS.index(room), f"{name} imports {target}"
+        elif rest and inner:
+            order = GPTMODEL_MODULES[room]
+            mine, theirs = order.index(top_level(rest)), order.index(top_level(inner))
+            assert theirs <= mine, f"{name} imports {target}"
+        else:
+            assert not rest, f"{name} imports the face of its own room"
+
+
+def test_modules_of_gptmodel_form_no_circle() -> None:
+    modules = gptmodel_modules()
+    arrows = {
+        name: set(gptmodel_imports(path, modules)) - {name}
+        for name, path in modules.items()
+        if path.name != "__init__.py"
+    }
+    done = set[str]()
+    while len(done) < len(arrows):
+        free = {name for name, to in arrows.items() if name not in done and not (to & arrows.keys()) - done}
+        assert free, f"a circle among {sorted(arrows.keys() - done)}"
+        done |= free
 
 
 @pytest.mark.parametrize("path", [*sources("gptbpe"), *sources("gptmodel")], ids=module_name)
@@ -127,11 +196,10 @@ def test_init_files_only_re_export() -> None:
         ast.Try,
         ast.FunctionDef,
     )
-    for package in ("gptbpe", "gptmodel"):
-        for node in ast.parse((PYTHON / package / "__init__.py").read_text(encoding="utf-8")).body:
-            assert isinstance(node, allowed), (
-                f"{package}/__init__.py line {node.lineno}: {type(node).__name__}"
-            )
+    faces = [path for path in sources("gptmodel") if path.name == "__init__.py"]
+    for path in (PYTHON / "gptbpe" / "__init__.py", *faces):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            assert isinstance(node, allowed), f"{path} line {node.lineno}: {type(node).__name__}"
 
 
 def test_importing_gptbpe_is_light() -> None:

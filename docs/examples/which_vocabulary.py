@@ -13,8 +13,8 @@ from pydoc_data.topics import topics
 
 from gptbpe import Tokenizer
 from gptmodel.config import compose
-from gptmodel.metrics import read_metrics
 from gptmodel.train import train
+from gptmodel.training import read_metrics
 
 TRAINED_BYTES = 40_000
 CONTEXT, BATCH = 64, 8

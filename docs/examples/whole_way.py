@@ -12,9 +12,9 @@ from pydoc_data.topics import topics
 from gptbpe import Tokenizer, shard_files
 from gptmodel import GPT
 from gptmodel.config import compose
-from gptmodel.metrics import read_metrics
 from gptmodel.plot import plot_losses
 from gptmodel.train import train
+from gptmodel.training import read_metrics
 
 STEPS = 40
 

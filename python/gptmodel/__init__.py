@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gptmodel.model import GPT, ModelConfig
+    from gptmodel.load import GPT
+    from gptmodel.model import ModelConfig
 
 __all__ = ["GPT", "ModelConfig"]
 
@@ -12,6 +13,6 @@ def __getattr__(name: str) -> Any:
     """Fetch `GPT` and `ModelConfig` when first asked for: they import torch, which takes seconds."""
     if name not in __all__:
         raise AttributeError(f"module 'gptmodel' has no attribute {name!r}")
-    from gptmodel import model
+    from gptmodel import load
 
-    return getattr(model, name)
+    return getattr(load, name)

@@ -1,10 +1,10 @@
 """One configuration out of several places: preset < TOML file < environment < command line.
 
-Each part of a configuration is a frozen pydantic model beside the code that it configures; this module only
-composes them. A setting has one name, the same in TOML (in its table, or bare at the top), in the environment
-(``GPTMODEL_`` and capitals) and on the command line (hyphens); a name therefore belongs to one table only.
-Where each value came from is kept, and nothing unknown is let through: a mistyped key would otherwise train
-for a night with the default.
+Each part of a configuration is a frozen pydantic model beside the code that it configures
+(`gptmodel.training.config` composes them); this module says where their values come from. A setting has one
+name, the same in TOML (in its table, or bare at the top), in the environment (``GPTMODEL_`` and capitals) and
+on the command line (hyphens); a name therefore belongs to one table only. Where each value came from is kept,
+and nothing unknown is let through: a mistyped key would otherwise train for a night with the default.
 
 Two settings are not values but shorthands: ``preset`` names the lowest layer, and ``depth`` derives the shape
 of the model from one number. How long to train may be said as epochs, steps or tokens; whoever says it later
@@ -13,35 +13,22 @@ says it alone.
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from gptmodel import presets
-from gptmodel.checkpoint import CheckpointConfig
-from gptmodel.data import DataConfig
 from gptmodel.errors import ConfigError, did_you_mean
 from gptmodel.model import ModelConfig
-from gptmodel.optim import OptimConfig
-from gptmodel.schedule import ScheduleConfig
-from gptmodel.train import TrainConfig
+from gptmodel.training.config import SECTIONS, Config, complaint, dump_toml, parse
 
 __all__ = ["SECTIONS", "Config", "Resolved", "compose", "dump_toml", "parse", "section_of"]
 
-SECTIONS: dict[str, type[BaseModel]] = {
-    "train": TrainConfig,
-    "data": DataConfig,
-    "model": ModelConfig,
-    "optim": OptimConfig,
-    "schedule": ScheduleConfig,
-    "checkpoint": CheckpointConfig,
-}
 DEFAULT_PRESET = "tiny"
 FINE_TUNING_RATE = 1e-4
 PREFIX = "GPTMODEL_"
@@ -49,42 +36,6 @@ NOT_SETTINGS = frozenset({"GPTMODEL_CACHE", "GPTMODEL_DEBUG"})
 LENGTHS = ("epochs", "max_steps", "max_tokens")
 
 Layer = dict[str, dict[str, Any]]
-
-
-class Config(BaseModel):
-    """Everything that decides a run. ``model`` may lack ``vocab_size``: it is then the tokenizer's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    preset: str = DEFAULT_PRESET
-    model: dict[str, Any]
-    train: TrainConfig = Field(default_factory=TrainConfig)
-    data: DataConfig = Field(default_factory=DataConfig)
-    optim: OptimConfig = Field(default_factory=OptimConfig)
-    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
-    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
-
-    @field_validator("model", mode="after")
-    @classmethod
-    def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
-        whole = ModelConfig(**{"vocab_size": 256, **value}).model_dump()
-        return whole if "vocab_size" in value else {k: v for k, v in whole.items() if k != "vocab_size"}
-
-    def model_shape(self, vocab_size: int | None = None) -> ModelConfig:
-        """The model's configuration, with ``vocab_size`` where the configuration leaves it open."""
-        return ModelConfig(**{"vocab_size": vocab_size, **self.model})
-
-    def with_model(self, **changes: Any) -> Config:
-        """The same configuration with another model."""
-        return self.model_copy(update={"model": {**self.model, **changes}})
-
-    def flat(self) -> dict[str, Any]:
-        """Every setting by its dotted name, as plain JSON values: ``{"train.seed": 0, …}``."""
-        dumped = self.model_dump(mode="json")
-        tables = {k: v for k, v in dumped.items() if isinstance(v, dict)}
-        return {"preset": self.preset} | {
-            f"{t}.{k}": v for t, table in tables.items() for k, v in table.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -111,13 +62,13 @@ def compose(
     file: str | os.PathLike[str] | None = None,
     environment: Mapping[str, str] | None = None,
     base: Config | None = None,
-    shape: ModelConfig | None = None,
+    model_config: ModelConfig | None = None,
 ) -> Resolved:
     """Resolve a configuration.
 
     ``flags`` are settings by bare name, from the command line or a program (``None`` means not given);
     ``file`` is TOML; ``environment`` is a mapping such as ``os.environ``. ``base`` takes the preset's place
-    when a run is resumed, and ``shape`` that of the preset's model when weights are taken over.
+    when a run is resumed, and ``model_config`` that of the preset's model when weights are taken over.
 
     Raises ConfigError for an unknown name, with the near one, and for a value out of range, with its origin.
 
@@ -145,8 +96,10 @@ def compose(
 
     tables: Layer = {section: {} for section in SECTIONS}
     origins = {"preset": preset_origin}
-    if shape is not None:
-        bottom |= {f"init-from: {k}": (k, v) for k, v in shape.model_dump().items() if k != "vocab_size"}
+    if model_config is not None:
+        bottom |= {
+            f"init-from: {k}": (k, v) for k, v in model_config.model_dump().items() if k != "vocab_size"
+        }
         bottom["init-from, to tune gently"] = ("learning_rate", FINE_TUNING_RATE)
     if base is not None:
         origins |= dict.fromkeys(base.flat(), "the run's config.toml")
@@ -178,19 +131,7 @@ def _validate(tables: dict[str, Any], origins: Mapping[str, str]) -> Config:
     try:
         return Config(**tables)
     except ValidationError as error:
-        raise ConfigError(_sentence(error, origins)) from None
-
-
-def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
-    """The first complaint of pydantic as one line with the place of the bad value."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"][:2])
-    origin = f" (from {origins[where]})" if where in origins else ""
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if first["type"] == "value_error":
-        return f"{where}: {message}" if len(first["loc"]) > 1 else message
-    expected = f"should be {message}" if first["msg"].startswith("Input should be ") else message.lower()
-    return f"{where.split('.')[-1]} = {first['input']!r}{origin}: {expected}"
+        raise ConfigError(complaint(error, origins)) from None
 
 
 def _preset_layer(name: str) -> dict[str, tuple[str, Any]]:
@@ -258,47 +199,3 @@ def _depth_layer(depth: Any, origin: str) -> dict[str, tuple[str, Any]]:
             f"depth = {depth!r} (from {origin}): should be a number of layers, 1 or more"
         ) from None
     return {f"derived from depth {depth}: {name}": (name, value) for name, value in derived.items()}
-
-
-def parse(text: str, origin: str = "config.toml") -> Config:
-    """The configuration that ``dump_toml`` wrote."""
-    try:
-        return Config(**tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{origin} is not TOML: {error}") from None
-    except ValidationError as error:
-        raise ConfigError(f"{origin}: {_sentence(error, {})}") from None
-
-
-def dump_toml(config: Config, origins: Mapping[str, str] | None = None) -> str:
-    """The configuration as TOML, which ``parse`` reads; ``origins`` become comments."""
-    return "\n".join(_lines(config, origins)) + "\n"
-
-
-def _lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[str]:
-    dumped = config.model_dump(mode="json")
-    yield _line("preset", config.preset, "preset", origins)
-    for section in SECTIONS:
-        yield ""
-        yield f"[{section}]"
-        for name, value in dumped[section].items():
-            yield _line(name, value, f"{section}.{name}", origins)
-        if section == "model" and "vocab_size" not in dumped["model"]:
-            yield "# vocab_size: the tokenizer's"
-
-
-def _line(name: str, value: Any, key: str, origins: Mapping[str, str] | None) -> str:
-    text = f"# {name}: left out" if value is None else f"{name} = {_toml(value)}"
-    if origins is None:
-        return text
-    return f"{text:<44} # {origins.get(key, 'default')}"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)

@@ -1,4 +1,7 @@
-"""Where a run computes and in which numbers, decided once and said at start-up."""
+"""Where a run computes and in which numbers, decided once and said at start-up; what its device can do.
+
+A card that is not in the table of peaks has none, rather than somebody else's.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,15 @@ import torch
 
 from gptmodel.errors import ConfigError
 
-__all__ = ["Precision", "compute_dtype", "describe_device", "pick_device", "pick_precision"]
+__all__ = [
+    "Precision",
+    "compute_dtype",
+    "describe_device",
+    "memory_bytes",
+    "peak_flops",
+    "pick_device",
+    "pick_precision",
+]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -48,3 +59,41 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+
+
+def memory_bytes(device: torch.device) -> int | None:
+    """The most memory that tensors have held on the device; None on a CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+# Dense peak in TFLOP/s: (16-bit matrix products with fp32 accumulation, fp32 outside the tensor cores). From
+# the vendors' data sheets, without sparsity. The first name found in the device's name counts, so long names
+# come first.
+PEAKS: tuple[tuple[str, float, float], ...] = (
+    ("B200", 2250.0, 75.0),
+    ("H200", 989.5, 67.0),
+    ("H100 PCIe", 756.0, 51.0),
+    ("H100 NVL", 835.0, 60.0),
+    ("H100", 989.5, 67.0),
+    ("H20", 148.0, 44.0),
+    ("A100", 312.0, 19.5),
+    ("L40S", 362.0, 91.6),
+    ("L4", 121.0, 30.3),
+    ("4090", 165.2, 82.6),
+    ("3090", 71.0, 35.6),
+    ("V100", 125.0, 15.7),
+    ("T4", 65.0, 8.1),
+)
+
+
+def peak_flops(device_name: str, precision: str) -> float | None:
+    """Peak floating-point operations a second of a card at ``precision`` (fp32, bf16, fp16); None when not
+    known.
+
+    >>> peak_flops("NVIDIA H200", "bf16")
+    989500000000000.0
+    """
+    for name, half, single in PEAKS:
+        if name in device_name:
+            return (single if precision == "fp32" else half) * 1e12
+    return None

@@ -28,6 +28,10 @@ class CheckpointError(GptModelError, ValueError):
     """A checkpoint is missing, incomplete, damaged, or belongs to another run."""
 
 
+class LockedError(GptModelError, OSError):
+    """Another process works in the run's folder."""
+
+
 class NonFiniteLossError(GptModelError, ArithmeticError):
     """The loss became NaN or infinite; the last good checkpoint is left as it was."""
 

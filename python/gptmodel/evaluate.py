@@ -12,20 +12,15 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gptmodel.data.windows import IGNORE_INDEX
 from gptmodel.errors import DataError
-from gptmodel.metrics import bits_per_byte
-from gptmodel.windows import IGNORED
 
-if TYPE_CHECKING:
-    from gptbpe import Tokenizer
-
-__all__ = ["Measurement", "batch_loss", "evaluating", "loss", "measure", "token_bytes"]
+__all__ = ["Measurement", "batch_loss", "bits_per_byte", "evaluating", "loss", "measure"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -75,8 +70,8 @@ def measure(
     """Totals over a loader, or over its first ``batches``; the model is in eval mode meanwhile and no
     gradient is kept.
 
-    Targets of ``IGNORED`` do not count. ``token_bytes`` (V,) gives the length of each token in bytes. Raises
-    DataError when there is no target at all.
+    Targets of ``IGNORE_INDEX`` do not count. ``token_bytes`` (V,) gives the length of each token in bytes.
+    Raises DataError when there is no target at all.
     """
     device = next(model.parameters()).device
     lengths = None if token_bytes is None else token_bytes.to(device)
@@ -86,8 +81,8 @@ def measure(
     with evaluating(model):
         for inputs, targets in itertools.islice(loader, batches):
             inputs, targets = inputs.to(device), targets.to(device)
-            counted = targets != IGNORED
-            nats += model.loss(inputs, targets, ignore_index=IGNORED, reduction="sum").double()
+            counted = targets != IGNORE_INDEX
+            nats += model.loss(inputs, targets, ignore_index=IGNORE_INDEX, reduction="sum").double()
             tokens += counted.sum()
             if lengths is not None:
                 total_bytes += lengths[targets.clamp(min=0)].masked_fill(~counted, 0).sum()
@@ -108,16 +103,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was)
 
 
-def token_bytes(tokenizer: Tokenizer, vocab_size: int) -> Tensor:
-    """How many bytes of text each id stands for, int64 (vocab_size,); 0 for special tokens and ids without a
-    token.
+def bits_per_byte(total_nats: float, total_bytes: float) -> float | None:
+    """The cost of text in bits for each of its bytes: comparable between tokenizers. None without bytes.
+
+    >>> round(bits_per_byte(total_nats=8 * math.log(2), total_bytes=4), 6)
+    2.0
     """
-    special = set(tokenizer.special_tokens.values())
-    lengths = np.zeros(max(vocab_size, tokenizer.vocab_size), np.int64)
-    for token in range(tokenizer.vocab_size):
-        if token not in special:
-            try:
-                lengths[token] = len(tokenizer.token_bytes(token))
-            except (KeyError, ValueError):  # a gap in an imported vocabulary
-                continue
-    return torch.from_numpy(lengths)
+    return total_nats / math.log(2) / total_bytes if total_bytes > 0 else None

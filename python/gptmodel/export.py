@@ -12,9 +12,7 @@ renamed.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -23,11 +21,11 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import save_file
 
-from gptmodel import hf
+from gptmodel import files, hf
+from gptmodel.load import load
 from gptmodel.model import GPT, ModelConfig
 
 Format = Literal["hf", "pth", "safetensors"]
-END_OF_TEXT = "<|endoftext|>"
 
 
 def export(
@@ -53,7 +51,7 @@ def export(
     """
     out = Path(out)
     writers: dict[str, Callable[[Path, ModelConfig, hf.State, Any], None]] = {
-        "hf": _write_hugging_face,
+        "hf": hf.write_folder,
         "pth": _write_pth,
         "safetensors": _write_safetensors,
     }
@@ -66,9 +64,9 @@ def export(
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
         writers[format](partial, config, state, tokenizer if tokenizer is not None else found)
-        _publish(partial, out)
+        files.replace(partial, out)
     finally:
-        _remove(partial)
+        files.remove(partial)
     return out
 
 
@@ -76,7 +74,8 @@ def _parts(checkpoint: GPT | str | PathLike[str]) -> tuple[ModelConfig, hf.State
     if isinstance(checkpoint, GPT):
         config, state, tokenizer = checkpoint.config, checkpoint.state_dict(), None
     else:
-        config, state, tokenizer = hf.load_parts(checkpoint)
+        found = load(checkpoint)
+        config, state, tokenizer = found.model_config, found.state_dict, found.tokenizer
     return config, {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, tokenizer
 
 
@@ -86,62 +85,3 @@ def _write_pth(path: Path, config: ModelConfig, state: hf.State, tokenizer: Any)
 
 def _write_safetensors(path: Path, config: ModelConfig, state: hf.State, tokenizer: Any) -> None:
     save_file(state, path, metadata={"format": "pt", "config": config.model_dump_json()})
-
-
-def _write_hugging_face(folder: Path, config: ModelConfig, state: hf.State, tokenizer: Any) -> None:
-    raw, tensors = hf.to_hugging_face(config, state)
-    end = None if tokenizer is None else tokenizer.special_tokens.get(END_OF_TEXT)
-    special: dict[str, int | None] = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": None}
-    folder.mkdir()
-    _write_json(folder / "config.json", raw | special)
-    _write_json(folder / "generation_config.json", special)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    if tokenizer is None:
-        return
-    tokenizer.save(folder / "tokenizer.json")
-    _write_json(
-        folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": config.context_length,
-            "clean_up_tokenization_spaces": False,
-        }
-        | ({} if end is None else dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT)),
-    )
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _publish(partial: Path, out: Path) -> None:
-    """Flush `partial` to disk and give it the name `out`, in place of what had that name."""
-    umask = os.umask(0)
-    os.umask(umask)
-    for path in (*(partial.iterdir() if partial.is_dir() else ()), partial):
-        if path.is_file():
-            path.chmod(0o666 & ~umask)  # safetensors leaves files that only their owner can read
-        _flush(path)
-    old = out.with_name(f".{out.name}.old-{os.getpid()}")
-    if out.is_dir():  # a folder cannot be replaced in one step
-        out.rename(old)
-    partial.replace(out)
-    _remove(old)
-    _flush(out.parent)
-
-
-def _flush(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return  # Windows cannot flush a folder
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

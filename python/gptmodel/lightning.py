@@ -7,27 +7,25 @@ gives the losses of our loop. Needs the extra: ``pip install 'gptbpe[lightning]'
 
     data = ShardDataModule(config)
     trainer = lightning.Trainer(max_steps=200, gradient_clip_val=config.optim.grad_clip)
-    trainer.fit(GPTLightningModule(config, data.shape, total_steps=200), data)
+    trainer.fit(GPTLightningModule(config, data.model_config, total_steps=200), data)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from gptmodel import initial, optim
-from gptmodel.data import TrainingData, prepare
-from gptmodel.schedule import learning_rate_factor
-from gptmodel.windows import IGNORED
-
-if TYPE_CHECKING:
-    from gptmodel.config import Config
-    from gptmodel.model import ModelConfig
+from gptmodel.data import IGNORE_INDEX, TrainingData, prepare
+from gptmodel.model import ModelConfig
+from gptmodel.training.config import Config
+from gptmodel.training.optim import build_optimizer
+from gptmodel.training.schedule import learning_rate_factor
+from gptmodel.training.state import build_model, choose_model_config, stored_tokenizer
 
 __all__ = ["GPTLightningModule", "ShardDataModule"]
 
@@ -35,19 +33,15 @@ Batch = tuple[Tensor, Tensor]
 
 
 class GPTLightningModule(lightning.LightningModule):
-    """A GPT of ``shape`` that trains as ``config`` says, over ``total_steps`` steps.
+    """A GPT of ``model_config`` that trains as ``config`` says, over ``total_steps`` steps.
 
     Batches are (inputs, targets), ids (B, T). Logs ``train/loss`` and ``evaluation/loss`` in nats a token.
     """
 
-    def __init__(self, config: Config, shape: ModelConfig, total_steps: int) -> None:
+    def __init__(self, config: Config, model_config: ModelConfig, total_steps: int) -> None:
         super().__init__()
         self.config, self.total_steps = config, total_steps
-        settings = config.train
-        self.model = initial.build(
-            shape, settings.seed, settings.init_from, resize_vocab=settings.resize_vocab
-        )
-        initial.freeze(self.model, settings.freeze_layers)
+        self.model = build_model(config, model_config)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Logits (B, T, V)."""
@@ -55,18 +49,18 @@ class GPTLightningModule(lightning.LightningModule):
         return logits
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss = self.model.loss(*batch, ignore_index=IGNORED)
+        loss = self.model.loss(*batch, ignore_index=IGNORE_INDEX)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
         inputs, targets = batch
-        counted = int((targets != IGNORED).sum())
-        loss = self.model.loss(inputs, targets, ignore_index=IGNORED)
+        counted = int((targets != IGNORE_INDEX).sum())
+        loss = self.model.loss(inputs, targets, ignore_index=IGNORE_INDEX)
         self.log("evaluation/loss", loss, batch_size=counted, on_epoch=True, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = optim.build_optimizer(self.model, self.config.optim, self.device)
+        optimizer = build_optimizer(self.model, self.config.optim, self.device)
         rate = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(self.config.schedule, step, self.total_steps)
         )
@@ -103,14 +97,22 @@ class _HeldOut(IterableDataset[Batch]):
 class ShardDataModule(lightning.LightningDataModule):
     """The text or shards that ``config`` names, with the same part held out as in our loop.
 
-    ``shape`` is the model's configuration with the tokenizer's vocabulary. Training goes on at the Trainer's
-    step, so a resumed Trainer reads the batches that come next. Raises DataError as ``gptmodel train`` does.
+    ``model_config`` is the model's configuration with the tokenizer's vocabulary. Training goes on at the
+    Trainer's step, so a resumed Trainer reads the batches that come next. Raises DataError as ``gptmodel
+    train`` does.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.config, self.data = config, prepare(config)
-        self.shape = self.data.shape
+        self.config = config
+        self.data = prepare(
+            config.data,
+            context_length=config.model["context_length"],
+            batch_size=config.train.batch_size,
+            seed=config.train.seed,
+            stored_tokenizer=lambda: stored_tokenizer(config),
+        )
+        self.model_config = choose_model_config(config, self.data)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         start = 0 if self.trainer is None else self.trainer.global_step

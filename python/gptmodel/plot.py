@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from gptmodel.errors import DataError
-from gptmodel.metrics import human, read_metrics
+from gptmodel.training.log import read_metrics
+from gptmodel.units import human
 
 __all__ = ["Curve", "plot_losses", "read_curve"]
 

@@ -10,7 +10,7 @@ import torch
 
 from gptmodel import checkpoint
 from gptmodel.config import Config, compose
-from gptmodel.metrics import read_metrics
+from gptmodel.training import read_metrics
 
 WORDS = (
     "the",

@@ -114,12 +114,13 @@ def test_no_space_left(here: Path) -> None:
     flags = loop.flags(here, width=64, max_steps=4, save_every=2, experiment_name="mine")
     script = (
         "import resource, sys\n"
-        "from gptmodel import checkpoint, cli\n"
-        "save = checkpoint.save\n"
-        "def saving(run, **rest):\n"
-        "    if rest['step'] == 4: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
-        "    return save(run, **rest)\n"
-        "checkpoint.save = saving\n"
+        "from gptmodel import cli\n"
+        "from gptmodel.checkpoint import store\n"
+        "save = store.save\n"
+        "def saving(run, snapshot):\n"
+        "    if snapshot.step == 4: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
+        "    return save(run, snapshot)\n"
+        "store.save = saving\n"
         "sys.exit(cli.main(['train', *sys.argv[1:]]))\n"
     )
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
@@ -138,8 +139,9 @@ def test_ctrl_c_once_saves_twice_stops_at_once(here: Path, times: int) -> None:
     # In step 15 the program waits for a line, which comes when it has heard the first signal.
     script = (
         "import sys\n"
-        "from gptmodel import cli, runs, train\n"
-        "step, stop = train.train_step, runs.Requests._on_stop\n"
+        "from gptmodel import cli\n"
+        "from gptmodel.training import loop\n"
+        "step, stop = loop.train_step, loop.Requests._on_stop\n"
         "def hearing(requests, *signal):\n"
         "    print('heard', flush=True)\n"
         "    stop(requests, *signal)\n"
@@ -148,8 +150,8 @@ def test_ctrl_c_once_saves_twice_stops_at_once(here: Path, times: int) -> None:
         "        print('ready', flush=True)\n"
         "        sys.stdin.readline()\n"
         "    return step(state, *batch)\n"
-        "runs.Requests._on_stop = hearing\n"
-        "train.train_step = stepping\n"
+        "loop.Requests._on_stop = hearing\n"
+        "loop.train_step = stepping\n"
         "sys.exit(cli.main(['train', *sys.argv[1:]]))\n"
     )
     run = subprocess.Popen(
@@ -188,6 +190,44 @@ def test_nothing_to_generate_from(here: Path, capsys: Said) -> None:
     assert "there is no run in runs" in line(capsys)
     assert main(["plot", "nowhere"]) == 2
     assert "nowhere is no run" in line(capsys)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("bad"), RuntimeError("bad"), MemoryError("bad"), OSError("bad")], ids=repr
+)
+def test_what_goes_wrong_is_exit_code_2_in_both_programs_and_debugging_shows_where(
+    error: Exception, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gptbpe.cli import commands
+
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["gptmodel.cli.main"], "app", failing)
+    monkeypatch.setattr(commands, "app", failing)
+    assert main(["train"]) == commands.main(["train"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setenv("GPTMODEL_DEBUG", "1")
+    assert main(["train"]) == 2
+    assert "in failing" in capsys.readouterr().err
+
+
+def test_weights_are_read_and_verified_once(
+    trained: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gptmodel.checkpoint import format
+
+    fingerprint, read = format._fingerprint, list[Path]()
+
+    def counting(path: Path) -> dict[str, object]:
+        read.append(path)
+        return fingerprint(path)
+
+    monkeypatch.setattr(format, "_fingerprint", counting)
+    for command in (["generate", "--prompt", "a", "--max-new-tokens", "1"], ["eval"], ["train", "--resume"]):
+        read.clear()
+        assert main(command) == 0
+        assert [path.name for path in read].count("model.safetensors") == 1, command
 
 
 # --- what works ---
@@ -296,7 +336,7 @@ def test_exporting_to_one_file(trained: Path, capsys: Said) -> None:
 
     assert main(["export", "--checkpoint", str(trained), "--format", "pth", "-o", "model.pth"]) == 0
     state = torch.load("model.pth", weights_only=True)
-    assert state.keys() == checkpoint.load(trained).state_dict.keys()
+    assert state.keys() == checkpoint.find(trained).model_tensors().keys()
 
 
 @pytest.mark.parametrize("command", ["train", "generate", "eval", "plot", "export"])

@@ -47,18 +47,18 @@ def test_every_preset_composes_and_survives_its_own_toml(name: str) -> None:
     config = compose({"preset": name, "train_data": ("a b.txt", 'q"\\uote\x7f')}).config
     assert parse(dump_toml(config)) == config
     assert "vocab_size" not in config.model
-    assert config.model_shape(300).vocab_size == 300
+    assert config.build_model_config(300).vocab_size == 300
 
 
 def test_the_vocabulary_of_a_preset_is_only_what_to_train() -> None:
     assert compose({"preset": "gpt2"}).config.data.vocab == 50257
-    assert compose({"vocab_size": 999}).config.model_shape(5).vocab_size == 999
+    assert compose({"vocab_size": 999}).config.build_model_config(5).vocab_size == 999
 
 
 def test_depth_is_one_dial_over_modern() -> None:
     found = compose({"depth": 4, "heads": 4})
     assert found.config.preset == "modern"
-    shape = found.config.model_shape(10)
+    shape = found.config.build_model_config(10)
     assert (shape.layers, shape.width, shape.heads) == (4, 256, 4)
     assert found.origins["model.width"] == "derived from depth 4"
 

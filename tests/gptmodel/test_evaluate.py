@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from gptmodel import evaluate
+from gptmodel.data import IGNORE_INDEX, SlidingWindowDataset, evaluation_windows
 from gptmodel.errors import DataError
 from gptmodel.model import GPT, ModelConfig
-from gptmodel.windows import IGNORED, SlidingWindowDataset, evaluation_windows
 
 V, T = 17, 8
 
@@ -87,6 +87,6 @@ def test_the_model_is_left_as_it_was(model: GPT, ids: np.ndarray) -> None:
 
 
 def test_nothing_to_count_is_an_error(model: GPT) -> None:
-    empty = torch.full((1, T), IGNORED)
+    empty = torch.full((1, T), IGNORE_INDEX)
     with pytest.raises(DataError, match="nothing to evaluate"):
         evaluate.measure(model, [(torch.zeros(1, T, dtype=torch.long), empty)])

@@ -12,7 +12,8 @@ import torch
 
 from gptmodel import hf
 from gptmodel.export import export
-from gptmodel.model import GPT, ModelConfig
+from gptmodel.load import GPT
+from gptmodel.model import ModelConfig
 from gptmodel.presets import names, preset
 
 SMALL = {"vocab_size": 300, "context_length": 64, "width": 32, "layers": 2, "heads": 4}
@@ -21,7 +22,7 @@ TEXTS = ["First Citizen: speak!", "naïve café — 汉字 🙂", "<|endoftext|>
 
 def trained(preset_name: str, **changes: Any) -> GPT:
     """A preset in small, with every weight away from its start."""
-    table = preset(preset_name)["model"] | {"key_value_heads": None, "expansion": 2.5} | SMALL | changes
+    table = preset(preset_name)["model"] | {"kv_heads": None, "expansion": 2.5} | SMALL | changes
     model = GPT(ModelConfig(**table)).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -47,11 +48,11 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("gpt2", {}),
     ("gpt2", {"bias": False, "qkv_bias": True, "dropout": 0.1, "tied_head": False}),
     ("llama", {}),
-    ("llama", {"key_value_heads": 2, "tied_head": True, "rotary_base": 5e5}),
+    ("llama", {"kv_heads": 2, "tied_head": True, "rotary_base": 5e5}),
     ("llama", {"qkv_bias": True}),
     ("llama", {"qk_norm": True, "head_width": 16}),
     ("nano", {}),
-    ("modern", {"key_value_heads": 1}),
+    ("modern", {"kv_heads": 1}),
 ]
 
 
@@ -85,7 +86,7 @@ def test_auto_tokenizer_reads_the_folder(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_every_preset_fits_an_architecture(name: str) -> None:
-    config = ModelConfig(**preset(name)["model"] | SMALL | {"key_value_heads": None})
+    config = ModelConfig(**preset(name)["model"] | SMALL | {"kv_heads": None})
     raw, _ = hf.to_hugging_face(config, GPT(config).state_dict())
     assert raw["architectures"][0].endswith(("LMHeadModel", "ForCausalLM"))
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from gptmodel.generate import generate, probabilities, stream
-from gptmodel.model import GPT, ModelConfig
+from gptmodel.load import GPT
+from gptmodel.model import ModelConfig
 
 CONTEXT = 16
 
@@ -43,7 +44,7 @@ def model() -> GPT:
 @pytest.mark.parametrize("position", ["rotary", "learned", "sinusoidal", "none"])
 @pytest.mark.parametrize("prompt", [1, 5, CONTEXT - 1, CONTEXT, CONTEXT + 9])
 def test_cached_text_is_uncached_text_also_past_the_context(position: str, prompt: int) -> None:
-    model = made(position=position, key_value_heads=2)
+    model = made(position=position, kv_heads=2)
     ids = torch.randint(0, 40, (prompt,), generator=torch.Generator().manual_seed(prompt)).tolist()
     assert generate(model, ids, 30, temperature=0) == greedy_without_cache(model, ids, 30)
 

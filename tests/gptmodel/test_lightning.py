@@ -35,7 +35,7 @@ def test_the_trainer_gives_the_losses_of_our_loop(tmp_path: Path) -> None:
 
     recorder = Recorder()
     data = ShardDataModule(config)
-    module = GPTLightningModule(config, data.shape, total_steps=10)
+    module = GPTLightningModule(config, data.model_config, total_steps=10)
     trainer = lightning.Trainer(
         max_steps=10,
         accelerator="cpu",

@@ -34,7 +34,7 @@ def test_presets_have_the_sizes_they_are_known_for(name: str, fields: dict[str, 
 @pytest.mark.parametrize("name", ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"])
 def test_gpt2_presets_are_transformers_sizes(name: str) -> None:
     """The sizes of OpenAI's four models, as transformers' configuration class would describe them."""
-    from gptmodel.hf_architectures import ARCHITECTURES
+    from gptmodel.hf import ARCHITECTURES
 
     width, layers, heads = {
         "gpt2": (768, 12, 12),

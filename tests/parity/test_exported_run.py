@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from gptmodel import checkpoint
+from gptmodel import GPT, checkpoint
 from gptmodel.config import compose, dump_toml
 from gptmodel.export import export
-from gptmodel.model import GPT
-from gptmodel.optim import OptimConfig, build_optimizer
+from gptmodel.training.optim import OptimConfig, build_optimizer
+from gptmodel.training.restore import model_tensors, optimizer_tensors
 
 transformers = pytest.importorskip("transformers")
 gptbpe = pytest.importorskip("gptbpe", reason="the extension is not built")
@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Path:
     tokenizer = gptbpe.Tokenizer.train_from_texts([TEXT], vocab_size=270)
     flags = {"preset": "tiny", "width": 32, "heads": 2, "layers": 2, "context_length": 32}
     config = compose(flags | {"vocab_size": tokenizer.vocab_size}).config
-    model = GPT(config.model_shape(), seed=1)
+    model = GPT(config.build_model_config(), seed=1)
     optimizer = build_optimizer(model, OptimConfig(), torch.device("cpu"))
     ids = torch.tensor([tokenizer.encode(TEXT)[:33]])
     for _ in range(4):
@@ -35,12 +35,15 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "runs" / "cats"
     checkpoint.save(
         folder,
-        step=4,
-        model=model,
-        optimizer=optimizer,
-        state={"evaluation_loss": 1.0},
-        config=dump_toml(config),
-        tokenizer=tokenizer,
+        checkpoint.Snapshot(
+            step=4,
+            model=model_tensors(model),
+            optimizer=optimizer_tensors(model, optimizer),
+            model_config=model.config,
+            config=dump_toml(config),
+            state={"evaluation_loss": 1.0},
+            tokenizer=tokenizer,
+        ),
     )
     return folder
 

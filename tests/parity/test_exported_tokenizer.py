@@ -28,7 +28,7 @@ def test_auto_tokenizer_gives_our_ids_on_three_corpora(
         tokenizer = gptbpe.Tokenizer.train_from_texts(texts.values(), vocab_size=600)
     else:
         tokenizer = gptbpe.Tokenizer.characters("".join(texts.values()).encode())
-    small = {"width": 16, "layers": 1, "heads": 2, "key_value_heads": None, "context_length": 32}
+    small = {"width": 16, "layers": 1, "heads": 2, "kv_heads": None, "context_length": 32}
     table = preset(family)["model"] | small | {"vocab_size": tokenizer.vocab_size}
     folder = export(GPT(ModelConfig(**table)), tmp_path / "out", tokenizer=tokenizer)
     theirs = transformers.AutoTokenizer.from_pretrained(folder)

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gptmodel import hf
-from gptmodel.model import GPT, ModelConfig
+from gptmodel.load import GPT, assemble
+from gptmodel.model import ModelConfig
 
 Tensors = dict[str, Tensor]
 
@@ -57,7 +57,7 @@ def sorter(shared_data: Path) -> GPT:
         return name
 
     state = {ours(name): tensor for name, tensor in weights.items() if not name.endswith(".attn.bias")}
-    return hf.assemble(
+    return assemble(
         ModelConfig(
             vocab_size=config["vocab_size"],
             context_length=config["block_size"],
@@ -127,7 +127,7 @@ def test_the_sorter_sorts(sorter: GPT, digits: list[int]) -> None:
 def read_llama2c(path: Path) -> tuple[dict[str, int], Tensors]:
     """llama2.c's first format: seven int32, then fp32 tensors in a fixed order, each over all layers."""
     raw = path.read_bytes()
-    fields = ("width", "hidden", "layers", "heads", "key_value_heads", "vocab_size", "context_length")
+    fields = ("width", "hidden", "layers", "heads", "kv_heads", "vocab_size", "context_length")
     shape = dict(zip(fields, struct.unpack("<7i", raw[:28]), strict=True))
     floats, place = torch.from_numpy(np.frombuffer(raw[28:], "<f4").copy()), 0
 
@@ -137,7 +137,7 @@ def read_llama2c(path: Path) -> tuple[dict[str, int], Tensors]:
         return floats[place - math.prod(size) : place].view(size)
 
     layers, width, hidden = shape["layers"], shape["width"], shape["hidden"]
-    keys = shape["key_value_heads"] * (width // shape["heads"])
+    keys = shape["kv_heads"] * (width // shape["heads"])
     order = [
         ("embed", (shape["vocab_size"], width)),
         ("attention_norm", (layers, width)),
@@ -189,7 +189,7 @@ def llama_folder(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
         "intermediate_size": shape["hidden"],
         "num_hidden_layers": shape["layers"],
         "num_attention_heads": shape["heads"],
-        "num_key_value_heads": shape["key_value_heads"],
+        "num_key_value_heads": shape["kv_heads"],
         "max_position_embeddings": shape["context_length"],
         "rms_norm_eps": 1e-5,
         "hidden_act": "silu",

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gptmodel import hf
+from gptmodel.load import load_model
 
 transformers = pytest.importorskip("transformers")
 
@@ -66,7 +67,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     theirs = reference(*CASES[request.param])
     folder = tmp_path_factory.mktemp("model")
     theirs.save_pretrained(folder)
-    return theirs, hf.load_model(folder), folder
+    return theirs, load_model(folder), folder
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,104 @@
+"""``gptmodel eval``: how well a model predicts a text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from gptbpe import ShardReader
+from gptmodel.checkpoint import Checkpoint, find
+from gptmodel.cli.app import EXAMPLES, CheckpointOption, app, chosen
+from gptmodel.data import evaluation_windows, held_out_parts, shard_parts, shard_text, token_bytes
+from gptmodel.data.tokenize import existing
+from gptmodel.device import pick_device
+from gptmodel.errors import DataError
+from gptmodel.evaluate import measure
+from gptmodel.load import assemble
+from gptmodel.training.config import parse
+
+
+@app.command(name="eval", help_epilogue=f"Example: `{EXAMPLES['eval']}`")
+def evaluate(
+    *,
+    checkpoint: CheckpointOption = None,
+    data: Annotated[tuple[Path, ...] | None, Parameter(consume_multiple=True, negative="")] = None,
+    shards: Path | None = None,
+    batches: int | None = None,
+    batch_size: int = 16,
+    stride: int | None = None,
+    device: str = "auto",
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Measure a model on text: loss, perplexity and bits per byte, with the number of tokens.
+
+    Parameters
+    ----------
+    checkpoint
+        A run or checkpoint folder, or RUN/best; left out: the newest run in runs/.
+    data
+        Text files; without them and --shards, the text that the run itself held out.
+    shards
+        A folder of token shards.
+    batches
+        Measure the first N batches only; left out: everything.
+    batch_size
+        Windows at once; the result does not depend on it.
+    stride
+        Tokens from one window to the next, at most the context length, which it is when left out. Every token
+        is counted once; a smaller stride gives each more context and takes longer.
+    device
+        auto, cpu, cuda, cuda:1, mps.
+    as_json
+        Print one line of JSON.
+    """
+    stored = find(chosen(checkpoint))
+    model = assemble(stored.model_config(), stored.model_tensors()).to(pick_device(device)).eval()
+    parts, tok = _evaluation_parts(stored, data, shards)
+    length = model.config.context_length
+    found = measure(
+        model,
+        evaluation_windows(parts, length, stride or length, batch_size),
+        batches,
+        token_bytes=None if tok is None else token_bytes(tok, model.config.vocab_size),
+    )
+    values = {
+        "loss": found.loss,
+        "perplexity": found.perplexity,
+        "bits_per_byte": found.bits_per_byte,
+        "tokens": found.tokens,
+        "bytes": found.bytes,
+    }
+    if as_json:
+        print(json.dumps(values))
+        return
+    for name, value in values.items():
+        if value is not None:
+            print(
+                f"{name.replace('_', ' '):<14} "
+                + (f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
+            )
+
+
+def _evaluation_parts(
+    stored: Checkpoint, data: tuple[Path, ...] | None, shards: Path | None
+) -> tuple[list[Any], Any]:
+    """The ids to evaluate on, and the tokenizer if there is one."""
+    if data and shards:
+        raise DataError("give --data or --shards, not both")
+    if shards is not None:
+        reader = ShardReader(shards)
+        trained = stored.state.get("tokenizer")
+        if trained and reader.tokenizer_fingerprint != trained:
+            raise DataError(
+                f"the shards in {shards} were made with another tokenizer than the model: "
+                f"{reader.tokenizer_fingerprint[:12]}, not {trained[:12]}"
+            )
+        return shard_parts(reader), reader.tokenizer()
+    tok = stored.require_tokenizer()
+    if data:
+        return shard_parts(ShardReader(shard_text(existing(data), tok))), tok
+    config = parse(stored.text("config.toml"), str(stored.path / "config.toml"))
+    return held_out_parts(config.data, stored.model_config().context_length, tok), tok

@@ -1,0 +1,74 @@
+"""``gptmodel train | generate | eval | plot | export``, and where errors become one line and an exit code.
+
+0: done. 1: the training failed (a loss that is not a number). 2: usage, input that cannot be used, memory, or
+a bug, as in ``gptbpe``. 130: interrupted. With GPTMODEL_DEBUG=1 every error shows its traceback first. What a
+command makes goes to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+
+import cyclopts
+
+from gptbpe.errors import GptBpeError
+from gptmodel.cli import evaluate, generate, output, train  # noqa: F401  # to be known to the application
+from gptmodel.cli.app import app, say
+from gptmodel.errors import GptModelError, InterruptedRunError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; no traceback reaches the user."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: say(f"warning: {' '.join(str(message).split())}")
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
+    """Run the command and turn what it raises into a line and an exit code."""
+    try:
+        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+        return 0
+    except cyclopts.CycloptsError as error:
+        return _fail(str(error), 2)
+    except InterruptedRunError as error:
+        return _fail(str(error), error.exit_code, label="")
+    except GptModelError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was saved is whole", 130, label="")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0  # whoever read the output has seen enough
+    except (GptBpeError, OSError, ValueError, ImportError) as error:
+        return _fail(str(error), 2)
+    except Exception as error:
+        return _fail(_explain(error), 2)
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out of memory: lower --micro-batch-size (same result, less memory), or take a smaller model"
+    name = type(error).__name__
+    return f"{name}: {error} (a bug in gptmodel; GPTMODEL_DEBUG=1 shows where, please report it)"
+
+
+def _fail(message: str, code: int, label: str = "error: ") -> int:
+    if label and os.environ.get("GPTMODEL_DEBUG"):
+        traceback.print_exc()
+    say(f"gptmodel: {label}{' '.join(message.split())}")
+    return code
+
+
+def train_main() -> None:
+    """``python -m gptmodel.train``: the options of ``gptmodel train``."""
+    sys.exit(main(["train", *sys.argv[1:]]))
+
+
+app.register_install_completion_command()

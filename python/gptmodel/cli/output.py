@@ -1,0 +1,56 @@
+"""``gptmodel plot`` and ``gptmodel export``: what a run leaves for people and for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from gptmodel.cli.app import EXAMPLES, CheckpointOption, app, chosen
+from gptmodel.export import export as write
+from gptmodel.plot import plot_losses
+
+
+@app.command(help_epilogue=f"Example: `{EXAMPLES['plot']}`")
+def plot(
+    *runs: Path,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("losses.png"),
+    title: str | None = None,
+) -> None:
+    """Draw training and held-out loss of runs against steps, epochs and tokens seen.
+
+    Parameters
+    ----------
+    runs
+        One run folder or several; without any, the newest in runs/.
+    output
+        The picture: .pdf, .png or .svg.
+    title
+        A line above the picture.
+    """
+    print(plot_losses(list(runs) or [chosen(None)], output, title=title))
+
+
+@app.command(help_epilogue=f"Example: `{EXAMPLES['export']}`")
+def export(
+    *,
+    checkpoint: CheckpointOption = None,
+    format: Annotated[Literal["hf", "pth", "safetensors"], Parameter(name=["--format", "-f"])] = "hf",
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> None:
+    """Write a model for other programs.
+
+    Parameters
+    ----------
+    checkpoint
+        A run or checkpoint folder, or RUN/best; left out: the newest run in runs/.
+    format
+        hf: a folder for transformers; pth: one file for torch.load; safetensors: one file of tensors.
+    output
+        The folder (hf) or file to write; left out: beside the run's name.
+    """
+    folder = chosen(checkpoint)
+    name = folder.resolve().name
+    target = output or Path(f"{name}-hf" if format == "hf" else f"{name}.{format}")
+    print(write(folder, target, format=format))

@@ -1,0 +1,274 @@
+"""From what the user has (text or shards) to batches that are a function of (seed, step).
+
+No training window touches what `gptmodel.data.split` holds out. The order of the rest is gptbpe's keyed
+permutation: window g of the run is a function of g, so a run's position is one number, whatever the batch was
+split into.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from gptmodel.data.split import end_of, evaluation_reader, held_out_tokens
+from gptmodel.data.tokenize import existing, named_tokenizer, shard_text, text_tokenizer, token_bytes
+from gptmodel.data.windows import evaluation_windows, shard_parts
+from gptmodel.errors import DataError
+from gptmodel.units import human
+
+if TYPE_CHECKING:
+    from gptbpe import Sampler, ShardReader, Tokenizer
+
+__all__ = ["Batches", "DataConfig", "TrainingData", "held_out_parts", "prepare", "training_data"]
+
+
+class DataConfig(BaseModel):
+    """What to train on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shards: Path | None = Field(None, description="folder of token shards, as `gptbpe shard` makes them")
+    train_data: tuple[Path, ...] | None = Field(
+        None, description="text files to train on; tokenized once and cached"
+    )
+    eval_data: tuple[Path, ...] | None = Field(
+        None,
+        description="text files or a folder of shards to evaluate on; left out: the last tenth is held out",
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="tokenizer file, packaged name (gpt2), or `characters`; left out: trained on the text",
+    )
+    vocab: int = Field(512, gt=0, description="size of the vocabulary to train when no tokenizer is given")
+    stride: int | None = Field(
+        None, gt=0, description="tokens from one window's start to the next; left out: the context length"
+    )
+    shuffle: bool = Field(True, description="a new order every epoch; else from the front to the end")
+    num_workers: int = Field(
+        0,
+        ge=0,
+        description="accepted for other trainers' command lines: threads read the shards, no processes",
+    )
+
+
+@dataclass
+class TrainingData:
+    """All that a run needs of its data."""
+
+    sampler: Sampler
+    vocab_size: int
+    windows: int
+    batch_size: int
+    tokenizer: Tokenizer | None
+    token_bytes: Tensor | None = field(repr=False)
+    evaluation: Callable[[int], Iterable[tuple[Tensor, Tensor]]] | None
+    prompt: list[int]
+    identity: dict[str, Any]
+    origin: str
+    description: list[str]
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a step, int64 (batch size, context length) on the CPU."""
+        inputs, targets = self.sampler.batch(step * self.batch_size, self.batch_size)
+        return torch.from_numpy(inputs).long(), torch.from_numpy(targets).long()
+
+    def batches(self, device: torch.device, start: int, stop: int) -> Batches:
+        """The batches of steps ``start`` to ``stop``, on the device."""
+        return Batches(self.batch, device, start, stop)
+
+
+class Batches:
+    """Batches of consecutive steps on a device; a context manager.
+
+    On CUDA a thread reads one batch ahead into pinned memory while the device computes, and the copy does not
+    block. ``waited`` is the seconds that the last batch kept the loop waiting.
+    """
+
+    def __init__(
+        self, batch: Callable[[int], tuple[Tensor, Tensor]], device: torch.device, start: int, stop: int
+    ) -> None:
+        self.waited = 0.0
+        self._batch, self._device, self._steps = batch, device, range(start, stop)
+        self._ahead = ThreadPoolExecutor(1, "batches") if device.type == "cuda" else None
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        future: Future[tuple[Tensor, Tensor]] | None = None
+        for step in self._steps:
+            began = time.perf_counter()
+            if self._ahead is None:
+                inputs, targets = self._batch(step)
+            else:
+                inputs, targets = (future or self._ahead.submit(self._pinned, step)).result()
+                future = self._ahead.submit(self._pinned, step + 1) if step + 1 in self._steps else None
+            self.waited = time.perf_counter() - began
+            yield inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True)
+
+    def _pinned(self, step: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = self._batch(step)
+        return inputs.pin_memory(), targets.pin_memory()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ahead is not None:
+            self._ahead.shutdown(wait=True, cancel_futures=True)
+
+
+def prepare(
+    data: DataConfig,
+    *,
+    context_length: int,
+    batch_size: int,
+    seed: int,
+    stored_tokenizer: Callable[[], Tokenizer | None] = lambda: None,
+) -> TrainingData:
+    """Open or make the shards that ``data`` names, find the tokenizer, and set apart what is held out.
+
+    ``stored_tokenizer`` gives the tokenizer of a run or of weights to begin with, for text whose tokenizer is
+    not named. Raises DataError when there is too little text, or when tokenizer and shards do not fit.
+    """
+    from gptbpe import ShardReader
+
+    if (data.shards is None) == (data.train_data is None):
+        raise DataError("name what to train on: --shards FOLDER or --train-data FILE, one of the two")
+    if data.shards is not None:
+        if not data.shards.is_dir():
+            raise DataError(
+                f"no folder of shards at {data.shards}: make one with "
+                f"`gptbpe shard TEXT -t TOKENIZER -o {data.shards}`"
+            )
+        tokenizer = None if data.tokenizer is None else named_tokenizer(data.tokenizer)
+        reader = ShardReader(data.shards)
+        stored = reader.tokenizer()
+        if tokenizer is not None and tokenizer.fingerprint != reader.tokenizer_fingerprint:
+            raise DataError(
+                f"the shards in {data.shards} were made with another tokenizer than {data.tokenizer}: "
+                f"fingerprint {reader.tokenizer_fingerprint[:12]}, given {tokenizer.fingerprint[:12]}"
+            )
+        tokenizer = tokenizer or stored
+        origin = str(data.shards)
+    else:
+        assert data.train_data is not None
+        paths = existing(data.train_data)
+        tokenizer = text_tokenizer(data.tokenizer, paths, data.vocab, stored_tokenizer)
+        reader = ShardReader(shard_text(paths, tokenizer))
+        origin = ", ".join(map(str, paths))
+    held_out = None if data.eval_data is None else evaluation_reader(data.eval_data, tokenizer, reader)
+    return training_data(
+        data,
+        reader,
+        tokenizer,
+        origin,
+        held_out,
+        context_length=context_length,
+        batch_size=batch_size,
+        seed=seed,
+    )
+
+
+def training_data(
+    data: DataConfig,
+    reader: ShardReader,
+    tokenizer: Tokenizer | None,
+    origin: str,
+    held_out: ShardReader | None = None,
+    *,
+    context_length: int,
+    batch_size: int,
+    seed: int,
+) -> TrainingData:
+    """Training and evaluation windows over open shards; without ``held_out`` the end of ``reader`` is set
+    apart.
+    """
+    from gptbpe import Sampler
+
+    length = context_length
+    lengths = [shard.tokens for shard in reader.shards]
+    reserved = 0 if held_out else held_out_tokens(lengths, length)
+    longest = max(lengths, default=0)
+    if longest <= length:
+        raise DataError(
+            f"{origin} has {longest:,} tokens, too few for one window of {length} and its target: "
+            "give more text or a smaller --context-length"
+        )
+    sampler = Sampler(
+        reader,
+        length,
+        seed=seed,
+        order="global" if data.shuffle else "sequential",
+        stride=data.stride or length,
+        reserve=reserved,
+    )
+    if held_out is not None:
+        evaluated, said = shard_parts(held_out), "from --eval-data"
+    else:
+        evaluated, said = end_of(reader, reserved) if reserved else [], "the end of the text"
+    vocab_size = max(reader.vocab_size, tokenizer.vocab_size if tokenizer else 0)
+    tokens = reader.total_tokens - reserved
+    evaluated_tokens = sum(map(len, evaluated))
+    description = [
+        f"data      {origin}: {human(tokens)} tokens to train on, {len(sampler):,} windows"
+        + ("" if data.shuffle else ", in order"),
+        f"held out  {human(evaluated_tokens)} tokens, {said}"
+        if evaluated_tokens > 1
+        else "held out  nothing: too little text",
+    ]
+    if data.num_workers:
+        description.append(
+            "workers   none needed: threads of this process read the shards (--num-workers is accepted)"
+        )
+    return TrainingData(
+        sampler=sampler,
+        vocab_size=vocab_size,
+        windows=len(sampler),
+        batch_size=batch_size,
+        tokenizer=tokenizer,
+        token_bytes=None if tokenizer is None else token_bytes(tokenizer, vocab_size),
+        evaluation=(lambda rows: evaluation_windows(evaluated, length, length, rows))
+        if evaluated_tokens > 1
+        else None,
+        prompt=opening(evaluated[0] if evaluated else reader.tokens(0, 0, min(256, lengths[0])), tokenizer)[
+            : min(8, length)
+        ],
+        identity={"tokenizer": reader.tokenizer_fingerprint, "data": sampler.fingerprint},
+        origin=origin,
+        description=description,
+    )
+
+
+def opening(ids: Any, tokenizer: Tokenizer | None) -> list[int]:
+    """The first ids of a line, for a sample to begin with."""
+    first = [int(i) for i in ids[:256]]
+    if tokenizer is not None:
+        breaks = [at for at, i in enumerate(first) if tokenizer.token_bytes(i).endswith(b"\n")]
+        if breaks and breaks[0] + 1 < len(first):
+            return first[breaks[0] + 1 :]
+    return first
+
+
+def held_out_parts(data: DataConfig, context_length: int, tokenizer: Tokenizer) -> list[Any]:
+    """The ids that a run over ``data`` sets apart to evaluate on. Raises DataError where there are none."""
+    from gptbpe import ShardReader
+
+    if data.eval_data is not None:
+        reader = None if data.shards is None else ShardReader(data.shards)
+        return shard_parts(evaluation_reader(data.eval_data, tokenizer, reader))
+    folder = data.shards or shard_text(existing(data.train_data or ()), tokenizer)
+    whole = ShardReader(folder)
+    lengths = [shard.tokens for shard in whole.shards]
+    reserved = held_out_tokens(lengths, context_length)
+    if not reserved:
+        raise DataError("the run held nothing out, its text was too small: give --data")
+    return end_of(whole, reserved)

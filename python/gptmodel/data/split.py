@@ -1,0 +1,59 @@
+"""What is held out to evaluate on, and is never trained on.
+
+It is ``--eval-data``, or else the last tenth of the tokens (at most 2^20 of them, all of the last shard).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gptmodel.data.tokenize import existing, shard_text
+from gptmodel.errors import DataError
+
+if TYPE_CHECKING:
+    from gptbpe import ShardReader, Tokenizer
+
+__all__ = ["end_of", "evaluation_reader", "held_out_tokens"]
+
+HELD_OUT_FRACTION = 0.1
+HELD_OUT_TOKENS = 2**20
+
+
+def held_out_tokens(lengths: Sequence[int], length: int) -> int:
+    """How many tokens at the end of the last shard are set apart; 0 when training would be left with less
+    than a window.
+    """
+    last, total = lengths[-1] if lengths else 0, sum(lengths)
+    wanted = min(int(total * HELD_OUT_FRACTION), HELD_OUT_TOKENS, last)
+    enough_left = any(tokens > length for tokens in lengths[:-1]) or last - wanted > length
+    return wanted if wanted > 1 and enough_left else 0
+
+
+def end_of(reader: ShardReader, count: int) -> list[Any]:
+    """The last ``count`` tokens of the last shard; only they are read and checked."""
+    shard = len(reader.shards) - 1
+    tokens = reader.shards[shard].tokens
+    return [reader.tokens(shard, tokens - count, tokens)]
+
+
+def evaluation_reader(
+    paths: Sequence[Path], tokenizer: Tokenizer | None, reader: ShardReader | None
+) -> ShardReader:
+    """Shards of the text to evaluate on, or the folder of shards that it is. Raises DataError for another
+    tokenizer's.
+    """
+    from gptbpe import ShardReader
+
+    if len(paths) == 1 and paths[0].is_dir():
+        other = ShardReader(paths[0])
+        if reader is not None and other.tokenizer_fingerprint != reader.tokenizer_fingerprint:
+            raise DataError(
+                f"--eval-data {paths[0]} was made with another tokenizer than the training data: "
+                f"{other.tokenizer_fingerprint[:12]}, not {reader.tokenizer_fingerprint[:12]}"
+            )
+        return other
+    if tokenizer is None:
+        raise DataError("--eval-data is text, but the shards carry no tokenizer: give --tokenizer")
+    return ShardReader(shard_text(existing(paths), tokenizer))

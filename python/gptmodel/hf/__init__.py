@@ -1,0 +1,7 @@
+"""Folders in Hugging Face's form, in and out."""
+
+from gptmodel.hf.mapping import ARCHITECTURES, State
+from gptmodel.hf.read import read, read_tokenizer
+from gptmodel.hf.write import to_hugging_face, write_folder
+
+__all__ = ["ARCHITECTURES", "State", "read", "read_tokenizer", "to_hugging_face", "write_folder"]

@@ -1,0 +1,205 @@
+"""One attention function, three ways to compute it, and a report of which one really runs.
+
+`attention` is causal softmax attention with grouped key and value heads. `kernel` picks who computes it:
+
+- ``math``: written out, with an fp32 softmax. The slow twin: every other way is tested against it.
+- ``sdpa``: `scaled_dot_product_attention`; PyTorch picks flash, cuDNN, memory efficient or its own math.
+- ``flash``: PyTorch's flash kernel and nothing else; what it cannot compute is an error, not a slow surprise.
+- ``auto``: FlexAttention where documents are masked on CUDA (it skips the blocks that SDPA would compute and
+  throw away), SDPA everywhere else.
+
+Which fused kernel SDPA takes depends on device, dtype, shape and library versions, and nothing says so when
+it is a slower one. `describe_attention` therefore runs one small call and watches which operator PyTorch
+dispatches.
+
+Shapes: B batch, H query heads, G key and value heads (G divides H), T queries, S keys, K head width.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gptmodel.model.config import Kernel
+
+Mask = Tensor | BlockMask | None  # a tensor is bool, (B or 1, 1, T, S), True where attention is allowed
+
+
+def attention(
+    q_BHTK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSK: Tensor,
+    *,
+    mask: Mask = None,
+    dropout: float = 0.0,
+    kernel: Kernel = "auto",
+) -> Tensor:
+    """Causal softmax attention, shape (B, H, T, K).
+
+    The T queries are the last T of the S positions: T = S in training and prefill, T < S when a cache holds
+    the rest. `mask` replaces the causal rule; make it with `document_mask`. `dropout` drops attention
+    probabilities.
+    """
+    if mask is not None and not isinstance(mask, Tensor):
+        return _flex(q_BHTK, k_BGSK, v_BGSK, mask)
+    T, S = q_BHTK.shape[-2], k_BGSK.shape[-2]
+    if mask is None and 1 < T < S:
+        mask = torch.ones(T, S, dtype=torch.bool, device=q_BHTK.device).tril(S - T)
+    causal = mask is None and T > 1
+    if kernel == "math":
+        return math_attention(q_BHTK, k_BGSK, v_BGSK, mask=mask, causal=causal, dropout=dropout)
+    grouped = q_BHTK.shape[1] != k_BGSK.shape[1]
+
+    def fused() -> Tensor:
+        return F.scaled_dot_product_attention(
+            q_BHTK, k_BGSK, v_BGSK, attn_mask=mask, dropout_p=dropout, is_causal=causal, enable_gqa=grouped
+        )
+
+    if kernel == "flash":
+        if mask is not None:
+            raise ValueError("flash attention takes no document mask: use the kernel auto or sdpa")
+        with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+            return fused()
+    return fused()
+
+
+def math_attention(
+    q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, *, mask: Tensor | None, causal: bool, dropout: float = 0.0
+) -> Tensor:
+    """Attention as the formula says it: softmax(q kᵀ / √K + mask) v, with the softmax in fp32."""
+    groups = q_BHTK.shape[1] // k_BGSK.shape[1]
+    k_BHSK, v_BHSK = k_BGSK.repeat_interleave(groups, 1), v_BGSK.repeat_interleave(groups, 1)
+    scores_BHTS = (q_BHTK @ k_BHSK.transpose(-2, -1)).float() * q_BHTK.shape[-1] ** -0.5
+    if causal:
+        mask = torch.ones(scores_BHTS.shape[-2:], dtype=torch.bool, device=q_BHTK.device).tril()
+    if mask is not None:
+        scores_BHTS = scores_BHTS.masked_fill(~mask, float("-inf"))
+    probabilities_BHTS = F.dropout(scores_BHTS.softmax(-1), dropout).to(v_BHSK.dtype)
+    return probabilities_BHTS @ v_BHSK
+
+
+def document_mask(documents_BT: Tensor, kernel: Kernel = "auto") -> Mask:
+    """What may be seen when each position sees only earlier positions of its own document.
+
+    `documents_BT` numbers the document of every token. On CUDA with kernel "auto" the result is a
+    FlexAttention block mask; everywhere else it is a bool tensor (B, 1, T, T).
+    """
+    if kernel == "auto" and documents_BT.is_cuda:
+        return _block_mask(documents_BT)
+    same_B1TT = (documents_BT[:, :, None] == documents_BT[:, None, :])[:, None]
+    return same_B1TT.tril()
+
+
+class KeyValueCache:
+    """Keys and values of the positions seen so far, in buffers of the shape (layers, B, G, S, K) allocated
+    once.
+
+    `length` of the S positions are filled. A forward pass appends to every layer, then calls `advance`.
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int, int], *, dtype: torch.dtype, device: torch.device):
+        self.keys_LBGSK = torch.empty(shape, dtype=dtype, device=device)
+        self.values_LBGSK = torch.empty_like(self.keys_LBGSK)
+        self.capacity, self.length = shape[3], 0
+
+    def append(self, layer: int, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Store T new positions of one layer; return views of all its positions, (B, G, length + T, K)."""
+        end = self.length + k_BGTK.shape[-2]
+        if end > self.capacity:
+            raise ValueError(f"the key-value cache holds {self.capacity} positions, {end} were asked of it")
+        self.keys_LBGSK[layer, :, :, self.length : end] = k_BGTK
+        self.values_LBGSK[layer, :, :, self.length : end] = v_BGTK
+        return self.keys_LBGSK[layer, :, :, :end], self.values_LBGSK[layer, :, :, :end]
+
+    def advance(self, positions: int) -> None:
+        self.length += positions
+
+    def clear(self) -> None:
+        self.length = 0
+
+
+def describe_attention(
+    device: torch.device | str,
+    dtype: torch.dtype,
+    shape: tuple[int, int, int, int],
+    kernel: Kernel = "auto",
+    dropout: float = 0.0,
+) -> str:
+    """Name the kernel that computes attention for this device, dtype and shape (B, H, T, K): it is run once.
+
+    Example:
+        >>> describe_attention("cpu", torch.float32, (1, 2, 16, 8), kernel="math")
+        'math (written out)'
+    """
+    if kernel == "math":
+        return "math (written out)"
+    _, H, T, K = shape
+    # One row is enough: no kernel is chosen by the batch, and the probe must not disturb a full device.
+    probe = torch.zeros(1, H, T, K, device=device, dtype=dtype, requires_grad=True)
+    with _WatchOperators() as seen, warnings.catch_warnings(action="ignore"):
+        try:
+            attention(probe, probe, probe, kernel=kernel, dropout=dropout)
+        except RuntimeError:
+            how = " with dropout" if dropout else ""
+            raise ValueError(
+                f"{kernel} attention cannot run for {dtype} heads of {K}{how} on {device}: "
+                "use the kernel auto, which takes what the device has"
+            ) from None
+    fused = [name for name in seen.names if "scaled_dot_product" in name]
+    return (
+        f"sdpa: {_KERNEL_NAMES.get(fused[0], fused[0])}"
+        if fused
+        else "sdpa: math (no fused kernel takes this shape)"
+    )
+
+
+_KERNEL_NAMES = {
+    "_scaled_dot_product_flash_attention": "flash",
+    "_scaled_dot_product_flash_attention_for_cpu": "flash (CPU)",
+    "_scaled_dot_product_cudnn_attention": "cuDNN",
+    "_scaled_dot_product_efficient_attention": "memory efficient",
+    "_scaled_dot_product_fused_attention_overrideable": "fused (device plug-in)",
+    "_scaled_dot_product_attention_math_for_mps": "MPS",
+}
+
+
+class _WatchOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the names of the operators that PyTorch dispatches."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func._schema.name.split("::")[-1])
+        return func(*args, **(kwargs or {}))
+
+
+def _block_mask(documents_BT: Tensor) -> BlockMask:
+    B, T = documents_BT.shape
+
+    def allowed(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (query >= key) & (documents_BT[b, query] == documents_BT[b, key])
+
+    return create_block_mask(allowed, B, None, T, T, device=str(documents_BT.device))
+
+
+def _flex(q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, mask: BlockMask) -> Tensor:
+    grouped = q_BHTK.shape[1] != k_BGSK.shape[1]
+    # A compiled model fuses the plain function; called eagerly it would fill the whole score matrix.
+    function: Any = flex_attention if torch.compiler.is_compiling() else _compiled_flex()
+    y_BHTK: Tensor = function(q_BHTK, k_BGSK, v_BGSK, block_mask=mask, enable_gqa=grouped)
+    return y_BHTK
+
+
+@cache
+def _compiled_flex() -> Any:
+    return torch.compile(flex_attention)

@@ -1,0 +1,74 @@
+"""The architecture in numbers: everything that decides which function a model computes."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+Kernel = Literal["auto", "flash", "sdpa", "math"]
+
+
+class ModelConfig(BaseModel):
+    """The architecture, complete. The defaults are the modern family."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vocab_size: int = Field(gt=0, description="number of ids")
+    context_length: int = Field(gt=0, description="positions that one forward pass may see")
+    width: int = Field(gt=0, description="width of the residual stream")
+    layers: int = Field(ge=0, description="number of blocks")
+    heads: int = Field(gt=0, description="query heads")
+    kv_heads: int | None = Field(
+        default=None,
+        gt=0,
+        validation_alias=AliasChoices("kv_heads", "key_value_heads"),  # its name in checkpoints of format 1
+        description="grouped-query attention; as many as heads if not given",
+    )
+    head_width: int | None = Field(default=None, gt=0, description="width / heads if not given")
+    expansion: float = Field(default=4.0, gt=0, description="feed-forward width as a multiple of width")
+    position: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary"
+    normalization: Literal["layer", "rms"] = "rms"
+    activation: Literal["gelu_tanh", "gelu", "relu2", "swiglu"] = "relu2"
+    qk_norm: bool = Field(default=True, description="normalize queries and keys by RMS before their product")
+    norm_affine: bool = Field(default=False, description="norms have a learned gain")
+    embedding_norm: bool = Field(default=True, description="normalize the embedding before the first block")
+    bias: bool = Field(default=False, description="linear layers and LayerNorms have a bias")
+    qkv_bias: bool | None = Field(
+        default=None, description="bias of queries, keys and values; as bias if not given"
+    )
+    tied_head: bool = Field(default=False, description="the head's matrix is the embedding")
+    logit_softcap: float | None = Field(default=None, gt=0, description="logits become c · tanh(logits / c)")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    rotary_base: float = Field(default=10_000.0, gt=0)
+    norm_eps: float = Field(1e-5, gt=0)
+    initialization: Literal["gpt2", "modern"] = "modern"
+    attention: Kernel = "auto"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.head_width is None and self.width % self.heads:
+            raise ValueError(
+                f"width {self.width} is not divisible by {self.heads} heads: change one or give head_width"
+            )
+        if self.heads % self.groups:
+            raise ValueError(f"{self.heads} heads do not divide among {self.groups} kv_heads")
+        if self.position == "rotary" and self.width_per_head % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of numbers: the head width {self.width_per_head} must be even"
+            )
+        if self.position == "sinusoidal" and self.width % 2:
+            raise ValueError(f"sinusoidal positions come in pairs: the width {self.width} must be even")
+        return self
+
+    @property
+    def width_per_head(self) -> int:
+        return self.head_width or self.width // self.heads
+
+    @property
+    def groups(self) -> int:
+        return self.kv_heads or self.heads
+
+    @property
+    def feed_forward_width(self) -> int:
+        return round(self.width * self.expansion)

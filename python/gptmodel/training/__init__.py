@@ -1,0 +1,8 @@
+"""Training: optimizers, schedule, the state of a run, the step, the loop, and what a run writes down."""
+
+from gptmodel.training.config import Config, TrainConfig
+from gptmodel.training.log import read_metrics
+from gptmodel.training.loop import train
+from gptmodel.training.state import TrainState
+
+__all__ = ["Config", "TrainConfig", "TrainState", "read_metrics", "train"]

@@ -1,0 +1,171 @@
+"""All settings of a run: one frozen pydantic model for each room, composed once, and the same as TOML.
+
+Each part is defined beside the code that it configures. How presets, files, environment and command line
+become one `Config` is `gptmodel.config`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from gptmodel.checkpoint import CheckpointConfig
+from gptmodel.data import DataConfig
+from gptmodel.errors import ConfigError
+from gptmodel.model import ModelConfig
+from gptmodel.training.optim import OptimConfig
+from gptmodel.training.schedule import ScheduleConfig
+
+__all__ = ["SECTIONS", "Config", "TrainConfig", "complaint", "dump_toml", "parse"]
+
+
+class TrainConfig(BaseModel):
+    """How long, how much at once, on what, and what is shown meanwhile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiment_name: str | None = Field(
+        None, description="name of the run's folder; left out: the preset's name"
+    )
+    output: Path = Field(Path("runs"), description="folder of the runs")
+    epochs: float | None = Field(None, gt=0, description="train for so many passes over the data")
+    max_steps: int | None = Field(None, gt=0, description="train for so many steps")
+    max_tokens: int | None = Field(None, gt=0, description="train for so many tokens")
+    batch_size: int = Field(16, gt=0, description="windows in each step")
+    micro_batch_size: int | None = Field(
+        None,
+        gt=0,
+        description="windows on the device at once: less memory, same batch; left out: the whole batch",
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="decides weights, order of the data, dropout and samples"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="numbers of the activations; the weights are fp32 always"
+    )
+    compile: bool | None = Field(None, description="compile the model; left out: on CUDA only")
+    log_every: int | None = Field(None, gt=0, description="record every N steps; left out: 1, on CUDA 10")
+    eval_every: int | None = Field(
+        None, gt=0, description="evaluate held-out text every N steps; left out: a tenth of the run"
+    )
+    eval_batches: int = Field(20, gt=0, description="batches of each evaluation")
+    sample_every: int | None = Field(
+        None, gt=0, description="write a sample every N steps; left out: as eval-every"
+    )
+    sample_prompt: str = Field(
+        "", description="what samples begin with; left out: the first words of held-out text"
+    )
+    sample_tokens: int = Field(96, ge=0, description="tokens of a sample; 0 for none")
+    init_from: str | None = Field(
+        None, description="begin with the weights of a run, a checkpoint or a Hugging Face folder"
+    )
+    resize_vocab: bool = Field(False, description="let vocabulary and context differ from init-from's")
+    freeze_layers: int = Field(0, ge=0, description="keep the first N blocks and the embeddings as they are")
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "train": TrainConfig,
+    "data": DataConfig,
+    "model": ModelConfig,
+    "optim": OptimConfig,
+    "schedule": ScheduleConfig,
+    "checkpoint": CheckpointConfig,
+}
+
+
+class Config(BaseModel):
+    """Everything that decides a run. ``model`` may lack ``vocab_size``: it is then the tokenizer's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str
+    model: dict[str, Any]
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    optim: OptimConfig = Field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+
+    @field_validator("model", mode="after")
+    @classmethod
+    def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
+        whole = ModelConfig(**{"vocab_size": 256, **value}).model_dump()
+        return whole if "vocab_size" in value else {k: v for k, v in whole.items() if k != "vocab_size"}
+
+    def build_model_config(self, vocab_size: int | None = None) -> ModelConfig:
+        """The model's configuration, with ``vocab_size`` where the configuration leaves it open."""
+        return ModelConfig(**{"vocab_size": vocab_size, **self.model})
+
+    def with_model(self, **changes: Any) -> Config:
+        """The same configuration with another model."""
+        return self.model_copy(update={"model": {**self.model, **changes}})
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its dotted name, as plain JSON values: ``{"train.seed": 0, …}``."""
+        dumped = self.model_dump(mode="json")
+        tables = {k: v for k, v in dumped.items() if isinstance(v, dict)}
+        return {"preset": self.preset} | {
+            f"{t}.{k}": v for t, table in tables.items() for k, v in table.items()
+        }
+
+
+def parse(text: str, origin: str = "config.toml") -> Config:
+    """The configuration that ``dump_toml`` wrote."""
+    try:
+        return Config(**tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{origin} is not TOML: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {complaint(error, {})}") from None
+
+
+def dump_toml(config: Config, origins: Mapping[str, str] | None = None) -> str:
+    """The configuration as TOML, which ``parse`` reads; ``origins`` become comments."""
+    return "\n".join(_lines(config, origins)) + "\n"
+
+
+def _lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[str]:
+    dumped = config.model_dump(mode="json")
+    yield _line("preset", config.preset, "preset", origins)
+    for section in SECTIONS:
+        yield ""
+        yield f"[{section}]"
+        for name, value in dumped[section].items():
+            yield _line(name, value, f"{section}.{name}", origins)
+        if section == "model" and "vocab_size" not in dumped["model"]:
+            yield "# vocab_size: the tokenizer's"
+
+
+def _line(name: str, value: Any, key: str, origins: Mapping[str, str] | None) -> str:
+    text = f"# {name}: left out" if value is None else f"{name} = {_toml(value)}"
+    if origins is None:
+        return text
+    return f"{text:<44} # {origins.get(key, 'default')}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+def complaint(error: ValidationError, origins: Mapping[str, str]) -> str:
+    """The first complaint of pydantic as one line with the place of the bad value."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"][:2])
+    origin = f" (from {origins[where]})" if where in origins else ""
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if first["type"] == "value_error":
+        return f"{where}: {message}" if len(first["loc"]) > 1 else message
+    expected = f"should be {message}" if first["msg"].startswith("Input should be ") else message.lower()
+    return f"{where.split('.')[-1]} = {first['input']!r}{origin}: {expected}"

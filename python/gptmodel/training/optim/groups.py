@@ -1,0 +1,73 @@
+"""Parameters in groups: matrices decay, vectors do not; the head may have a rate of its own. And clipping.
+
+Weight decay is applied to every parameter of two or more dimensions; gains and biases are left alone.
+``head_learning_rate`` gives the embedding and the head a rate of their own, which is what fine-tuning on a
+resized vocabulary wants.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+__all__ = ["OptimConfig", "clip_gradients", "parameter_groups", "set_learning_rate"]
+
+
+class OptimConfig(BaseModel):
+    """The optimizer and the clipping before it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optimizer: str = Field("adamw", description="how gradients become updates: adamw")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    head_learning_rate: float | None = Field(
+        None, gt=0, description="peak learning rate of embedding and head; left out: the same"
+    )
+    weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay of the matrices")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
+    beta2: float = Field(0.95, ge=0, lt=1, description="decay of the second moment")
+    epsilon: float = Field(1e-8, gt=0, description="added to the root of the second moment")
+    grad_clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0 leaves it alone")
+
+
+def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
+    """Trainable parameters of ``model`` as groups for an optimizer, each with its ``peak_learning_rate``.
+
+    A tied head appears once, as the embedding. Embedding and head are the modules of type ``nn.Embedding``
+    and whatever has the vocabulary as its rows.
+    """
+    vocabulary = {
+        id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters(recurse=False)
+    }
+    vocabulary |= {id(p) for name, p in model.named_parameters() if "head" in name.split(".")}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            key = (parameter.ndim >= 2, id(parameter) in vocabulary and config.head_learning_rate is not None)
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if decays else 0.0,
+            "peak_learning_rate": (config.head_learning_rate if of_head else None) or config.learning_rate,
+        }
+        for (decays, of_head), parameters in groups.items()
+    ]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Set every group to ``factor`` times its peak; returns the first group's rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_learning_rate"] * factor
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def clip_gradients(model: nn.Module, limit: float) -> Tensor:
+    """Scale the gradients down to a global norm of at most ``limit`` (0: not at all); returns the norm
+    before, on the device.
+    """
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    return nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else float("inf"))

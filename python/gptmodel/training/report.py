@@ -1,0 +1,161 @@
+"""What a run says: what is about to happen, what each step measured, how fast it was.
+
+MFU is floating-point operations that training needs, over the card's peak at the precision in use, by both
+conventions: ``mfu`` counts attention in full (PaLM, nanoGPT), ``mfu_causal`` the half that a causal kernel
+computes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+
+from gptmodel.device import describe_device, memory_bytes, peak_flops
+from gptmodel.evaluate import bits_per_byte
+from gptmodel.model.attention import describe_attention
+from gptmodel.training.config import dump_toml
+from gptmodel.training.log import Progress, RunLog
+from gptmodel.training.schedule import warmup_steps
+from gptmodel.training.state import TrainState
+from gptmodel.training.step import StepResult
+from gptmodel.units import human
+
+__all__ = ["Clock", "compare_with_uniform", "record", "report"]
+
+
+def report(state: TrainState, progress: Progress, log: RunLog) -> None:
+    """Say what is about to happen."""
+    model_config, settings = state.model.config, state.config.train
+    rows = settings.micro_batch_size or settings.batch_size
+    devices = [state.device] if state.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):  # the probe may draw a dropout mask
+        kernel = describe_attention(
+            state.device,
+            state.model.compute_dtype or torch.float32,
+            (rows, model_config.heads, model_config.context_length, model_config.width_per_head),
+            model_config.attention,
+            model_config.dropout,
+        )
+    parameters = state.model.num_parameters()
+    tokens = state.total_steps * state.tokens_per_step
+    epochs = state.total_steps * settings.batch_size / state.data.windows
+    split = f" in micro-batches of {rows}" if rows < settings.batch_size else ""
+    compiled = "" if state.loss_fn == state.model.loss else ", compiled (the first step takes longer)"
+    lines = [
+        f"run       {state.run}" + (f", resumed after step {state.step}" if state.step else ""),
+        f"device    {describe_device(state.device)}, {state.precision}{compiled}; attention {kernel}",
+        f"model     {human(parameters)} parameters: preset {state.config.preset}, "
+        f"{model_config.layers} layers, width {model_config.width}, {model_config.heads} heads, "
+        f"context {model_config.context_length}, vocabulary {model_config.vocab_size:,}",
+        *state.data.description,
+        f"training  {state.total_steps:,} steps of {settings.batch_size} × {model_config.context_length}"
+        f"{split} = {human(tokens)} tokens, {tokens / parameters:.2g} a parameter, {epochs:.2g} epochs; "
+        f"{state.config.schedule.schedule} after {warmup_steps(state.config.schedule, state.total_steps)} "
+        "of warm-up",
+    ]
+    for line in lines:
+        progress.say(line)
+    if not state.step:
+        log.text("config", dump_toml(state.config))
+
+
+class Clock:
+    """Seconds of training alone: evaluating, sampling and saving are left out of tokens a second."""
+
+    def __init__(self, state: TrainState) -> None:
+        self._state, self._since, self._step = state, time.perf_counter(), state.step
+
+    def lap(self) -> tuple[int, float]:
+        """Steps and seconds since the last lap."""
+        now = time.perf_counter()
+        steps, seconds = self._state.step - self._step, now - self._since
+        self._state.seconds += seconds
+        self._since, self._step = now, self._state.step
+        return steps, seconds
+
+    def paused(self) -> Pause:
+        return Pause(self)
+
+    def shift(self, seconds: float) -> None:
+        self._since += seconds
+
+
+class Pause:
+    """The time inside does not count."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def __enter__(self) -> None:
+        self._from = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._clock.shift(time.perf_counter() - self._from)
+
+
+def record(
+    state: TrainState, result: StepResult, clock: Clock, log: RunLog, progress: Progress, waited: float
+) -> None:
+    """Write the step's numbers down."""
+    loss, norm = float(result.loss), float(result.gradient_norm)
+    steps, seconds = clock.lap()
+    tokens_per_second = steps * state.tokens_per_step / max(seconds, 1e-9)
+    full, causal = flops_utilization(state, tokens_per_second)
+    bits = (
+        None
+        if result.target_bytes is None
+        else bits_per_byte(loss * state.tokens_per_step, int(result.target_bytes))
+    )
+    log.scalars(
+        "train",
+        state.step,
+        {
+            "loss": loss,
+            "bits_per_byte": bits,
+            "learning_rate": result.learning_rate,
+            "gradient_norm": norm,
+            "tokens": state.tokens,
+            "epoch": state.epoch,
+            "tokens_per_second": tokens_per_second,
+            "mfu": full,
+            "mfu_causal": causal,
+            "data_wait": waited,
+            "memory_bytes": memory_bytes(state.device),
+            "seconds": state.seconds,
+        },
+    )
+    shown = {"loss": f"{loss:.4f}"}
+    if bits is not None:
+        shown["bpb"] = f"{bits:.3f}"
+    shown["tok/s"] = human(tokens_per_second)
+    if full is not None:
+        shown["MFU"] = f"{full:.1%}"
+    progress.step(state.step, shown)
+
+
+def flops_utilization(state: TrainState, tokens_per_second: float) -> tuple[float | None, float | None]:
+    """MFU with attention in full and causal; (None, None) where the device's peak is not known."""
+    if state.device.type != "cuda":
+        return None, None
+    peak = peak_flops(describe_device(state.device), state.precision)
+    if peak is None:
+        return None, None
+    full, causal = (state.model.flops_per_token(causal=causal) for causal in (False, True))
+    return tokens_per_second * full / peak, tokens_per_second * causal / peak
+
+
+def compare_with_uniform(state: TrainState, loss: float, progress: Progress) -> None:
+    """A fresh model knows nothing and should say so: its loss is that of a uniform guess, ln V."""
+    if state.config.train.init_from is not None:
+        progress.say(f"loss      {loss:.4f} at the start, from --init-from")
+        return
+    uniform = math.log(state.model.config.vocab_size)
+    if abs(loss - uniform) > 0.1 * uniform:
+        progress.say(
+            f"warning   the loss starts at {loss:.3f}, a uniform guess has ln V = {uniform:.3f}: "
+            "look at the data and the initialization"
+        )
+    else:
+        progress.say(f"loss      {loss:.4f} at the start, a uniform guess has ln V = {uniform:.4f}")

@@ -1,0 +1,216 @@
+"""The state of a run: everything that a step reads and changes, and how it is made.
+
+What a run becomes depends on its configuration and data only. A batch is a function of (seed, step), the
+learning rate of the step, and the rest is here; so a resumed run goes on bit by bit where it was, on the same
+device with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from gptmodel import checkpoint, files, load
+from gptmodel.checkpoint import runs
+from gptmodel.data import TrainingData, prepare
+from gptmodel.device import Precision, compute_dtype, pick_device, pick_precision
+from gptmodel.errors import ConfigError, DataError
+from gptmodel.load import GPT
+from gptmodel.model import ModelConfig
+from gptmodel.training.config import Config, dump_toml
+from gptmodel.training.optim import build_optimizer
+from gptmodel.training.restore import check_resumable, restore_model, restore_optimizer, restore_random
+
+if TYPE_CHECKING:
+    from gptbpe import Tokenizer
+
+__all__ = ["TrainState", "build_model", "choose_model_config", "start", "stored_tokenizer"]
+
+
+@dataclass
+class TrainState:
+    """Everything that a step reads and changes.
+
+    ``loss_fn`` is ``model.loss``, compiled where asked. ``token_bytes`` (vocabulary,) lies on the device.
+    ``evaluation_loss`` is the held-out loss of the weights as they are; None until they are measured.
+    """
+
+    config: Config
+    run: Path
+    model: GPT
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    data: TrainingData
+    device: torch.device
+    precision: Precision
+    loss_fn: Callable[..., Tensor] = field(repr=False)
+    token_bytes: Tensor | None = field(repr=False)
+    total_steps: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    evaluation_loss: float | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens seen so far."""
+        return self.step * self.tokens_per_step
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.config.train.batch_size * self.model.config.context_length
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the data so far."""
+        return self.step * self.config.train.batch_size / self.data.windows
+
+
+@contextmanager
+def start(config: Config, resume: Path | None) -> Iterator[TrainState]:
+    """The state before the first step, or that of the newest sound checkpoint of ``resume``.
+
+    The run's folder is locked meanwhile: a second process that resumes it gets a LockedError.
+    """
+    with ExitStack() as held:
+        found = None
+        if resume is not None:
+            held.enter_context(files.Lock(resume))
+            found = _newest_sound(resume)
+        settings = config.train
+        device = pick_device(settings.device)
+        precision = pick_precision(settings.precision, device)
+        data = prepare(
+            config.data,
+            context_length=config.model["context_length"],
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            stored_tokenizer=lambda: stored_tokenizer(config, found),
+        )
+        model_config = choose_model_config(config, data)
+        config = config.with_model(**model_config.model_dump())
+        total_steps = count_steps(config, data.windows)
+        if found is not None:
+            check_resumable(found, config, data.identity, precision, total_steps)
+        model = build_model(config, model_config, resumed=found is not None)
+        model.to(device).train()
+        model.compute_dtype = compute_dtype(precision)
+        compiled = device.type == "cuda" if settings.compile is None else settings.compile
+        run = resume
+        if run is None:
+            run = runs.new(settings.output, settings.experiment_name or config.preset)
+            held.enter_context(files.Lock(run))
+        state = TrainState(
+            config=config,
+            run=run,
+            model=model,
+            optimizer=build_optimizer(model, config.optim, device),
+            scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
+            data=data,
+            device=device,
+            precision=precision,
+            loss_fn=torch.compile(model.loss, dynamic=False) if compiled else model.loss,
+            token_bytes=None if data.token_bytes is None else data.token_bytes.to(device),
+            total_steps=total_steps,
+        )
+        torch.manual_seed(settings.seed)
+        if found is not None:
+            _restore(state, found)
+            checkpoint.sweep(run)
+        files.write_text(run / "config.toml", dump_toml(config))
+        yield state
+
+
+def choose_model_config(config: Config, data: TrainingData) -> ModelConfig:
+    """The architecture, with the tokenizer's vocabulary where none is given.
+
+    Raises DataError when the tokenizer has more ids than the model.
+    """
+    model_config = config.build_model_config(data.vocab_size)
+    if model_config.vocab_size < data.vocab_size:
+        raise DataError(
+            f"the tokenizer of {data.origin} has {data.vocab_size:,} tokens, the model a vocabulary of "
+            f"{model_config.vocab_size:,}: leave --vocab-size out or raise it"
+        )
+    return model_config
+
+
+def build_model(config: Config, model_config: ModelConfig, *, resumed: bool = False) -> GPT:
+    """The model to train, on the CPU: from the seed or from ``init_from``, first layers frozen as asked."""
+    settings = config.train
+    model = load.build(
+        model_config,
+        settings.seed,
+        None if resumed else settings.init_from,
+        resize_vocab=settings.resize_vocab,
+    )
+    _freeze(model, settings.freeze_layers)
+    return model
+
+
+def count_steps(config: Config, windows: int) -> int:
+    """The steps of the run: the least of what is asked for; one pass over the data when nothing is."""
+    settings = config.train
+    lengths = []
+    if settings.max_steps is not None:
+        lengths.append(settings.max_steps)
+    if settings.max_tokens is not None:
+        tokens_per_step = settings.batch_size * config.model["context_length"]
+        lengths.append(math.ceil(settings.max_tokens / tokens_per_step))
+    if settings.epochs is not None or not lengths:
+        lengths.append(math.ceil((settings.epochs or 1) * windows / settings.batch_size))
+    return max(1, min(lengths))
+
+
+def _newest_sound(run: Path) -> checkpoint.Checkpoint:
+    skipped: list[str] = []
+    found = checkpoint.latest(run, skipped)
+    for reason in skipped:
+        print(f"passed over a damaged checkpoint: {reason}", file=sys.stderr)
+    return found
+
+
+def stored_tokenizer(config: Config, found: checkpoint.Checkpoint | None = None) -> Tokenizer | None:
+    """The tokenizer of the run to resume, or of the weights to begin with, when none is named."""
+    init_from = config.train.init_from
+    if found is not None:
+        return found.require_tokenizer()
+    if init_from is None or config.data.tokenizer is not None:
+        return None
+    tokenizer = load.stored_tokenizer(init_from)
+    if tokenizer is None:
+        raise DataError(f"--init-from {init_from} has no tokenizer.json: give --tokenizer (for GPT-2, gpt2)")
+    return tokenizer
+
+
+def _freeze(model: GPT, layers: int) -> None:
+    """Keep the first ``layers`` blocks, and the embeddings under them, as they are. 0 freezes nothing."""
+    if layers > len(model.blocks):
+        raise ConfigError(f"--freeze-layers {layers}: the model has {len(model.blocks)} layers")
+    if layers == 0:
+        return
+    frozen = [model.token_embedding, *model.blocks[:layers]]
+    if isinstance(model.positions, nn.Embedding):
+        frozen.append(model.positions)
+    for module in frozen:
+        module.requires_grad_(False)
+
+
+def _restore(state: TrainState, found: checkpoint.Checkpoint) -> None:
+    """Put the checkpoint into the state; what is not restored is a function of the step."""
+    tensors = found.optimizer_tensors()
+    restore_optimizer(state.model, state.optimizer, tensors, str(found.path))
+    restore_model(state.model, found.model_tensors(), str(found.path))
+    restore_random(tensors, state.device)
+    if found.state.get("scaler"):
+        state.scaler.load_state_dict(found.state["scaler"])
+    state.step = found.step
+    state.seconds = float(found.state.get("seconds", 0.0))
+    state.evaluation_loss = found.evaluation_loss

@@ -1,0 +1,52 @@
+"""One step of training: gradients of one batch, clipped, and the update.
+
+How a batch is split into micro-batches changes rounding and nothing else: each token weighs
+1 / (tokens of the batch), wherever it lies. (With dropout, the split also decides which mask falls where.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gptmodel.data import IGNORE_INDEX
+from gptmodel.training.optim import clip_gradients, set_learning_rate
+from gptmodel.training.schedule import learning_rate_factor
+from gptmodel.training.state import TrainState
+
+__all__ = ["StepResult", "train_step"]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step measured, still on the device: reading a number makes the host wait."""
+
+    loss: Tensor
+    gradient_norm: Tensor
+    learning_rate: float
+    target_bytes: Tensor | None
+
+
+def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> StepResult:
+    """One update from one batch of ids (B, T); the gradient is that of the mean over the batch's targets."""
+    model, optimizer, scaler = state.model, state.optimizer, state.scaler
+    factor = learning_rate_factor(state.config.schedule, state.step, state.total_steps)
+    learning_rate = set_learning_rate(optimizer, factor)
+    counted = (targets != IGNORE_INDEX).sum()
+    rows = state.config.train.micro_batch_size or len(inputs)
+    total = torch.zeros((), device=inputs.device)
+    for start in range(0, len(inputs), rows):
+        some_inputs, some_targets = inputs[start : start + rows], targets[start : start + rows]
+        loss = state.loss_fn(some_inputs, some_targets, ignore_index=IGNORE_INDEX, reduction="sum") / counted
+        torch.autograd.backward(scaler.scale(loss))
+        total += loss.detach()
+    scaler.unscale_(optimizer)
+    norm = clip_gradients(model, state.config.optim.grad_clip)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    target_bytes = None if state.token_bytes is None else state.token_bytes[targets].sum()
+    return StepResult(total, norm, learning_rate, target_bytes)

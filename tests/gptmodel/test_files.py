@@ -1,0 +1,71 @@
+"""Whole files and locked folders."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gptmodel import files
+from gptmodel.errors import LockedError
+
+
+def test_a_locked_folder_is_refused_with_the_process_that_holds_it(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from gptmodel import files\n"
+        "with files.Lock(Path(sys.argv[1])):\n"
+        "    print('locked', flush=True)\n"
+        "    sys.stdin.readline()\n"
+    )
+    python = str(Path(files.__file__).parents[1])
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={"PYTHONPATH": python},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+    with pytest.raises(LockedError, match=rf"in use by another process \(pid {holder.pid}\)"):
+        files.Lock(tmp_path).__enter__()
+    holder.kill()  # the system gives the lock back
+    holder.communicate()
+    with files.Lock(tmp_path):
+        pass
+    with files.Lock(tmp_path):  # and it can be taken again
+        pass
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.toml"
+    files.write_text(path, "old")
+
+    def full(_: Path) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(files, "flush", full)
+    with pytest.raises(OSError, match="no space"):
+        files.write_text(path, "new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
+    assert path.read_text() == "old"
+
+
+def test_a_file_system_without_locks_is_no_obstacle_but_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def unable(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    with pytest.warns(UserWarning, match="cannot be locked"), files.Lock(tmp_path):
+        pass

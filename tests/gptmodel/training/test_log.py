@@ -1,0 +1,92 @@
+"""The record of a run: what is written, what a crash leaves, and what TensorBoard reads back."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from gptmodel.device import peak_flops
+from gptmodel.evaluate import bits_per_byte
+from gptmodel.training.log import Progress, RunLog, read_metrics
+from gptmodel.units import human
+
+
+def test_a_line_for_each_record_and_a_point_in_tensorboard(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with RunLog(tmp_path) as log:
+        for step in (1, 2, 3):
+            log.scalars("train", step, {"loss": 1.0 / step, "mfu": None})
+        log.sample(3, "Once upon a time")
+        log.text("config", "seed = 0")
+    assert [(r["step"], r["loss"]) for r in read_metrics(tmp_path)] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert "mfu" not in read_metrics(tmp_path)[0]
+    assert "Once upon a time" in (tmp_path / "samples.txt").read_text()
+    board = EventAccumulator(str(tmp_path)).Reload()
+    assert [e.step for e in board.Scalars("train/loss")] == [1, 2, 3]
+    assert [e.value for e in board.Scalars("train/loss")] == pytest.approx([1.0, 0.5, 1 / 3])
+    assert {"sample/text_summary", "config/text_summary"} <= set(board.Tags()["tensors"])
+
+
+def test_a_torn_last_line_is_passed_over_at_every_byte(tmp_path: Path) -> None:
+    lines = [json.dumps({"kind": "train", "step": k, "loss": 0.5}) + "\n" for k in (1, 2)]
+    whole = "".join(lines)
+    for cut in range(len(lines[0]), len(whole)):
+        (tmp_path / "metrics.jsonl").write_text(whole[:cut])
+        steps = [record["step"] for record in read_metrics(tmp_path)]
+        assert steps == ([1, 2] if cut == len(whole) - 1 else [1])
+
+
+def test_resuming_cuts_what_will_be_done_again(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        for step in range(1, 6):
+            log.scalars("train", step, {"loss": 9.0})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "st')
+    with RunLog(tmp_path, resumed_at=3) as log:
+        log.scalars("train", 4, {"loss": 1.0})
+    assert [(r["step"], r["loss"]) for r in read_metrics(tmp_path)] == [(1, 9), (2, 9), (3, 9), (4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("card", "precision", "expected"),
+    [
+        ("NVIDIA H200", "bf16", 989.5e12),
+        ("NVIDIA H100 80GB HBM3", "bf16", 989.5e12),
+        ("NVIDIA H100 PCIe", "bf16", 756e12),
+        ("NVIDIA A100-SXM4-80GB", "fp16", 312e12),
+        ("NVIDIA A100-SXM4-80GB", "fp32", 19.5e12),
+        ("NVIDIA L40S", "bf16", 362e12),
+        ("Some Card 9000", "bf16", None),
+    ],
+)
+def test_the_peak_is_the_cards_own(card: str, precision: str, expected: float | None) -> None:
+    assert peak_flops(card, precision) == expected
+
+
+def test_bits_per_byte_and_numbers_for_people() -> None:
+    assert bits_per_byte(math.log(2) * 6, 3) == pytest.approx(2.0)
+    assert bits_per_byte(1.0, 0) is None
+    assert [human(n) for n in (5, 999, 1234, 5_000_000)] == ["5", "999", "1.23k", "5M"]
+
+
+def test_off_a_terminal_progress_is_plain_lines() -> None:
+    stream = io.StringIO()
+    with Progress(2, stream=stream) as progress:
+        progress.step(1, {"loss": "2.0"})
+        progress.step(2, {"loss": "1.0"})
+    assert stream.getvalue() == "step 2/2  loss 1.0  ETA 00:00\n"
+
+
+def test_a_closed_terminal_does_not_end_a_run() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with Progress(1, stream=Closed()) as progress:
+        progress.say("hello")
+        progress.step(1, {})

@@ -1,0 +1,105 @@
+"""Parameter groups, the update itself against its formula, and clipping."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import loop
+import pytest
+import torch
+
+from gptmodel.errors import ConfigError
+from gptmodel.model import GPT, ModelConfig
+from gptmodel.train import train
+from gptmodel.training.optim import (
+    OPTIMIZERS,
+    OptimConfig,
+    build_optimizer,
+    clip_gradients,
+    parameter_groups,
+    set_learning_rate,
+)
+
+CPU = torch.device("cpu")
+
+
+def tiny(**changes: object) -> GPT:
+    shape = {"vocab_size": 11, "context_length": 8, "width": 8, "layers": 1, "heads": 2}
+    return GPT(ModelConfig.model_validate(shape | changes))
+
+
+@pytest.mark.parametrize("changes", [{}, {"tied_head": True}, {"bias": True, "norm_affine": True}])
+def test_groups_hold_each_parameter_once_and_only_matrices_decay(changes: dict[str, object]) -> None:
+    model = tiny(**changes)
+    groups = parameter_groups(model, OptimConfig(weight_decay=0.1))
+    grouped = [id(p) for group in groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+    for group in groups:
+        assert {p.ndim >= 2 for p in group["params"]} == {group["weight_decay"] == 0.1}
+
+
+def test_embedding_and_head_may_have_a_rate_of_their_own() -> None:
+    model = tiny()
+    groups = parameter_groups(model, OptimConfig(learning_rate=1.0, head_learning_rate=0.5))
+    rates = {id(p): group["peak_learning_rate"] for group in groups for p in group["params"]}
+    assert model.head is not None
+    for name, parameter in model.named_parameters():
+        expected = 0.5 if parameter is model.token_embedding.weight or parameter is model.head.weight else 1.0
+        assert rates[id(parameter)] == expected, name
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model = tiny()
+    model.blocks.requires_grad_(False)
+    grouped = sum(len(group["params"]) for group in parameter_groups(model, OptimConfig()))
+    assert grouped == 2
+
+
+def test_the_first_update_is_adamw() -> None:
+    model = torch.nn.Linear(3, 2)
+    config = OptimConfig(learning_rate=0.1, weight_decay=0.2, epsilon=1e-8)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = build_optimizer(model, config, CPU)
+    assert set_learning_rate(optimizer, 0.5) == 0.05
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        # after one step both moments are unbiased: the update is lr · g / (|g| + eps), decay apart
+        grad, decay = parameter.grad, 0.2 if parameter.ndim == 2 else 0.0
+        assert grad is not None
+        expected = before[name] * (1 - 0.05 * decay) - 0.05 * grad / (grad.abs() + 1e-8)
+        torch.testing.assert_close(parameter.detach(), expected)
+
+
+def test_clipping_scales_to_the_limit_and_reports_the_norm_before() -> None:
+    model = torch.nn.Linear(4, 4)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 3.0)
+    norm = (9 * 20) ** 0.5
+    assert float(clip_gradients(model, 0)) == pytest.approx(norm)
+    assert float(clip_gradients(model, 1.0)) == pytest.approx(norm)
+    assert float(clip_gradients(model, 0)) == pytest.approx(1.0, rel=1e-5)
+
+
+def momentum(model: torch.nn.Module, config: OptimConfig, device: torch.device) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameter_groups(model, config), lr=config.learning_rate, momentum=0.9)
+
+
+def test_an_optimizer_joins_by_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop trains with it and its checkpoints hold its state: nothing else knows its name."""
+    monkeypatch.setenv("GPTMODEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(OPTIMIZERS, "momentum", momentum)
+    settings = {"optimizer": "momentum", "max_steps": 8, "save_every": 4, "keep": 9}
+    run = train(loop.tiny(tmp_path, **settings)).run
+    whole = loop.weights(run)
+    assert "momentum_buffer.token_embedding.weight" in whole
+    shutil.rmtree(run / "checkpoints" / "step-00000008")
+    train(loop.tiny(tmp_path, **settings), resume=run)
+    assert loop.same(loop.weights(run), whole)
+
+
+def test_an_unknown_optimizer_says_which_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"'adamv'; did you mean 'adamw'.*there are adamw"):
+        build_optimizer(tiny(), OptimConfig(optimizer="adamv"), CPU)
