@@ -11,8 +11,6 @@ use crate::{Error, Result};
 
 /// Room for a block that is nearly full and the words of one more scan.
 pub(super) const ROOM: usize = 2 * PIECES + 4 * BLOCK;
-/// So many words are looked at together.
-const GROUP: usize = 16;
 /// Starts farther from their base than this get a new base.
 const FARTHEST: usize = 1 << 30;
 
@@ -23,6 +21,8 @@ pub(super) struct Room {
     keys: Box<[Key]>,
     slots: Box<[u32]>,
     numbers: Box<[u64]>,
+    /// Places of words that are not in their buckets.
+    absent: Box<[u32]>,
     /// Which of the starts begin words that are too long to be keys.
     long: Vec<u32>,
 }
@@ -34,6 +34,7 @@ impl Room {
             keys: vec![0; ROOM].into(),
             slots: vec![0; ROOM].into(),
             numbers: vec![0; ROOM].into(),
+            absent: vec![0; ROOM + 8].into(),
             long: Vec::new(),
         }
     }
@@ -201,6 +202,7 @@ impl<'a, 't> Counting<'a, 't> {
             keys,
             slots,
             numbers,
+            absent,
             ..
         } = &mut *self.room;
         let (keys, slots, numbers) = (&keys[..count], &slots[..count], &mut numbers[..count]);
@@ -209,23 +211,16 @@ impl<'a, 't> Counting<'a, 't> {
         let hashes = self.keyless.iter().map(|&(_, _, hash)| hash);
         self.table.fetch_long(kernel, hashes);
         let mut keyless = self.keyless.iter();
-        // Nearly all words are known: sixteen are asked about at a time.
-        for (group, known) in numbers.chunks(GROUP).enumerate() {
-            // Without a branch for each: zeros are added up.
-            let new: u32 = known.iter().map(|&number| u32::from(number == 0)).sum();
-            if new == 0 {
-                continue;
-            }
-            let begin = group * GROUP;
-            for at in (begin..begin + known.len()).filter(|&at| numbers[at] == 0) {
-                if keys[at] == NOT_A_KEY {
-                    // They stand in the order of the block.
-                    if let Some(&(_, word, hash)) = keyless.next() {
-                        self.table.add_long(word, hash, weight)?;
-                    }
-                } else {
-                    self.table.add_key(keys[at], slots[at], weight)?;
+        let count = kernel.absent(numbers, absent);
+        for &at in &absent[..count] {
+            let at = at as usize;
+            if keys[at] == NOT_A_KEY {
+                // They stand in the order of the block.
+                if let Some(&(_, word, hash)) = keyless.next() {
+                    self.table.add_long(word, hash, weight)?;
                 }
+            } else {
+                self.table.add_key(keys[at], slots[at], weight)?;
             }
         }
         self.keyless.clear();

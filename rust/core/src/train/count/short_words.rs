@@ -116,21 +116,6 @@ impl ShortWords {
         Ok(())
     }
 
-    /// The number of a key, or 0.
-    #[inline]
-    fn find(&self, key: Key, slot: u32) -> u64 {
-        let mask = self.buckets.len() - 1;
-        let mut at = slot as usize / size_of::<Bucket>();
-        loop {
-            let bucket = &self.buckets[at & mask];
-            let value = bucket.get(key);
-            if value != Value::ABSENT || bucket.free_way().is_some() {
-                return value.0;
-            }
-            at += 1;
-        }
-    }
-
     fn put(&mut self, key: Key, slot: u32, number: u64) {
         let mask = self.buckets.len() - 1;
         let mut at = slot as usize / size_of::<Bucket>();
@@ -148,17 +133,31 @@ impl ShortWords {
     /// if it was and the table is full, which it stays.
     #[inline]
     pub(super) fn add(&mut self, key: Key, slot: u32, tally: Tally) -> Result<Option<bool>> {
-        let number = self.find(key, slot) as usize;
+        let has_room = self.has_room();
+        let mask = self.buckets.len() - 1;
+        let mut at = slot as usize / size_of::<Bucket>();
+        let number = loop {
+            let bucket = &mut self.buckets[at & mask];
+            let value = bucket.get(key);
+            if value != Value::ABSENT {
+                break value.0 as usize;
+            }
+            let Some(way) = bucket.free_way() else {
+                at += 1;
+                continue;
+            };
+            if !has_room {
+                return Ok(None);
+            }
+            bucket.set(way, key, Value(self.words.len() as u64));
+            break 0;
+        };
         if number != 0 {
             let count = &mut self.counts[number];
             *count = count.checked_add(tally.count).ok_or(Error::CountOverflow)?;
             self.places[number] = self.places[number].min(tally.place);
             return Ok(Some(false));
         }
-        if !self.has_room() {
-            return Ok(None);
-        }
-        self.put(key, slot, self.words.len() as u64);
         self.words.push(key.to_le_bytes());
         self.counts.push(tally.count);
         self.places.push(tally.place);
