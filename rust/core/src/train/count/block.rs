@@ -4,6 +4,9 @@
 //! their keys and fetch their buckets, look them up, count. A block takes the words of
 //! as many texts as it has room for.
 
+use std::ops::ControlFlow;
+
+use super::GoOn;
 use super::table::WordTable;
 use crate::scan::{LONGEST_PIECE, PIECES, PieceKeys, Pretokenizer, Starts, Text};
 use crate::simd::{BLOCK, Job, Kernel, Key, LONGEST_KEY, NOT_A_KEY, Simd};
@@ -50,31 +53,34 @@ pub(super) struct Counting<'a, 't> {
     room: &'a mut Room,
     table: &'a mut WordTable,
     weight: u64,
+    go_on: GoOn<'a>,
     /// Words in the block.
     count: usize,
     keyless: Vec<Keyless<'t>>,
 }
 
 impl<'a, 't> Counting<'a, 't> {
-    /// Each word counts `weight` times.
+    /// Each word counts `weight` times. `go_on` is asked after every block.
     pub(super) fn new(
         pretokenizer: &'a Pretokenizer,
         room: &'a mut Room,
         table: &'a mut WordTable,
         weight: u64,
-    ) -> Self {
+        go_on: GoOn<'a>,
+    ) -> Result<Self> {
         room.starts.clear(0);
         room.long.clear();
-        table.settle(ROOM);
-        Self {
+        table.settle(ROOM)?;
+        Ok(Self {
             kernel: table.kernel(),
             pretokenizer,
             room,
             table,
             weight,
+            go_on,
             count: 0,
             keyless: Vec::new(),
-        }
+        })
     }
 
     /// Counts the words of a text.
@@ -184,10 +190,14 @@ impl<'a, 't> Counting<'a, 't> {
 
     #[inline]
     fn flush_if_full(&mut self) -> Result<()> {
-        if self.count >= PIECES - BLOCK {
-            return self.flush();
+        if self.count < PIECES - BLOCK {
+            return Ok(());
         }
-        Ok(())
+        self.flush()?;
+        match (self.go_on)() {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Cancelled),
+        }
     }
 
     /// Counts what is in the block.
@@ -225,8 +235,7 @@ impl<'a, 't> Counting<'a, 't> {
         }
         self.keyless.clear();
         self.count = 0;
-        self.table.settle(ROOM);
-        Ok(())
+        self.table.settle(ROOM)
     }
 }
 

@@ -5,8 +5,10 @@
 //! words that came first are the frequent ones, so the part of the array that is in use
 //! at any time is small.
 
-use super::Tally;
-use crate::memory::Table;
+use super::{BETWEEN_LOOKS, GoOn, Tally, look};
+use std::ops::Range;
+
+use crate::memory::{Table, reserve};
 use crate::seed::Seed;
 use crate::simd::{Bucket, Hasher, Job, Kernel, Key, LONGEST_KEY, Simd, Value, key_length};
 use crate::{Error, Result};
@@ -45,14 +47,13 @@ impl ShortWords {
             counts: vec![0],
             places: vec![0],
         };
-        words.clear_buckets(FIRST_BITS);
+        words.set_buckets(Table::zeroed(1 << FIRST_BITS), FIRST_BITS);
         words
     }
 
-    fn clear_buckets(&mut self, bits: u32) {
+    fn set_buckets(&mut self, buckets: Table<Bucket>, bits: u32) {
         self.bits = bits;
-        self.buckets = Table::zeroed(0);
-        self.buckets = Table::zeroed(1 << bits);
+        self.buckets = buckets;
         self.hasher = Hasher::new(bits, self.seed.secrets());
     }
 
@@ -168,18 +169,31 @@ impl ShortWords {
     ///
     /// The greatest table may have no room afterwards.
     #[inline]
-    pub(super) fn settle(&mut self, more: usize) {
+    pub(super) fn settle(&mut self, more: usize) -> Result<()> {
         // Three halves of a word to a bucket: then one in thirty lies in another bucket than its own.
         let crowded = self.len() * 2 > self.buckets.len() * 3 || self.len() + more > self.most();
         if crowded && self.bits < MOST_BITS {
-            self.grow(self.bits + 1);
+            self.grow(self.bits + 1)?;
         }
+        reserve(&mut self.words, more)?;
+        reserve(&mut self.counts, more)?;
+        reserve(&mut self.places, more)
     }
 
     #[cold]
-    fn grow(&mut self, bits: u32) {
-        self.clear_buckets(bits);
+    fn grow(&mut self, bits: u32) -> Result<()> {
+        // The old ones go first: all that they know can be found again.
+        self.buckets = Table::zeroed(0);
+        match Table::try_zeroed(1 << bits) {
+            Ok(buckets) => self.set_buckets(buckets, bits),
+            Err(error) => {
+                // Nothing more is counted, but what is asked for must be there.
+                self.set_buckets(Table::zeroed(1 << FIRST_BITS), FIRST_BITS);
+                return Err(error);
+            }
+        }
         self.kernel.run(Rebuild(self));
+        Ok(())
     }
 
     /// Gives back the memory that is only needed to find words. Nothing can be added any more.
@@ -197,14 +211,21 @@ impl ShortWords {
         &mut self,
         other: &Self,
         later: u64,
+        go_on: GoOn<'_>,
         full: &mut dyn FnMut(&[u8], Tally) -> Result<()>,
     ) -> Result<()> {
-        self.kernel.run(Merge {
-            words: self,
-            other,
-            later,
-            full,
-        })
+        let all = 1..other.words.len();
+        for from in all.clone().step_by(BETWEEN_LOOKS) {
+            look(go_on)?;
+            self.kernel.run(Merge {
+                words: self,
+                other,
+                range: from..all.end.min(from + BETWEEN_LOOKS),
+                later,
+                full,
+            })?;
+        }
+        Ok(())
     }
 
     /// The words with their tallies, in the order in which they came.
@@ -275,6 +296,8 @@ impl Job for Slot {
 struct Merge<'w, 'f> {
     words: &'w mut ShortWords,
     other: &'w ShortWords,
+    /// The words of the other table to add.
+    range: Range<usize>,
     later: u64,
     full: &'f mut dyn FnMut(&[u8], Tally) -> Result<()>,
 }
@@ -287,12 +310,13 @@ impl Job for Merge<'_, '_> {
         let Self {
             words,
             other,
+            range,
             later,
             full,
         } = self;
-        for from in (1..other.words.len()).step_by(GROUP) {
-            words.settle(GROUP);
-            let (keys, slots, count) = group(kernel, words, &other.words[from..]);
+        for from in range.clone().step_by(GROUP) {
+            words.settle(GROUP)?;
+            let (keys, slots, count) = group(kernel, words, &other.words[from..range.end]);
             for at in 0..count {
                 let tally = Tally {
                     count: other.counts[from + at],
@@ -314,7 +338,8 @@ impl Clone for ShortWords {
         words.words.clone_from(&self.words);
         words.counts.clone_from(&self.counts);
         words.places.clone_from(&self.places);
-        words.grow(self.bits);
+        words.set_buckets(Table::zeroed(1 << self.bits), self.bits);
+        words.kernel.run(Rebuild(&mut words));
         words
     }
 }
