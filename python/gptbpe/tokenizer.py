@@ -234,17 +234,21 @@ class Tokenizer(HuggingFaceMethods):
         tie_break: TieBreak = "smallest-ids",
         min_count: int = 1,
         max_token_bytes: int | None = None,
+        separator: str | None = None,
+        weights: Sequence[int] | None = None,
         threads: int | None = None,
+        max_memory: int | str | None = None,
         progress: Progress | None = None,
     ) -> Tokenizer:
         """Go on training from this vocabulary: the merges so far stay, new ones follow.
 
         Ids of merges are unchanged; special tokens move behind the last new merge, as everywhere. Works for
-        tokenizers trained here (ids 0–255 are the bytes, merge k is id 256 + k).
+        tokenizers trained here (ids 0–255 are the bytes, merge k is id 256 + k). Pattern and special tokens
+        are this tokenizer's; the other options are those of :meth:`train`.
 
         Raises:
             TrainingError: ``vocab_size`` is below the present one, or the vocabulary has ids of its own
-            order.
+                order.
 
         >>> tok = Tokenizer.train(b"low low lower", vocab_size=258)
         >>> tok.extend(b"low low lower", vocab_size=259).merges
@@ -257,7 +261,10 @@ class Tokenizer(HuggingFaceMethods):
             tie_break=tie_break,
             min_count=min_count,
             max_token_bytes=max_token_bytes,
+            separator=separator,
+            weights=weights,
             threads=threads,
+            max_memory=max_memory,
             progress=progress,
         )
         return Tokenizer._of(core, self._settings)

@@ -31,11 +31,9 @@ PART_BYTES = 8 << 20
 FROM_TEXTS = "Tokenizer.train_from_texts, or give it as bytes"
 
 
-class Options(TypedDict, total=False):
-    """The options of ``Tokenizer.train`` that do not concern the text; it documents them."""
+class MergeOptions(TypedDict, total=False):
+    """How merges are learned. ``Tokenizer.train`` documents these and all other options."""
 
-    pattern: Pattern
-    special_tokens: Sequence[str]
     tie_break: TieBreak
     min_count: int
     max_token_bytes: int | None
@@ -43,12 +41,27 @@ class Options(TypedDict, total=False):
     progress: Progress | None
 
 
-class TextOptions(Options, total=False):
-    """All options of ``Tokenizer.train``, which documents them."""
+class Options(MergeOptions, total=False):
+    """The options of ``Tokenizer.train`` that do not concern the text."""
+
+    pattern: Pattern
+    special_tokens: Sequence[str]
+
+
+class CountOptions(TypedDict, total=False):
+    """How text is counted."""
 
     separator: str | None
     weights: Sequence[int] | None
     max_memory: int | str | None
+
+
+class TextOptions(Options, CountOptions, total=False):
+    """All options of ``Tokenizer.train``."""
+
+
+class ExtendOptions(MergeOptions, CountOptions, total=False):
+    """The options of ``Tokenizer.extend``: pattern and special tokens are the tokenizer's."""
 
 
 def documents(source: Source, texts: str = FROM_TEXTS) -> Iterable[Piece]:
@@ -282,11 +295,14 @@ def extend(
     pieces: Iterable[Piece],
     vocab_size: int,
     *,
-    tie_break: TieBreak,
-    min_count: int,
-    max_token_bytes: int | None,
-    threads: int | None,
-    progress: Progress | None,
+    tie_break: TieBreak = "smallest-ids",
+    min_count: int = 1,
+    max_token_bytes: int | None = None,
+    separator: str | None = None,
+    weights: Sequence[int] | None = None,
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+    progress: Progress | None = None,
 ) -> CoreTokenizer:
     """Go on from the merges of ``core``. ``Tokenizer.extend`` documents it."""
     if core.is_characters:
@@ -312,7 +328,16 @@ def extend(
         )
     wanted = _merges_wanted(vocab_size, names)
     tie_break = known.tie_break(tie_break)
-    words = count(pieces, core.pattern, names, threads, progress)
+    words = count(
+        pieces,
+        core.pattern,
+        names,
+        threads,
+        progress,
+        separator=separator,
+        weights=weights,
+        max_memory=max_memory,
+    )
     longer = words.learn(wanted, tie_break, min_count, max_token_bytes, merges, progress, core)
     return _finished(longer, vocab_size)
 

@@ -125,6 +125,11 @@ def test_train_extends(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) ->
     assert call(capfdbinary, *words, "--max-token-bytes", "2")[0] == 0
     assert Tokenizer.load("more.json") == base.extend(Path("more.txt"), 290, max_token_bytes=2)
     assert Tokenizer.load("more.json") != base.extend(Path("more.txt"), 290)
+    weighted = "train more.txt input.txt --extend tokenizer.json --vocab 290 -o more.json"
+    weighted += " --weight 9 --weight 1 --separator == --max-memory 1M"
+    assert call(capfdbinary, *weighted.split())[0] == 0
+    expected = base.extend([Path("more.txt"), Path("input.txt")], 290, separator="==", weights=[9, 1])
+    assert Tokenizer.load("more.json") == expected
 
 
 def test_train_limits_tokens(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

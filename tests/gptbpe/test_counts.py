@@ -409,3 +409,44 @@ def test_the_limit_of_memory_is_kept(tmp_path: Path) -> None:
     assert counts == same
     assert free > 80_000, "kB; otherwise this text shows nothing"
     assert limited < 48_000
+
+
+WITHIN = r"""
+import random, resource, sys
+from pathlib import Path
+from gptbpe import Tokenizer
+
+path, threads, limit, room = sys.argv[1:]
+train = lambda source, **options: Tokenizer.train(source, 300, pattern="gpt2", **options)
+train(b"low " * 1_000_000, threads=int(threads))
+with open("/proc/self/status") as status:
+    before = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmSize"))
+if room != "any":
+    most = before + (int(room) << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+print(train([Path(path)], threads=int(threads), max_memory=None if limit == "none" else limit).fingerprint)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_limit_of_memory_holds_where_there_is_no_more(threads: int, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    with path.open("wb") as file:
+        letters = bytes.maketrans(b"0123456789", b"ghijklmnop")
+        for n in range(800_000):
+            file.write((b" %06x" % (n * 40503 % 2**24)).translate(letters))
+
+    def trained(limit: str, room: str) -> subprocess.CompletedProcess[str]:
+        # An arena of the allocator for each thread would be 64 MiB of addresses that nothing uses.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MALLOC_ARENA_MAX": "1"}
+        command = [sys.executable, "-c", WITHIN, str(path), str(threads), limit, room]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    free = trained("none", "any")
+    assert free.returncode == 0, free.stderr
+    # Stacks of threads and the room that keeps tables aligned come on top of the limit.
+    limited = trained("64M", "80")
+    assert limited.returncode == 0, limited.stderr
+    assert limited.stdout == free.stdout
+    assert trained("none", "80").returncode != 0, "otherwise this text shows nothing"

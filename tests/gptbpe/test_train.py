@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from gptbpe import Tokenizer
 from gptbpe.errors import EarlyStopWarning, PatternError, TextError, TrainingError
+from gptbpe.training import ExtendOptions
 
 WORDS = st.text(alphabet="abcd ", min_size=1, max_size=200)
 
@@ -310,6 +311,19 @@ def test_extend_is_training_for_longer(text: str) -> None:
         Tokenizer.get("gpt2").extend(text.encode(), 60_000)
     with pytest.raises(TrainingError, match="character"):
         Tokenizer.characters(text.encode()).extend(text.encode(), 400)
+
+
+def test_extend_takes_the_options_of_train(text: str) -> None:
+    once, often = text.encode(), b"xyzzy==plugh==xyzzy"
+    base = Tokenizer.train(once, 290)
+    options: ExtendOptions = {"separator": "==", "max_memory": "1M", "threads": 2}
+    weighted = base.extend([once, often], 320, weights=[1, 400], **options)
+    assert weighted == base.extend([once, *[often] * 400], 320, separator="==")
+    assert weighted != base.extend([once, often], 320)
+    with pytest.raises(TrainingError, match="found 1 weight"):
+        base.extend([once, often], 320, weights=[1])
+    with pytest.raises(TrainingError, match="max_memory"):
+        base.extend([once, often], 320, max_memory="much")
 
 
 @pytest.mark.parametrize("pattern", ["no_such_name", "(", r"(a)\1", r"(?<=a)b", [r"\w+", "("], 5])

@@ -139,31 +139,23 @@ def train(
             )
         elif characters:
             tok = Tokenizer.characters(pieces, special_tokens=special_tokens)
-        elif base is not None:
-            tok = base.extend(
-                pieces,
-                VOCABULARY if vocab is None else vocab,
-                tie_break=tie_break,
-                min_count=min_count,
-                max_token_bytes=max_token_bytes,
-                threads=threads,
-                progress=heard,
-            )
         else:
-            tok = Tokenizer.train(
-                pieces,
-                VOCABULARY if vocab is None else vocab,
-                pattern=PATTERN if pattern is None else pattern,
-                special_tokens=special_tokens,
-                tie_break=tie_break,
-                min_count=min_count,
-                max_token_bytes=max_token_bytes,
-                separator=separator or None,
-                weights=weight,
-                max_memory=max_memory,
-                threads=threads,
-                progress=heard,
-            )
+            wanted = VOCABULARY if vocab is None else vocab
+            options: training.ExtendOptions = {
+                "tie_break": tie_break,
+                "min_count": min_count,
+                "max_token_bytes": max_token_bytes,
+                "separator": separator or None,
+                "weights": weight,
+                "max_memory": max_memory,
+                "threads": threads,
+                "progress": heard,
+            }
+            if base is None:
+                split = PATTERN if pattern is None else pattern
+                tok = Tokenizer.train(pieces, wanted, pattern=split, special_tokens=special_tokens, **options)
+            else:
+                tok = base.extend(pieces, wanted, **options)
         seconds = time.monotonic() - began
         console.save(output, tok.to_bytes())
         measured = None

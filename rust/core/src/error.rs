@@ -65,6 +65,15 @@ pub enum Error {
         /// The most that can be addressed.
         limit: u64,
     },
+    /// More different words than a table can hold.
+    #[error(
+        "the training text has more than {limit} different words that are longer than 16 bytes or no UTF-8: \
+         count it within a limit of memory, or give less text at a time"
+    )]
+    TooManyWords {
+        /// The most that a table holds.
+        limit: usize,
+    },
     /// A file of counts is cut, or bytes of it contradict their checksum or one another.
     #[error("{path} is damaged at byte {offset}: {what}; restore it, or count its text again (gptbpe count-pretokens)",
             path = path.display())]

@@ -74,6 +74,20 @@ enum Store<T> {
 }
 
 impl<T: Plain> Table<T> {
+    /// `length` values of zero bits, or an error where there is no memory for them.
+    pub(crate) fn try_zeroed(length: usize) -> Result<Self> {
+        if length * size_of::<T>() >= WORTH_MAPPING
+            && let Some(store) = map(length)
+        {
+            return Ok(Self { store });
+        }
+        let mut values = Vec::new();
+        reserve(&mut values, length)?;
+        values.resize(length, T::ZERO);
+        let store = Store::Owned(values.into());
+        Ok(Self { store })
+    }
+
     /// `length` values of zero bits.
     pub(crate) fn zeroed(length: usize) -> Self {
         let store = if length * size_of::<T>() >= WORTH_MAPPING {

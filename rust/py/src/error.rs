@@ -107,6 +107,7 @@ fn placed(error: Error, place: &str) -> PyErr {
         | Error::TooManySplits { .. } => PatternError::new_err(message),
         Error::CountOverflow
         | Error::TooMuchText { .. }
+        | Error::TooManyWords { .. }
         | Error::InvalidMerge { .. }
         | Error::CountsUnsorted { .. }
         | Error::Weights { .. } => TrainingError::new_err(message),

@@ -133,7 +133,7 @@ impl WordCounter {
     fn weigh(&mut self, py: Python<'_>, weight: u64) -> PyResult<()> {
         guard(|| {
             let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
-            py.detach(|| corpus.weigh(weight)).map_err(to_python)
+            listening(py, |go_on| corpus.weigh(weight, go_on))
         })
     }
 
@@ -161,7 +161,8 @@ impl WordCounter {
                     done = bytes;
                     report.hear(bytes)
                 });
-                loaded.and_then(|words| corpus.add(words))
+                let go_on = &mut || ControlFlow::Continue(());
+                loaded.and_then(|words| corpus.add(words, go_on))
             });
             report.end(py, done)?;
             loaded.map_err(to_python)
@@ -183,7 +184,12 @@ impl WordCounter {
     }
 
     /// Adds a pre-token that was counted elsewhere.
-    fn add_count(&mut self, word: &Bound<'_, PyAny>, count: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn add_count(
+        &mut self,
+        py: Python<'_>,
+        word: &Bound<'_, PyAny>,
+        count: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         guard(|| {
             let word = Text::new(word)?;
             let count: u64 = count.extract().map_err(|_| {
@@ -193,7 +199,8 @@ impl WordCounter {
                 ))
             })?;
             let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
-            corpus.add_word(word.bytes()?, count).map_err(to_python)
+            let word = word.bytes()?;
+            listening(py, |go_on| corpus.add_word(word, count, go_on))
         })
     }
 

@@ -232,6 +232,29 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn absent(self, values: &[u64], places: &mut [u32]) -> usize {
+        let (eights, rest) = values.as_chunks::<8>();
+        let mut count = 0;
+        let mut first = 0;
+        for eight in eights {
+            let Some(room) = places[count..].first_chunk_mut::<8>() else {
+                break;
+            };
+            avx512!({
+                let value = load8(eight);
+                let zero = _mm512_testn_epi64_mask(value, value);
+                let numbers = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+                let numbers = _mm256_add_epi32(numbers, _mm256_set1_epi32(first));
+                let numbers = _mm256_maskz_compress_epi32(zero, numbers);
+                _mm256_storeu_si256(room.as_mut_ptr().cast(), numbers);
+                count += zero.count_ones() as usize;
+            });
+            first += 8;
+        }
+        count + portable::absent(rest, first.cast_unsigned(), &mut places[count..])
+    }
+
+    #[inline(always)]
     fn sort_out<const NARROW: bool>(self, values: &mut [u64], others: &mut [u32]) -> usize {
         let mut count = 0;
         let mut first = 0;

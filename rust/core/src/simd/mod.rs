@@ -209,6 +209,13 @@ pub(crate) trait Simd: Rows + Windows {
     /// buckets, in a power of two.
     fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]);
 
+    /// Writes the places of the values that are zero to `places`, in order, and returns how
+    /// many there are: few, as a rule. There is room for eight more than there are values.
+    #[inline(always)]
+    fn absent(self, values: &[u64], places: &mut [u32]) -> usize {
+        portable::absent(values, 0, places)
+    }
+
     /// Turns inline values into lanes, four of 16 bits or two of 32, and writes the
     /// places of the others to `others`, in order; returns how many there are.
     /// There is room for eight more than there are values.

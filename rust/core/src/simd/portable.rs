@@ -212,6 +212,24 @@ pub(super) fn sort_out<const NARROW: bool>(
     count
 }
 
+/// [`Simd::absent`], counting places from `first`.
+#[inline(always)]
+pub(super) fn absent(values: &[u64], first: u32, places: &mut [u32]) -> usize {
+    const GROUP: usize = 16;
+    let mut count = 0;
+    for (first, group) in (first..).step_by(GROUP).zip(values.chunks(GROUP)) {
+        // Without a branch for each: zeros are added up.
+        let zeros: u32 = group.iter().map(|&value| u32::from(value == 0)).sum();
+        if zeros > 0 {
+            for (place, &value) in (first..).zip(group) {
+                places[count] = place;
+                count += usize::from(value == 0);
+            }
+        }
+    }
+    count
+}
+
 /// [`Simd::emit_narrow`]: writes all four lanes and goes on behind those in use.
 #[inline(always)]
 pub(super) fn emit_narrow(lanes: &[u64], out: &mut [MaybeUninit<u16>]) -> usize {

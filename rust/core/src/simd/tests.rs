@@ -146,6 +146,14 @@ impl Job for Emit<'_> {
     fn run<K: Simd>(self, kernel: K) -> Self::Output {
         let (narrow, others) = self.one::<K, true>(kernel);
         let (wide, other_others) = self.one::<K, false>(kernel);
+        let mut absent = vec![0; self.0.len() + 8];
+        let count = kernel.absent(self.0, &mut absent);
+        let zeros = (0..).zip(self.0).filter(|&(_, &value)| value == 0);
+        assert!(
+            zeros
+                .map(|(place, _)| place)
+                .eq(absent[..count].iter().copied())
+        );
         let inline: Vec<u64> = self
             .0
             .iter()

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use super::count::{Counter, WordCounts};
 use super::runs::{BoundedCounts, RunHeader, RunTotals};
+use super::words::Words;
 use crate::documents::{DocumentBuffer, Separators};
 use crate::scan::Pretokenizer;
 use crate::simd::Kernel;
@@ -56,7 +57,7 @@ pub struct CorpusOptions<'o> {
 /// let go_on = &mut || ControlFlow::Continue(());
 /// corpus.push(b"to be<|en", go_on)?;
 /// corpus.push(b"d|>to", go_on)?;
-/// let words = corpus.into_words(go_on)?;
+/// let words = corpus.words(go_on)?;
 /// assert!(words.iter_first_seen().eq([(&b"to"[..], 2), (b" be", 1)]));
 /// # Ok::<(), gptbpe_core::Error>(())
 /// ```
@@ -132,27 +133,27 @@ impl Corpus {
     }
 
     /// Each pre-token of what comes from here on counts so many times.
-    pub fn weigh(&mut self, weight: u64) -> Result<()> {
+    pub fn weigh(&mut self, weight: u64, go_on: GoOn<'_>) -> Result<()> {
         if weight != self.weight {
-            self.count_all()?;
+            self.count_all(go_on)?;
             self.weight = weight;
         }
         Ok(())
     }
 
     /// Adds `count` occurrences of a pre-token that was counted elsewhere.
-    pub fn add_word(&mut self, word: &[u8], count: u64) -> Result<()> {
-        self.counts.add_word(word, count)
+    pub fn add_word(&mut self, word: &[u8], count: u64, go_on: GoOn<'_>) -> Result<()> {
+        self.counts.add_word(word, count, go_on)
     }
 
     /// Adds pre-tokens that were counted elsewhere.
-    pub fn add(&mut self, counted: WordCounts) -> Result<()> {
-        self.counts.add(counted)
+    pub fn add(&mut self, counted: WordCounts, go_on: GoOn<'_>) -> Result<()> {
+        self.counts.add(counted, go_on)
     }
 
     fn count_full(&mut self, go_on: GoOn<'_>) -> Result<()> {
         while self.gathered.is_full() {
-            self.count()?;
+            self.count(go_on)?;
             if go_on().is_break() {
                 return Err(Error::Cancelled);
             }
@@ -160,19 +161,19 @@ impl Corpus {
         Ok(())
     }
 
-    fn count_all(&mut self) -> Result<()> {
+    fn count_all(&mut self, go_on: GoOn<'_>) -> Result<()> {
         self.gathered.end_file()?;
-        self.count()
+        self.count(go_on)
     }
 
     /// Counts what is complete.
-    fn count(&mut self) -> Result<()> {
+    fn count(&mut self, go_on: GoOn<'_>) -> Result<()> {
         let Some(batch) = self.gathered.take()? else {
             return Ok(());
         };
         self.text_bytes += batch.parts().map(|part| part.len() as u64).sum::<u64>();
         self.documents += batch.parts().len() as u64 - u64::from(batch.is_open());
-        self.counts.count(batch, self.weight)
+        self.counts.count(batch, self.weight, go_on)
     }
 
     /// How many runs lie on the disk because of the limit.
@@ -182,19 +183,19 @@ impl Corpus {
 
     /// All that was counted so far, in memory. `go_on` may stop the reading of runs.
     pub fn words(&mut self, go_on: GoOn<'_>) -> Result<&WordCounts> {
-        self.count_all()?;
+        self.count_all(go_on)?;
         self.counts.words(go_on)
     }
 
-    /// The same, and nothing is left here.
-    pub fn into_words(mut self, go_on: GoOn<'_>) -> Result<WordCounts> {
-        self.count_all()?;
+    /// The same to learn from: in memory, or in a file if it was more than the limit allows.
+    pub fn into_words(mut self, go_on: GoOn<'_>) -> Result<Words> {
+        self.count_all(go_on)?;
         self.counts.into_words(go_on)
     }
 
     /// Writes all that was counted to a file of counts.
     pub fn write(mut self, path: &Path, go_on: GoOn<'_>) -> Result<RunTotals> {
-        self.count_all()?;
+        self.count_all(go_on)?;
         self.counts
             .write_file(path, self.text_bytes, self.documents, go_on)
     }

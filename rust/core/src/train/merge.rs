@@ -24,7 +24,7 @@ use super::records::{LONGEST, Records};
 use super::symbol::Symbol;
 use super::threshold::Threshold;
 use super::tie_break::Order;
-use super::{TieBreak, TrainOptions, WordCounts};
+use super::{TieBreak, TrainOptions, Words};
 use crate::simd::{Job, Kernel, Simd};
 use crate::{Error, Result};
 
@@ -64,19 +64,20 @@ impl<S: Symbol> Merger<S> {
     /// For at most `merges` merges, with about so many postings. Without that number, `options` limit the memory.
     pub(super) fn new(
         kernel: Kernel,
-        mut counts: WordCounts,
+        mut words: Words,
         merges: usize,
         options: &TrainOptions,
         postings: Option<usize>,
+        go_on: GoOn<'_>,
     ) -> Result<Self> {
         let longest = match options.tie_break {
             // Linked words alone: then postings are places in the text.
             TieBreak::FirstSeen => 0,
             _ => LONGEST,
         };
-        counts.freeze();
+        words.freeze();
         let (mut symbols, mut windows, mut records, mut room) = (0_u64, 0_u64, 0, 0);
-        for (word, weight) in counts.iter_unordered() {
+        words.each(go_on, |word, weight| {
             let pairs = word.len() as u64 - 1;
             let sum = weight.checked_mul(pairs);
             let sum = sum.and_then(|sum| windows.checked_add(sum));
@@ -86,9 +87,10 @@ impl<S: Symbol> Merger<S> {
                 records += 1;
                 room += Records::<S>::taken(word);
             }
-        }
+            Ok(())
+        })?;
         let (mut records, mut linked) = (Records::with_room(records, room)?, Linked::new());
-        let mut add = |(word, weight): (&[u8], u64)| -> Result<()> {
+        let add = |word: &[u8], weight| -> Result<()> {
             match word.len() {
                 ..=1 => {}
                 length if length <= longest => records.push(word, weight),
@@ -97,11 +99,11 @@ impl<S: Symbol> Merger<S> {
             Ok(())
         };
         if options.tie_break == TieBreak::FirstSeen {
-            counts.iter_first_seen().try_for_each(&mut add)?;
+            words.each_first_seen(go_on, add)?;
         } else {
-            counts.iter_unordered().try_for_each(&mut add)?;
+            words.each(go_on, add)?;
         }
-        drop(counts);
+        drop(words);
         let postings = postings.unwrap_or_else(|| {
             let words = records.memory() + linked.memory();
             let limit = options.max_memory.unwrap_or(usize::MAX);

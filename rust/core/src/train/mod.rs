@@ -29,12 +29,14 @@ mod symbol;
 mod tests;
 mod threshold;
 mod tie_break;
+mod words;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 pub use corpus::{Corpus, CorpusOptions};
 pub use count::{Counter, Tally, WordCounts, count_documents};
+pub use words::Words;
 
 use crate::simd::Kernel;
 use crate::{Error, Result};
@@ -121,7 +123,7 @@ pub struct Trained {
 /// # Ok::<(), gptbpe_core::Error>(())
 /// ```
 pub fn train(
-    words: WordCounts,
+    words: impl Into<Words>,
     options: &TrainOptions,
     progress: &mut dyn FnMut(u32) -> ControlFlow<()>,
 ) -> Result<Trained> {
@@ -132,14 +134,15 @@ pub fn train(
 #[doc(hidden)]
 pub fn train_with(
     kernel: Kernel,
-    words: WordCounts,
+    words: impl Into<Words>,
     options: &TrainOptions,
     progress: &mut dyn FnMut(u32) -> ControlFlow<()>,
 ) -> Result<Trained> {
+    let mut words = words.into();
     let wanted = options.merges as usize;
     check_merges(&options.initial_merges[..options.initial_merges.len().min(wanted)])?;
     // Each merge needs a window of its own, so a small text does not ask for much memory.
-    let most = wanted.min(words.most_merges()) + options.initial_merges.len().min(wanted);
+    let most = wanted.min(words.most_merges(wanted)?) + options.initial_merges.len().min(wanted);
     let most = most.min(wanted);
     if most <= MOST_NARROW {
         learn::<u16>(kernel, words, most, options, None, progress)
@@ -153,14 +156,16 @@ const MOST_NARROW: usize = (1 << 16) - 256;
 
 fn learn<S: Symbol>(
     kernel: Kernel,
-    words: WordCounts,
+    words: impl Into<Words>,
     most: usize,
     options: &TrainOptions,
     postings: Option<usize>,
     progress: &mut dyn FnMut(u32) -> ControlFlow<()>,
 ) -> Result<Trained> {
+    let go_on = &mut || progress(0);
+    let merger = Merger::<S>::new(kernel, words.into(), most, options, postings, go_on)?;
     let mut learner = Learner {
-        merger: Merger::<S>::new(kernel, words, most, options, postings)?,
+        merger,
         trained: Trained::default(),
         progress,
     };

@@ -4,6 +4,9 @@
 //! their keys and fetch their buckets, look them up, count. A block takes the words of
 //! as many texts as it has room for.
 
+use std::ops::ControlFlow;
+
+use super::GoOn;
 use super::table::WordTable;
 use crate::scan::{LONGEST_PIECE, PIECES, PieceKeys, Pretokenizer, Starts, Text};
 use crate::simd::{BLOCK, Job, Kernel, Key, LONGEST_KEY, NOT_A_KEY, Simd};
@@ -11,8 +14,6 @@ use crate::{Error, Result};
 
 /// Room for a block that is nearly full and the words of one more scan.
 pub(super) const ROOM: usize = 2 * PIECES + 4 * BLOCK;
-/// So many words are looked at together.
-const GROUP: usize = 16;
 /// Starts farther from their base than this get a new base.
 const FARTHEST: usize = 1 << 30;
 
@@ -23,6 +24,8 @@ pub(super) struct Room {
     keys: Box<[Key]>,
     slots: Box<[u32]>,
     numbers: Box<[u64]>,
+    /// Places of words that are not in their buckets.
+    absent: Box<[u32]>,
     /// Which of the starts begin words that are too long to be keys.
     long: Vec<u32>,
 }
@@ -34,6 +37,7 @@ impl Room {
             keys: vec![0; ROOM].into(),
             slots: vec![0; ROOM].into(),
             numbers: vec![0; ROOM].into(),
+            absent: vec![0; ROOM + 8].into(),
             long: Vec::new(),
         }
     }
@@ -49,31 +53,34 @@ pub(super) struct Counting<'a, 't> {
     room: &'a mut Room,
     table: &'a mut WordTable,
     weight: u64,
+    go_on: GoOn<'a>,
     /// Words in the block.
     count: usize,
     keyless: Vec<Keyless<'t>>,
 }
 
 impl<'a, 't> Counting<'a, 't> {
-    /// Each word counts `weight` times.
+    /// Each word counts `weight` times. `go_on` is asked after every block.
     pub(super) fn new(
         pretokenizer: &'a Pretokenizer,
         room: &'a mut Room,
         table: &'a mut WordTable,
         weight: u64,
-    ) -> Self {
+        go_on: GoOn<'a>,
+    ) -> Result<Self> {
         room.starts.clear(0);
         room.long.clear();
-        table.settle(ROOM);
-        Self {
+        table.settle(ROOM)?;
+        Ok(Self {
             kernel: table.kernel(),
             pretokenizer,
             room,
             table,
             weight,
+            go_on,
             count: 0,
             keyless: Vec::new(),
-        }
+        })
     }
 
     /// Counts the words of a text.
@@ -183,10 +190,14 @@ impl<'a, 't> Counting<'a, 't> {
 
     #[inline]
     fn flush_if_full(&mut self) -> Result<()> {
-        if self.count >= PIECES - BLOCK {
-            return self.flush();
+        if self.count < PIECES - BLOCK {
+            return Ok(());
         }
-        Ok(())
+        self.flush()?;
+        match (self.go_on)() {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Cancelled),
+        }
     }
 
     /// Counts what is in the block.
@@ -201,6 +212,7 @@ impl<'a, 't> Counting<'a, 't> {
             keys,
             slots,
             numbers,
+            absent,
             ..
         } = &mut *self.room;
         let (keys, slots, numbers) = (&keys[..count], &slots[..count], &mut numbers[..count]);
@@ -209,29 +221,21 @@ impl<'a, 't> Counting<'a, 't> {
         let hashes = self.keyless.iter().map(|&(_, _, hash)| hash);
         self.table.fetch_long(kernel, hashes);
         let mut keyless = self.keyless.iter();
-        // Nearly all words are known: sixteen are asked about at a time.
-        for (group, known) in numbers.chunks(GROUP).enumerate() {
-            // Without a branch for each: zeros are added up.
-            let new: u32 = known.iter().map(|&number| u32::from(number == 0)).sum();
-            if new == 0 {
-                continue;
-            }
-            let begin = group * GROUP;
-            for at in (begin..begin + known.len()).filter(|&at| numbers[at] == 0) {
-                if keys[at] == NOT_A_KEY {
-                    // They stand in the order of the block.
-                    if let Some(&(_, word, hash)) = keyless.next() {
-                        self.table.add_long(word, hash, weight)?;
-                    }
-                } else {
-                    self.table.add_key(keys[at], slots[at], weight)?;
+        let count = kernel.absent(numbers, absent);
+        for &at in &absent[..count] {
+            let at = at as usize;
+            if keys[at] == NOT_A_KEY {
+                // They stand in the order of the block.
+                if let Some(&(_, word, hash)) = keyless.next() {
+                    self.table.add_long(word, hash, weight)?;
                 }
+            } else {
+                self.table.add_key(keys[at], slots[at], weight)?;
             }
         }
         self.keyless.clear();
         self.count = 0;
-        self.table.settle(ROOM);
-        Ok(())
+        self.table.settle(ROOM)
     }
 }
 

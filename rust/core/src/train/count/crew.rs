@@ -1,16 +1,22 @@
 //! Threads that count batches as they come.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use super::GoOn;
 use super::table::WordTable;
 use super::worker::Worker;
 use crate::documents::DocumentBatch;
 use crate::scan::Pretokenizer;
 use crate::simd::Kernel;
 use crate::{Error, Result};
+
+/// Who waits for the threads asks so often whether to go on.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// A batch to be counted.
 #[derive(Debug)]
@@ -38,6 +44,8 @@ struct Shared {
     workers: Vec<Mutex<Worker>>,
     /// Bytes of all tables.
     memory: AtomicUsize,
+    /// Nobody wants the counts any more.
+    stopped: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -73,12 +81,31 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn wait<'s>(condition: &Condvar, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-    condition
-        .wait(state)
-        .unwrap_or_else(PoisonError::into_inner)
+    /// Waits until `is_ready`, or a thread fails, or `go_on` stops it.
+    fn wait_until<'s>(
+        &'s self,
+        go_on: GoOn<'_>,
+        is_ready: impl Fn(&State) -> bool,
+    ) -> Result<MutexGuard<'s, State>> {
+        let mut state = self.lock();
+        while !is_ready(&state) {
+            let waited = self.progress.wait_timeout(state, BETWEEN_LOOKS);
+            let timeout;
+            (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            if timeout.timed_out() {
+                // It may take long, and the threads go on meanwhile.
+                drop(state);
+                if go_on().is_break() {
+                    self.stopped.store(true, Ordering::Relaxed);
+                    return Err(Error::Cancelled);
+                }
+                state = self.lock();
+            }
+        }
+        state.failure()?;
+        Ok(state)
+    }
 }
 
 impl Crew {
@@ -90,6 +117,7 @@ impl Crew {
             progress: Condvar::new(),
             workers: workers.collect(),
             memory: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
         });
         let start = |index: usize| {
             let (shared, pretokenizer) = (shared.clone(), pretokenizer.clone());
@@ -100,24 +128,24 @@ impl Crew {
     }
 
     /// Hands a batch on, when a thread is nearly ready for it. The error may be that of an earlier batch.
-    pub(super) fn count(&self, job: Job) -> Result<()> {
-        let mut state = self.shared.lock();
-        while state.jobs.len() >= self.threads.len() && !state.has_failed() {
-            state = wait(&self.shared.progress, state);
-        }
-        state.failure()?;
+    pub(super) fn count(&self, job: Job, go_on: GoOn<'_>) -> Result<()> {
+        let threads = self.threads.len();
+        let has_room = |state: &State| state.jobs.len() < threads || state.has_failed();
+        let mut state = self.shared.wait_until(go_on, has_room)?;
         state.jobs.push_back(job);
         self.shared.work.notify_one();
         Ok(())
     }
 
     /// Waits until all is counted, and puts new tables in place of the present ones.
-    pub(super) fn take(&self, fresh: impl Fn() -> WordTable) -> Result<Vec<WordTable>> {
-        let mut state = self.shared.lock();
-        while state.running > 0 || (!state.jobs.is_empty() && !state.has_failed()) {
-            state = wait(&self.shared.progress, state);
-        }
-        state.failure()?;
+    pub(super) fn take(
+        &self,
+        fresh: impl Fn() -> WordTable,
+        go_on: GoOn<'_>,
+    ) -> Result<Vec<WordTable>> {
+        let _state = self.shared.wait_until(go_on, |state| {
+            state.running == 0 && (state.jobs.is_empty() || state.has_failed())
+        })?;
         let workers = self.shared.workers.iter();
         let tables = workers.map(|worker| {
             let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,6 +163,7 @@ impl Crew {
 
 impl Drop for Crew {
     fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
         let mut state = self.shared.lock();
         state.closed = true;
         state.jobs.clear();
@@ -157,7 +186,8 @@ fn work(shared: &Shared, worker: &Mutex<Worker>, pretokenizer: &Pretokenizer) {
             if state.closed {
                 return;
             }
-            state = wait(&shared.work, state);
+            let waited = shared.work.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
         };
         state.running += 1;
         drop(state);
@@ -165,7 +195,15 @@ fn work(shared: &Shared, worker: &Mutex<Worker>, pretokenizer: &Pretokenizer) {
         let done = Done(shared);
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
         let before = worker.table.memory();
-        let counted = worker.count(pretokenizer, job.number, job.batch.parts(), job.weight);
+        let go_on: GoOn<'_> = &mut || {
+            if shared.stopped.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let texts = job.batch.parts();
+        let counted = worker.count(pretokenizer, job.number, texts, job.weight, go_on);
         let more = worker.table.memory().wrapping_sub(before);
         shared.memory.fetch_add(more, Ordering::Relaxed);
         if let Err(error) = counted {

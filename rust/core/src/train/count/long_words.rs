@@ -3,11 +3,14 @@
 //! Open addressing. A slot holds half of a word's hash and the word's number, so that another
 //! word is hardly ever looked at; the bytes of all words lie one after another.
 
-use super::Tally;
+use super::{BETWEEN_LOOKS, GoOn, Tally, look};
 use crate::memory::reserve;
 use crate::seed::Seed;
 use crate::simd::Simd;
 use crate::{Error, Result};
+
+/// The greatest table. Half of it stays empty.
+const MOST_SLOTS: usize = 1 << 31;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct LongWords {
@@ -108,12 +111,10 @@ impl LongWords {
 
     #[cold]
     fn grow(&mut self) -> Result<()> {
-        let wanted = (self.slots.len() * 4).max(1 << 8);
-        if wanted > u32::MAX as usize {
-            return Err(Error::TooMuchText {
-                symbols: self.bytes.len() as u64,
-                limit: self.bytes.len() as u64,
-            });
+        let wanted = (self.slots.len() * 4).clamp(1 << 8, MOST_SLOTS);
+        if wanted == self.slots.len() {
+            let limit = MOST_SLOTS / 2;
+            return Err(Error::TooManyWords { limit });
         }
         self.slots = Vec::new();
         reserve(&mut self.slots, wanted)?;
@@ -138,8 +139,11 @@ impl LongWords {
     }
 
     /// Adds the words of `other`, first seen `later` than they say.
-    pub(super) fn merge(&mut self, other: &Self, later: u64) -> Result<()> {
-        for (word, tally) in other.iter() {
+    pub(super) fn merge(&mut self, other: &Self, later: u64, go_on: GoOn<'_>) -> Result<()> {
+        for (number, (word, tally)) in other.iter().enumerate() {
+            if number % BETWEEN_LOOKS == 0 {
+                look(go_on)?;
+            }
             let place = tally.place + later;
             self.add(word, self.hash(word), Tally { place, ..tally })?;
         }

@@ -23,12 +23,28 @@ mod table;
 mod tests;
 mod worker;
 
-use crate::Result;
+use std::ops::ControlFlow;
+
+use crate::memory::reserve;
 use crate::scan::Pretokenizer;
 use crate::simd::Kernel;
+use crate::{Error, Result};
 use block::{Counting, Room};
 pub use parallel::{Counter, count_documents};
 use table::WordTable;
+
+/// Asked now and then whether to go on.
+pub(super) type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
+
+/// After so many words that are moved from one table to another the caller is asked whether to go on.
+const BETWEEN_LOOKS: usize = 1 << 14;
+
+fn look(go_on: GoOn<'_>) -> Result<()> {
+    match go_on() {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Cancelled),
+    }
+}
 
 /// How often a word was counted, and its place among all words by when they were first seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,7 +91,8 @@ impl WordCounts {
     /// Adds every pre-token of `text`.
     pub fn add_text(&mut self, pretokenizer: &Pretokenizer, text: &[u8]) -> Result<()> {
         let mut room = Room::new();
-        let mut counting = Counting::new(pretokenizer, &mut room, &mut self.table, 1);
+        let go_on: GoOn<'_> = &mut || ControlFlow::Continue(());
+        let mut counting = Counting::new(pretokenizer, &mut room, &mut self.table, 1, go_on)?;
         counting.push(text)?;
         counting.flush()
     }
@@ -87,7 +104,8 @@ impl WordCounts {
 
     /// Adds everything counted in `other`, as if its text came after.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
-        self.table.merge(&other.table, self.table.place())
+        let go_on: GoOn<'_> = &mut || ControlFlow::Continue(());
+        self.table.merge(&other.table, self.table.place(), go_on)
     }
 
     /// Different words.
@@ -102,15 +120,22 @@ impl WordCounts {
 
     /// Words and counts, ordered by the words' bytes.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        let sorted = self.iter_with_places();
-        sorted.map(|(word, tally)| (word, tally.count))
-    }
-
-    /// Words with their counts and places, ordered by the words' bytes.
-    pub fn iter_with_places(&self) -> impl Iterator<Item = (&[u8], Tally)> {
-        let mut all: Vec<_> = self.table.iter().collect();
+        let mut all: Vec<_> = self.iter_unordered().collect();
         all.sort_unstable_by_key(|&(word, _)| word);
         all.into_iter()
+    }
+
+    /// Words with their tallies, ordered by the words' bytes. `go_on` may stop the sorting.
+    pub(super) fn sorted(
+        &self,
+        go_on: GoOn<'_>,
+    ) -> Result<impl Iterator<Item = (&[u8], Tally)> + use<'_>> {
+        let mut all = Vec::new();
+        reserve(&mut all, self.len())?;
+        let words = self.table.iter();
+        all.extend(words.map(|(word, tally)| (first_eight(word), word, tally)));
+        sort_while(&mut all, &|&(first, word, _)| (first, word), go_on)?;
+        Ok(all.into_iter().map(|(_, word, tally)| (word, tally)))
     }
 
     /// Words and counts, in the order in which the words were first added.
@@ -146,6 +171,37 @@ impl WordCounts {
     pub fn memory(&self) -> usize {
         self.table.memory()
     }
+}
+
+/// The first eight bytes as a number that is ordered as they are: most words differ there, so that sorting seldom
+/// looks at the words themselves.
+fn first_eight(word: &[u8]) -> u64 {
+    let mut padded = [0; 8];
+    let length = word.len().min(8);
+    padded[..length].copy_from_slice(&word[..length]);
+    u64::from_be_bytes(padded)
+}
+
+/// Sorts by a key, and asks now and then whether to go on.
+pub(super) fn sort_while<'v, T, K: Ord>(
+    values: &'v mut [T],
+    key: &impl Fn(&T) -> K,
+    go_on: GoOn<'_>,
+) -> Result<()> {
+    const AT_ONCE: usize = 1 << 17;
+    let mut left = vec![values];
+    while let Some(values) = left.pop() {
+        look(go_on)?;
+        if values.len() <= AT_ONCE {
+            values.sort_unstable_by_key(key);
+            continue;
+        }
+        let middle = values.len() / 2;
+        values.select_nth_unstable_by_key(middle, key);
+        let (lower, upper) = values.split_at_mut(middle);
+        left.extend([upper, lower]);
+    }
+    Ok(())
 }
 
 impl PartialEq for WordCounts {

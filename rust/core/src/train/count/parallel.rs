@@ -1,16 +1,22 @@
 //! Counting on several threads.
 
-use super::WordCounts;
+use std::ops::ControlFlow;
+
 use super::crew::{Crew, Job};
 use super::table::WordTable;
 use super::worker::{PLACE_BITS, Worker};
+use super::{GoOn, WordCounts, look};
 use crate::Result;
 use crate::documents::{DocumentBatch, DocumentBuffer, Separators};
 use crate::scan::Pretokenizer;
 use crate::simd::Kernel;
 
 /// Joins the tables of threads that counted batches of one text.
-fn join(tables: impl IntoIterator<Item = WordTable>, batches: u64) -> Result<WordCounts> {
+fn join(
+    tables: impl IntoIterator<Item = WordTable>,
+    batches: u64,
+    go_on: GoOn<'_>,
+) -> Result<WordCounts> {
     let mut tables: Vec<WordTable> = tables.into_iter().collect();
     // The smaller ones are added to the greatest.
     tables.sort_by_key(|table| std::cmp::Reverse(table.len()));
@@ -19,7 +25,8 @@ fn join(tables: impl IntoIterator<Item = WordTable>, batches: u64) -> Result<Wor
         .next()
         .unwrap_or_else(|| WordTable::new(Kernel::best()));
     for other in tables {
-        table.merge(&other, 0)?;
+        look(go_on)?;
+        table.merge(&other, 0, go_on)?;
     }
     table.begin_at(batches << PLACE_BITS);
     Ok(WordCounts { table })
@@ -28,6 +35,7 @@ fn join(tables: impl IntoIterator<Item = WordTable>, batches: u64) -> Result<Wor
 /// Counts text that comes in batches, on threads that run until the end.
 ///
 /// ```
+/// use std::ops::ControlFlow;
 /// use gptbpe_core::documents::{DocumentBuffer, Separators};
 /// use gptbpe_core::train::Counter;
 /// use gptbpe_core::{pattern::Pattern, scan::Pretokenizer};
@@ -35,8 +43,9 @@ fn join(tables: impl IntoIterator<Item = WordTable>, batches: u64) -> Result<Wor
 /// let mut buffer = DocumentBuffer::new(Separators::none(), Box::new(|_| None), 1 << 20);
 /// buffer.push_document(b"to be or not to be")?;
 /// let mut counter = Counter::new(&Pretokenizer::new(&Pattern::default())?, 2);
-/// counter.count(buffer.take()?.unwrap(), 1)?;
-/// let words = counter.finish()?;
+/// let go_on = &mut || ControlFlow::Continue(());
+/// counter.count(buffer.take()?.unwrap(), 1, go_on)?;
+/// let words = counter.take(go_on)?;
 /// assert_eq!(words.iter_first_seen().last(), Some((&b" to"[..], 1)));
 /// # Ok::<(), gptbpe_core::Error>(())
 /// ```
@@ -77,57 +86,55 @@ impl Counter {
     }
 
     /// Counts every pre-token of a batch `weight` times. On several threads it is counted later, and an error
-    /// may be that of an earlier batch.
-    pub fn count(&mut self, batch: DocumentBatch, weight: u64) -> Result<()> {
+    /// may be that of an earlier batch. `go_on` may stop it, after which nothing more can be counted.
+    pub fn count(&mut self, batch: DocumentBatch, weight: u64, go_on: GoOn<'_>) -> Result<()> {
         let number = self.batches;
         self.batches += 1;
         if self.threads <= 1 {
             let worker = self.alone.get_or_insert_with(|| Worker::new(self.kernel));
-            return worker.count(&self.pretokenizer, number, batch.parts(), weight);
+            return worker.count(&self.pretokenizer, number, batch.parts(), weight, go_on);
         }
         let crew = self
             .crew
             .get_or_insert_with(|| Crew::new(&self.pretokenizer, self.kernel, self.threads));
-        crew.count(Job {
+        let job = Job {
             number,
             batch,
             weight,
-        })
+        };
+        crew.count(job, go_on)
     }
 
     /// Waits for the threads and returns what was counted since the last call. The places of
     /// what is counted afterwards begin anew.
-    pub fn take(&mut self) -> Result<WordCounts> {
+    pub fn take(&mut self, go_on: GoOn<'_>) -> Result<WordCounts> {
         let batches = self.batches;
-        join(self.take_tables()?, batches)
+        join(self.take_tables(go_on)?, batches, go_on)
     }
 
-    /// The same as each thread has counted it, which takes less memory. The counts of a word are to be added up, and
+    /// The same as each thread has counted it, frozen, which takes less memory. The counts of a word are to be added up, and
     /// all places are those of one text; and a place that is greater than all of them.
     pub(in super::super) fn take_apart(
         &mut self,
+        go_on: GoOn<'_>,
     ) -> Result<(impl Iterator<Item = WordCounts> + use<>, u64)> {
         let end = self.batches << PLACE_BITS;
-        let tables = self.take_tables()?.into_iter();
-        Ok((tables.map(|table| WordCounts { table }), end))
+        let mut tables = self.take_tables(go_on)?;
+        tables.iter_mut().for_each(WordTable::freeze);
+        Ok((tables.into_iter().map(|table| WordCounts { table }), end))
     }
 
-    fn take_tables(&mut self) -> Result<Vec<WordTable>> {
+    fn take_tables(&mut self, go_on: GoOn<'_>) -> Result<Vec<WordTable>> {
         self.batches = 0;
         let fresh = || WordTable::new(self.kernel);
         let mut tables = match &self.crew {
-            Some(crew) => crew.take(fresh)?,
+            Some(crew) => crew.take(fresh, go_on)?,
             None => Vec::new(),
         };
         if let Some(worker) = &mut self.alone {
             tables.push(std::mem::replace(&mut worker.table, fresh()));
         }
         Ok(tables)
-    }
-
-    /// Waits for the threads and returns what was counted.
-    pub fn finish(mut self) -> Result<WordCounts> {
-        self.take()
     }
 
     /// About how many bytes the tables take.
@@ -153,19 +160,20 @@ pub fn count_documents(
     let cut = Box::new(move |text: &[u8]| cuts.last(text));
     let mut buffer = DocumentBuffer::new(Separators::none(), cut, BATCH);
     let mut counter = Counter::new(pretokenizer, threads);
+    let go_on: GoOn<'_> = &mut || ControlFlow::Continue(());
     for document in documents {
         for part in document.chunks(BATCH) {
             buffer.push(part)?;
             while buffer.is_full() {
                 if let Some(batch) = buffer.take()? {
-                    counter.count(batch, 1)?;
+                    counter.count(batch, 1, go_on)?;
                 }
             }
         }
         buffer.end_file()?;
     }
     if let Some(batch) = buffer.take()? {
-        counter.count(batch, 1)?;
+        counter.count(batch, 1, go_on)?;
     }
-    counter.finish()
+    counter.take(go_on)
 }

@@ -5,8 +5,10 @@
 //! words that came first are the frequent ones, so the part of the array that is in use
 //! at any time is small.
 
-use super::Tally;
-use crate::memory::Table;
+use super::{BETWEEN_LOOKS, GoOn, Tally, look};
+use std::ops::Range;
+
+use crate::memory::{Table, reserve};
 use crate::seed::Seed;
 use crate::simd::{Bucket, Hasher, Job, Kernel, Key, LONGEST_KEY, Simd, Value, key_length};
 use crate::{Error, Result};
@@ -45,14 +47,13 @@ impl ShortWords {
             counts: vec![0],
             places: vec![0],
         };
-        words.clear_buckets(FIRST_BITS);
+        words.set_buckets(Table::zeroed(1 << FIRST_BITS), FIRST_BITS);
         words
     }
 
-    fn clear_buckets(&mut self, bits: u32) {
+    fn set_buckets(&mut self, buckets: Table<Bucket>, bits: u32) {
         self.bits = bits;
-        self.buckets = Table::zeroed(0);
-        self.buckets = Table::zeroed(1 << bits);
+        self.buckets = buckets;
         self.hasher = Hasher::new(bits, self.seed.secrets());
     }
 
@@ -116,21 +117,6 @@ impl ShortWords {
         Ok(())
     }
 
-    /// The number of a key, or 0.
-    #[inline]
-    fn find(&self, key: Key, slot: u32) -> u64 {
-        let mask = self.buckets.len() - 1;
-        let mut at = slot as usize / size_of::<Bucket>();
-        loop {
-            let bucket = &self.buckets[at & mask];
-            let value = bucket.get(key);
-            if value != Value::ABSENT || bucket.free_way().is_some() {
-                return value.0;
-            }
-            at += 1;
-        }
-    }
-
     fn put(&mut self, key: Key, slot: u32, number: u64) {
         let mask = self.buckets.len() - 1;
         let mut at = slot as usize / size_of::<Bucket>();
@@ -148,17 +134,31 @@ impl ShortWords {
     /// if it was and the table is full, which it stays.
     #[inline]
     pub(super) fn add(&mut self, key: Key, slot: u32, tally: Tally) -> Result<Option<bool>> {
-        let number = self.find(key, slot) as usize;
+        let has_room = self.has_room();
+        let mask = self.buckets.len() - 1;
+        let mut at = slot as usize / size_of::<Bucket>();
+        let number = loop {
+            let bucket = &mut self.buckets[at & mask];
+            let value = bucket.get(key);
+            if value != Value::ABSENT {
+                break value.0 as usize;
+            }
+            let Some(way) = bucket.free_way() else {
+                at += 1;
+                continue;
+            };
+            if !has_room {
+                return Ok(None);
+            }
+            bucket.set(way, key, Value(self.words.len() as u64));
+            break 0;
+        };
         if number != 0 {
             let count = &mut self.counts[number];
             *count = count.checked_add(tally.count).ok_or(Error::CountOverflow)?;
             self.places[number] = self.places[number].min(tally.place);
             return Ok(Some(false));
         }
-        if !self.has_room() {
-            return Ok(None);
-        }
-        self.put(key, slot, self.words.len() as u64);
         self.words.push(key.to_le_bytes());
         self.counts.push(tally.count);
         self.places.push(tally.place);
@@ -169,18 +169,31 @@ impl ShortWords {
     ///
     /// The greatest table may have no room afterwards.
     #[inline]
-    pub(super) fn settle(&mut self, more: usize) {
+    pub(super) fn settle(&mut self, more: usize) -> Result<()> {
         // Three halves of a word to a bucket: then one in thirty lies in another bucket than its own.
         let crowded = self.len() * 2 > self.buckets.len() * 3 || self.len() + more > self.most();
         if crowded && self.bits < MOST_BITS {
-            self.grow(self.bits + 1);
+            self.grow(self.bits + 1)?;
         }
+        reserve(&mut self.words, more)?;
+        reserve(&mut self.counts, more)?;
+        reserve(&mut self.places, more)
     }
 
     #[cold]
-    fn grow(&mut self, bits: u32) {
-        self.clear_buckets(bits);
+    fn grow(&mut self, bits: u32) -> Result<()> {
+        // The old ones go first: all that they know can be found again.
+        self.buckets = Table::zeroed(0);
+        match Table::try_zeroed(1 << bits) {
+            Ok(buckets) => self.set_buckets(buckets, bits),
+            Err(error) => {
+                // Nothing more is counted, but what is asked for must be there.
+                self.set_buckets(Table::zeroed(1 << FIRST_BITS), FIRST_BITS);
+                return Err(error);
+            }
+        }
         self.kernel.run(Rebuild(self));
+        Ok(())
     }
 
     /// Gives back the memory that is only needed to find words. Nothing can be added any more.
@@ -198,14 +211,21 @@ impl ShortWords {
         &mut self,
         other: &Self,
         later: u64,
+        go_on: GoOn<'_>,
         full: &mut dyn FnMut(&[u8], Tally) -> Result<()>,
     ) -> Result<()> {
-        self.kernel.run(Merge {
-            words: self,
-            other,
-            later,
-            full,
-        })
+        let all = 1..other.words.len();
+        for from in all.clone().step_by(BETWEEN_LOOKS) {
+            look(go_on)?;
+            self.kernel.run(Merge {
+                words: self,
+                other,
+                range: from..all.end.min(from + BETWEEN_LOOKS),
+                later,
+                full,
+            })?;
+        }
+        Ok(())
     }
 
     /// The words with their tallies, in the order in which they came.
@@ -276,6 +296,8 @@ impl Job for Slot {
 struct Merge<'w, 'f> {
     words: &'w mut ShortWords,
     other: &'w ShortWords,
+    /// The words of the other table to add.
+    range: Range<usize>,
     later: u64,
     full: &'f mut dyn FnMut(&[u8], Tally) -> Result<()>,
 }
@@ -288,12 +310,13 @@ impl Job for Merge<'_, '_> {
         let Self {
             words,
             other,
+            range,
             later,
             full,
         } = self;
-        for from in (1..other.words.len()).step_by(GROUP) {
-            words.settle(GROUP);
-            let (keys, slots, count) = group(kernel, words, &other.words[from..]);
+        for from in range.clone().step_by(GROUP) {
+            words.settle(GROUP)?;
+            let (keys, slots, count) = group(kernel, words, &other.words[from..range.end]);
             for at in 0..count {
                 let tally = Tally {
                     count: other.counts[from + at],
@@ -315,7 +338,8 @@ impl Clone for ShortWords {
         words.words.clone_from(&self.words);
         words.counts.clone_from(&self.counts);
         words.places.clone_from(&self.places);
-        words.grow(self.bits);
+        words.set_buckets(Table::zeroed(1 << self.bits), self.bits);
+        words.kernel.run(Rebuild(&mut words));
         words
     }
 }

@@ -1,8 +1,8 @@
 //! One thread's counts: short words and long ones, and when each was first seen.
 
-use super::Tally;
 use super::long_words::LongWords;
 use super::short_words::ShortWords;
+use super::{GoOn, Tally};
 use crate::Result;
 use crate::simd::{Bucket, Hasher, Kernel, Key, LONGEST_KEY, Simd};
 
@@ -53,8 +53,8 @@ impl WordTable {
 
     /// Makes room for `more` words. Slots and numbers found before are not valid any more.
     #[inline]
-    pub(super) fn settle(&mut self, more: usize) {
-        self.short.settle(more);
+    pub(super) fn settle(&mut self, more: usize) -> Result<()> {
+        self.short.settle(more)
     }
 
     /// From now on, new words are first seen at `place` and after it.
@@ -131,7 +131,7 @@ impl WordTable {
         if word.len() > LONGEST_KEY || word.contains(&0xFF) {
             return self.add_long(word, self.long.hash(word), count);
         }
-        self.settle(1);
+        self.settle(1)?;
         let mut padded = [0xFF; LONGEST_KEY];
         padded[..word.len()].copy_from_slice(word);
         let key = Key::from_le_bytes(padded);
@@ -139,13 +139,12 @@ impl WordTable {
     }
 
     /// Adds the words of `other`, which are first seen `later` than they say there.
-    pub(super) fn merge(&mut self, other: &Self, later: u64) -> Result<()> {
+    pub(super) fn merge(&mut self, other: &Self, later: u64, go_on: GoOn<'_>) -> Result<()> {
         self.total += other.total;
-        self.long.merge(&other.long, later)?;
+        self.long.merge(&other.long, later, go_on)?;
         let long = &mut self.long;
-        self.short.merge(&other.short, later, &mut |word, tally| {
-            long.add(word, long.hash(word), tally).map(drop)
-        })?;
+        let mut full = |word: &[u8], tally| long.add(word, long.hash(word), tally).map(drop);
+        self.short.merge(&other.short, later, go_on, &mut full)?;
         self.place = self.place.max(other.place.saturating_add(later));
         Ok(())
     }

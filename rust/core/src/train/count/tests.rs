@@ -117,7 +117,9 @@ fn new_words_in_every_block_are_counted() {
     {
         let mut table = WordTable::new(kernel);
         let mut room = Room::new();
-        let mut counting = Counting::new(&pretokenizer, &mut room, &mut table, 1);
+        let mut go_on = || ControlFlow::Continue(());
+        let mut counting =
+            Counting::new(&pretokenizer, &mut room, &mut table, 1, &mut go_on).unwrap();
         counting.push(text.as_bytes()).unwrap();
         counting.flush().unwrap();
         let mut slow = std::collections::HashMap::new();
@@ -154,12 +156,13 @@ fn batches_and_threads_do_not_matter() {
     for text in &texts {
         one.add_text(&pretokenizer, text.as_bytes()).unwrap();
     }
+    let mut go_on = || ControlFlow::Continue(());
     for threads in [0, 1, 2, 5] {
         let mut counter = Counter::new(&pretokenizer, threads);
         for batch in batches() {
-            counter.count(batch, 1).unwrap();
+            counter.count(batch, 1, &mut go_on).unwrap();
         }
-        let words = counter.finish().unwrap();
+        let words = counter.take(&mut go_on).unwrap();
         assert!(
             words.iter_first_seen().eq(one.iter_first_seen()),
             "{threads}"
@@ -168,8 +171,8 @@ fn batches_and_threads_do_not_matter() {
     let mut counter = Counter::new(&pretokenizer, 3);
     let mut words = WordCounts::new();
     for batch in batches() {
-        counter.count(batch, 5).unwrap();
-        let counted = counter.take().unwrap();
+        counter.count(batch, 5, &mut go_on).unwrap();
+        let counted = counter.take(&mut go_on).unwrap();
         words.merge(&counted).unwrap();
     }
     assert!(
@@ -177,4 +180,41 @@ fn batches_and_threads_do_not_matter() {
             .iter_first_seen()
             .eq(one.iter_first_seen().map(|(word, count)| (word, 5 * count)))
     );
+}
+
+#[test]
+fn counting_on_threads_can_be_stopped() {
+    let pretokenizer = Pretokenizer::new(&Pattern::default()).unwrap();
+    let text = "more and more words".repeat(1000);
+    let batch = || {
+        let mut buffer = DocumentBuffer::new(Separators::none(), Box::new(|_| None), 1 << 20);
+        buffer.push_document(text.as_bytes()).unwrap();
+        buffer.take().unwrap().unwrap()
+    };
+    for threads in [1, 2] {
+        let mut counter = Counter::new(&pretokenizer, threads);
+        let mut stop = || ControlFlow::Break(());
+        let stopped = (0..).map(|_| {
+            counter.count(batch(), 1, &mut stop)?;
+            counter.take(&mut stop).map(drop)
+        });
+        let error = stopped.filter_map(Result::err).next();
+        assert!(matches!(error, Some(Error::Cancelled)), "{threads}");
+    }
+}
+
+#[test]
+fn sorting_can_be_stopped() {
+    let mut values: Vec<u32> = (0..300_000)
+        .map(|number: u32| number.wrapping_mul(7919))
+        .collect();
+    let mut sorted = values.clone();
+    sorted.sort_unstable();
+    sort_while(&mut values, &|&value| value, &mut || {
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(values, sorted);
+    let stopped = sort_while(&mut values, &|&value| value, &mut || ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(Error::Cancelled)));
 }

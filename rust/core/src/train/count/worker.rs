@@ -1,5 +1,6 @@
 //! One thread's part in counting.
 
+use super::GoOn;
 use super::block::{Counting, Room};
 use super::table::WordTable;
 use crate::Result;
@@ -24,16 +25,18 @@ impl Worker {
         }
     }
 
-    /// Counts the texts of batch `number`.
+    /// Counts the texts of batch `number`. `go_on` may stop it.
     pub(super) fn count<'t>(
         &mut self,
         pretokenizer: &Pretokenizer,
         number: u64,
         texts: impl Iterator<Item = &'t [u8]>,
         weight: u64,
+        go_on: GoOn<'_>,
     ) -> Result<()> {
         self.table.begin_at(number << PLACE_BITS);
-        let mut counting = Counting::new(pretokenizer, &mut self.room, &mut self.table, weight);
+        let (room, table) = (&mut self.room, &mut self.table);
+        let mut counting = Counting::new(pretokenizer, room, table, weight, go_on)?;
         for text in texts {
             counting.push(text)?;
         }

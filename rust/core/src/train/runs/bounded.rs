@@ -1,12 +1,14 @@
 //! Counting within a limit of memory: tables that become a run before they grow too large.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::super::count::{Counter, Tally, WordCounts};
+use super::super::count::{Counter, WordCounts};
+use super::super::words::Words;
+use super::GoOn;
 use super::format::{RunHeader, RunTotals};
 use super::load::{Calls, add_all};
 use super::spill::Spill;
+use super::words::RunWords;
 use super::writer::RunWriter;
 use crate::Result;
 use crate::documents::DocumentBatch;
@@ -24,11 +26,12 @@ use crate::documents::DocumentBatch;
 /// let counter = Counter::new(&Pretokenizer::new(&header.pattern)?, 1);
 /// let folder = std::env::temp_dir();
 /// let mut counts = BoundedCounts::new(header, counter, Some((1 << 20, &folder)));
+/// let go_on = &mut || ControlFlow::Continue(());
 /// for number in 0..20_000 {
-///     counts.add_word(format!("{number}").as_bytes(), 3)?;
+///     counts.add_word(format!("{number}").as_bytes(), 3, go_on)?;
 /// }
 /// assert!(counts.runs() > 0);
-/// let words = counts.into_words(&mut || ControlFlow::Continue(()))?;
+/// let words = counts.words(go_on)?;
 /// assert_eq!(words.len(), 20_000);
 /// assert_eq!(words.iter_first_seen().last(), Some((&b"19999"[..], 3)));
 /// # Ok::<(), gptbpe_core::Error>(())
@@ -61,7 +64,7 @@ impl BoundedCounts {
             // Each thread may count one more batch before the tables are written, a table that grows is there twice
             // for a moment, and sorting takes half of one.
             table_bytes: limit.map_or(usize::MAX, |(bytes, _)| {
-                (bytes / (3 + counter.threads())).max(LEAST_TABLE_BYTES)
+                (bytes / (2 + counter.threads())).max(LEAST_TABLE_BYTES)
             }),
             first_place: 0,
             counter,
@@ -73,27 +76,27 @@ impl BoundedCounts {
         self.spill.len()
     }
 
-    /// Counts every pre-token of a batch `weight` times, perhaps later; see [`Counter::count`].
-    pub fn count(&mut self, batch: DocumentBatch, weight: u64) -> Result<()> {
-        self.counter.count(batch, weight)?;
+    /// Counts every pre-token of a batch `weight` times, perhaps later; see [`Counter::count`]. `go_on` may stop it.
+    pub fn count(&mut self, batch: DocumentBatch, weight: u64, go_on: GoOn<'_>) -> Result<()> {
+        self.counter.count(batch, weight, go_on)?;
         if self.counter.memory() > self.table_bytes {
-            self.write_run()?;
+            self.write_run(go_on)?;
         }
         Ok(())
     }
 
     /// Adds `count` occurrences of a word.
-    pub fn add_word(&mut self, word: &[u8], count: u64) -> Result<()> {
+    pub fn add_word(&mut self, word: &[u8], count: u64, go_on: GoOn<'_>) -> Result<()> {
         self.words.add(word, count)?;
         if self.words.memory() > self.table_bytes {
-            self.write_run()?;
+            self.write_run(go_on)?;
         }
         Ok(())
     }
 
     /// Adds what was counted elsewhere, as if its text came after.
-    pub fn add(&mut self, counted: WordCounts) -> Result<()> {
-        self.gather()?;
+    pub fn add(&mut self, counted: WordCounts, go_on: GoOn<'_>) -> Result<()> {
+        self.gather(go_on)?;
         if self.words.is_empty() {
             self.words = counted;
             return Ok(());
@@ -102,8 +105,8 @@ impl BoundedCounts {
     }
 
     /// Waits for what is being counted, and puts it with what was counted elsewhere.
-    fn gather(&mut self) -> Result<()> {
-        let counted = self.counter.take()?;
+    fn gather(&mut self, go_on: GoOn<'_>) -> Result<()> {
+        let counted = self.counter.take(go_on)?;
         if counted.is_empty() {
             return Ok(());
         }
@@ -114,69 +117,75 @@ impl BoundedCounts {
         self.words.merge(&counted)
     }
 
-    fn write_run(&mut self) -> Result<()> {
-        let words = std::mem::take(&mut self.words);
+    fn write_run(&mut self, go_on: GoOn<'_>) -> Result<()> {
+        let mut words = std::mem::take(&mut self.words);
         let end = words.end_place();
-        self.write(&words, end)?;
-        drop(words);
-        let (counted, end) = self.counter.take_apart()?;
+        words.freeze();
+        self.write(words, go_on)?;
+        self.first_place += end;
+        let (counted, end) = self.counter.take_apart(go_on)?;
         for words in counted {
-            self.write(&words, 0)?;
+            self.write(words, go_on)?;
         }
         self.first_place += end;
         Ok(())
     }
 
-    /// Writes a run of words whose places are below `end`.
-    fn write(&mut self, words: &WordCounts, end: u64) -> Result<()> {
-        if !words.is_empty() {
-            self.spill.push(sorted(words, self.first_place))?;
+    /// Writes a run, and drops its words.
+    fn write(&mut self, words: WordCounts, go_on: GoOn<'_>) -> Result<()> {
+        if words.is_empty() {
+            return Ok(());
         }
-        self.first_place += end;
-        Ok(())
+        let first = self.first_place;
+        let sorted = words.sorted(go_on)?;
+        let sorted = sorted.map(|(word, tally)| (word, tally.count, first + tally.place));
+        self.spill.push(sorted, go_on)
     }
 
-    /// All that was counted, in memory. `progress` may stop the reading of runs.
-    pub fn words(&mut self, progress: &mut dyn FnMut() -> ControlFlow<()>) -> Result<&WordCounts> {
+    /// All that was counted, in memory. `go_on` may stop the reading of runs.
+    pub fn words(&mut self, go_on: GoOn<'_>) -> Result<&WordCounts> {
         if self.spill.is_empty() {
-            self.gather()?;
+            self.gather(go_on)?;
         } else {
-            self.write_run()?;
+            self.write_run(go_on)?;
             let mut all = WordCounts::new();
-            add_all(self.spill.take().into_merged()?, &mut all, progress)?;
+            add_all(self.spill.take().into_merged()?, &mut all, go_on)?;
             self.words = all;
             self.first_place = 0;
         }
         Ok(&self.words)
     }
 
-    /// The same, and nothing is left here.
-    pub fn into_words(
-        mut self,
-        progress: &mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<WordCounts> {
-        self.words(progress)?;
-        Ok(self.words)
+    /// All that was counted: in memory, or in a file if it was more than the limit allows.
+    pub fn into_words(mut self, go_on: GoOn<'_>) -> Result<Words> {
+        if self.spill.is_empty() {
+            self.gather(go_on)?;
+            return Ok(self.words.into());
+        }
+        self.write_run(go_on)?;
+        let run = self.spill.into_one(go_on)?;
+        Ok(run.map_or_else(|| self.words.into(), |run| RunWords::new(run).into()))
     }
 
-    /// Writes all that was counted to a file. `progress` is called now and then and may stop.
+    /// Writes all that was counted to a file. `go_on` may stop it.
     pub fn write_file(
         mut self,
         path: &Path,
         text_bytes: u64,
         documents: u64,
-        progress: &mut dyn FnMut() -> ControlFlow<()>,
+        go_on: GoOn<'_>,
     ) -> Result<RunTotals> {
         let mut writer = RunWriter::create(path, &self.header)?;
-        let mut calls = Calls::new(progress);
         if self.spill.is_empty() {
-            self.gather()?;
+            self.gather(go_on)?;
+            let mut calls = Calls::new(go_on);
             for (word, count, place) in numbered(&self.words) {
                 calls.after_a_word()?;
                 writer.push(word, count, place)?;
             }
         } else {
-            self.write_run()?;
+            self.write_run(go_on)?;
+            let mut calls = Calls::new(go_on);
             let mut sum = self.spill.into_merged()?;
             while let Some(counted) = sum.next()? {
                 calls.after_a_word()?;
@@ -187,13 +196,8 @@ impl BoundedCounts {
     }
 }
 
-/// Words, counts and places in the order of the words' bytes.
-fn sorted(words: &WordCounts, first_place: u64) -> impl Iterator<Item = (&[u8], u64, u64)> {
-    let words = words.iter_with_places();
-    words.map(move |(word, Tally { count, place })| (word, count, first_place + place))
-}
-
-/// The same with consecutive places from 0, which do not depend on how the text was divided.
+/// Words and counts in the order of the words' bytes, with consecutive places from 0, which do not depend on how the
+/// text was divided.
 fn numbered(words: &WordCounts) -> impl Iterator<Item = (&[u8], u64, u64)> {
     let words = words.iter_first_seen().zip(0..);
     let mut all: Vec<_> = words

@@ -71,7 +71,10 @@ mod spill;
 mod temporary;
 #[cfg(test)]
 mod tests;
+mod words;
 mod writer;
+
+use std::ops::ControlFlow;
 
 pub use bounded::BoundedCounts;
 pub use format::{RunHeader, RunTotals};
@@ -79,4 +82,8 @@ pub use load::load;
 pub use merged::{MOST_OPEN, Merged, merge};
 pub use reader::{Counted, RunReader};
 pub use spill::Spill;
+pub use words::RunWords;
 pub use writer::RunWriter;
+
+/// Asked now and then whether to go on.
+type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;

@@ -31,6 +31,8 @@ pub struct RunReader {
     path: PathBuf,
     header: RunHeader,
     trailer: Trailer,
+    /// Where the first block begins.
+    first_block: u64,
     /// Where the next block begins.
     next_block: u64,
     /// Where the present one begins.
@@ -94,6 +96,7 @@ impl RunReader {
             path: path.to_path_buf(),
             header: parsed,
             trailer,
+            first_block: length as u64,
             next_block: length as u64,
             offset: 0,
             block: Vec::new(),
@@ -132,6 +135,20 @@ impl RunReader {
     #[expect(clippy::should_implement_trait)] // it lends the word
     pub fn next(&mut self) -> Result<Option<Counted<'_>>> {
         Ok(self.advance()?.then(|| self.current()))
+    }
+
+    /// Begins again with the first word.
+    pub fn rewind(&mut self) -> Result<()> {
+        self.file
+            .seek(SeekFrom::Start(self.first_block))
+            .map_err(|source| io_error("read", &self.path, source))?;
+        self.next_block = self.first_block;
+        self.block.clear();
+        self.word.clear();
+        self.words_left = 0;
+        self.read = RunTotals::default();
+        self.blocks_sum = 0;
+        Ok(())
     }
 
     /// The word that was read last.

@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::GoOn;
 use super::format::RunHeader;
+use super::load::Calls;
 use super::merged::{MOST_OPEN, Merged};
 use super::reader::RunReader;
 use super::temporary::TemporaryFile;
@@ -18,13 +20,15 @@ const LEAST_SUMMED: usize = MOST_OPEN / 4;
 /// Runs of one count that was too large for memory.
 ///
 /// ```
+/// use std::ops::ControlFlow;
 /// use gptbpe_core::pattern::Pattern;
 /// use gptbpe_core::train::runs::{RunHeader, Spill};
 ///
 /// let header = RunHeader { pattern: Pattern::default(), special_tokens: vec![] };
+/// let go_on = &mut || ControlFlow::Continue(());
 /// let mut spill = Spill::new(&std::env::temp_dir(), header);
-/// spill.push([(&b"a"[..], 2, 0), (&b"b"[..], 1, 1)])?;
-/// spill.push([(&b"a"[..], 3, 2)])?;
+/// spill.push([(&b"a"[..], 2, 0), (&b"b"[..], 1, 1)], go_on)?;
+/// spill.push([(&b"a"[..], 3, 2)], go_on)?;
 /// let mut sum = spill.into_merged()?;
 /// let a = sum.next()?.unwrap();
 /// assert_eq!((a.word, a.count, a.place), (&b"a"[..], 5, 0));
@@ -66,17 +70,22 @@ impl Spill {
     }
 
     /// Writes a run of (word, count, place), in ascending order of the words' bytes. The places of all runs are those
-    /// of one text.
+    /// of one text. `go_on` may stop it, also while earlier runs are summed.
     pub fn push<'w>(
         &mut self,
         words: impl IntoIterator<Item = (&'w [u8], u64, u64)>,
+        go_on: GoOn<'_>,
     ) -> Result<()> {
         if self.runs.len() + 1 >= MOST_OPEN {
-            self.sum_small_ones()?;
+            self.sum_small_ones(go_on)?;
         }
         let mut words = words.into_iter();
+        let mut calls = Calls::new(go_on);
         self.write(0, |writer| {
-            words.try_for_each(|(word, count, place)| writer.push(word, count, place))
+            words.try_for_each(|(word, count, place)| {
+                calls.after_a_word()?;
+                writer.push(word, count, place)
+            })
         })
     }
 
@@ -92,8 +101,17 @@ impl Spill {
         Ok(Merged::of_one_count(runs.collect::<Result<Vec<_>>>()?))
     }
 
+    /// The sum of all runs as one run, which can be read several times. `None` without words.
+    pub(super) fn into_one(mut self, go_on: GoOn<'_>) -> Result<Option<RunReader>> {
+        if self.runs.len() > 1 {
+            let all = std::mem::take(&mut self.runs);
+            self.sum(all, 0, go_on)?;
+        }
+        self.runs.pop().map(reader).transpose()
+    }
+
     /// Makes one run of enough of the smallest ones.
-    fn sum_small_ones(&mut self) -> Result<()> {
+    fn sum_small_ones(&mut self, go_on: GoOn<'_>) -> Result<()> {
         let mut level = 0;
         let enough = LEAST_SUMMED.min(self.runs.len());
         let begin = loop {
@@ -103,11 +121,17 @@ impl Spill {
             }
             level += 1;
         };
-        let small = self.runs.split_off(begin).into_iter();
-        let small: Result<Vec<_>> = small.map(reader).collect();
-        let mut sum = Merged::of_one_count(small?);
-        self.write(level + 1, |writer| {
+        let small = self.runs.split_off(begin);
+        self.sum(small, level + 1, go_on)
+    }
+
+    fn sum(&mut self, runs: Vec<Run>, level: u32, go_on: GoOn<'_>) -> Result<()> {
+        let readers: Result<Vec<_>> = runs.into_iter().map(reader).collect();
+        let mut sum = Merged::of_one_count(readers?);
+        let mut calls = Calls::new(go_on);
+        self.write(level, |writer| {
             while let Some(counted) = sum.next()? {
+                calls.after_a_word()?;
                 writer.push(counted.word, counted.count, counted.place)?;
             }
             Ok(())

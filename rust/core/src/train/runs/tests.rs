@@ -513,6 +513,7 @@ fn a_spill_of_any_number_of_runs_is_one_count() {
     for runs in [0, 1, 2, 62, 63, 64, 65, 1000, 2500] {
         let folder = tempdir().unwrap();
         let mut spill = Spill::new(folder.path(), header());
+        let mut going = || ControlFlow::Continue(());
         let mut expected = Plain::new();
         for number in 0..runs {
             let mut run = Plain::new();
@@ -524,7 +525,7 @@ fn a_spill_of_any_number_of_runs_is_one_count() {
             let run = run
                 .iter()
                 .map(|(word, &(count, place))| (&**word, count, place));
-            spill.push(run).unwrap();
+            spill.push(run, &mut going).unwrap();
             assert!(spill.len() < MOST_OPEN);
         }
         assert_eq!(spill.is_empty(), runs == 0);
@@ -550,15 +551,15 @@ proptest! {
         let long = "x".repeat(40);
         let mut bounded = BoundedCounts::new(header(), counter(), Some((limit, folder.path())));
         let mut free = BoundedCounts::new(header(), counter(), None);
+        let mut go_on = || ControlFlow::Continue(());
         for (words, weight) in &batches {
             for (word, count) in words {
                 let long = if word % 5 == 0 { &*long } else { "" };
                 let word = format!("{word}{long}");
-                bounded.add_word(word.as_bytes(), count * weight).unwrap();
-                free.add_word(word.as_bytes(), count * weight).unwrap();
+                bounded.add_word(word.as_bytes(), count * weight, &mut go_on).unwrap();
+                free.add_word(word.as_bytes(), count * weight, &mut go_on).unwrap();
             }
         }
-        let mut go_on = || ControlFlow::Continue(());
         let expected: Vec<_> = free.words(&mut go_on).unwrap().iter_first_seen().collect();
         let found: Vec<_> = bounded.words(&mut go_on).unwrap().iter_first_seen().collect();
         prop_assert_eq!(found, expected);
@@ -586,13 +587,13 @@ fn a_limit_changes_nothing_for_text() {
         .unwrap();
         let mut go_on = || ControlFlow::Continue(());
         for (weight, part) in (1..).zip(text.as_bytes().chunks(text.len() / 3 + 1)) {
-            corpus.weigh(weight).unwrap();
+            corpus.weigh(weight, &mut go_on).unwrap();
             for document in part.chunks(5000) {
                 corpus.push_document(document, &mut go_on).unwrap();
             }
         }
         assert_eq!(corpus.runs() > 0, limit.is_some());
-        corpus.into_words(&mut go_on).unwrap()
+        corpus.words(&mut go_on).unwrap().clone()
     };
     let free = count(None, 1);
     for threads in [1, 2, 3] {
@@ -614,9 +615,10 @@ fn a_file_written_within_a_limit_is_the_same_but_for_places() {
     let folder = tempdir().unwrap();
     let write = |limit, name: &str| {
         let mut counts = BoundedCounts::new(header(), counter(), limit);
+        let mut going = || ControlFlow::Continue(());
         for number in 0..5000_u32 {
             let word = (number * 7919 % 1999).to_string();
-            counts.add_word(word.as_bytes(), 1).unwrap();
+            counts.add_word(word.as_bytes(), 1, &mut going).unwrap();
         }
         assert_eq!(counts.runs() > 0, limit.is_some());
         let path = folder.path().join(name);
@@ -641,8 +643,11 @@ fn writing_can_be_stopped_and_leaves_nothing() {
         let folder = tempdir().unwrap();
         let limit = limit.map(|bytes| (bytes, folder.path()));
         let mut counts = BoundedCounts::new(header(), counter(), limit);
+        let mut going = || ControlFlow::Continue(());
         for number in 0..5000_u32 {
-            counts.add_word(number.to_string().as_bytes(), 1).unwrap();
+            counts
+                .add_word(number.to_string().as_bytes(), 1, &mut going)
+                .unwrap();
         }
         let path = folder.path().join("x.pcnt");
         let stopped = counts.write_file(&path, 0, 0, &mut || ControlFlow::Break(()));
@@ -655,11 +660,12 @@ fn writing_can_be_stopped_and_leaves_nothing() {
 fn a_folder_that_is_not_there_is_said_to_be_the_matter() {
     let folder = tempdir().unwrap();
     let mut spill = Spill::new(&folder.path().join("missing"), header());
-    let error = spill.push([(&b"a"[..], 1, 0)]).unwrap_err();
+    let mut go_on = || ControlFlow::Continue(());
+    let error = spill.push([(&b"a"[..], 1, 0)], &mut go_on).unwrap_err();
     assert!(matches!(error, Error::Spill { .. }), "{error}");
     assert!(error.to_string().contains("missing"));
     let error = spill
-        .push([(&b"b"[..], 1, 0), (&b"a"[..], 1, 0)])
+        .push([(&b"b"[..], 1, 0), (&b"a"[..], 1, 0)], &mut go_on)
         .unwrap_err();
     assert!(matches!(error, Error::Spill { .. }), "{error}");
 }
@@ -685,4 +691,27 @@ fn a_pipe_or_a_folder_is_no_file_of_counts() {
         let error = RunReader::open(Path::new("/dev/null")).unwrap_err();
         assert!(error.to_string().contains("not from pipes"), "{error}");
     }
+}
+
+#[test]
+fn writing_and_summing_runs_can_be_stopped() {
+    let folder = tempdir().unwrap();
+    let words = |from: u64, count: u64| {
+        let words = (from..from + count).map(|number| (number.to_be_bytes(), number));
+        words.collect::<Vec<_>>()
+    };
+    let mut go_on = || ControlFlow::Continue(());
+    let mut stop = || ControlFlow::Break(());
+    let mut spill = Spill::new(folder.path(), header());
+    let mut push = |words: &[([u8; 8], u64)], asked: &mut dyn FnMut() -> ControlFlow<()>| {
+        let words = words.iter().map(|(word, place)| (&word[..], 1, *place));
+        spill.push(words, asked)
+    };
+    let stopped = push(&words(0, 5000), &mut stop);
+    assert!(matches!(stopped, Err(Error::Cancelled)));
+    for run in 0..MOST_OPEN as u64 - 1 {
+        push(&words(300 * run, 300), &mut go_on).unwrap();
+    }
+    let stopped = push(&words(0, 1), &mut stop);
+    assert!(matches!(stopped, Err(Error::Cancelled)));
 }
