@@ -40,7 +40,7 @@ pub(crate) use kinds::{Kind, KindMasks, Kinds};
 use merge::Rows;
 pub(crate) use portable::Portable;
 use windows::Windows;
-pub(crate) use windows::{WINDOW, Window};
+pub(crate) use windows::{Double, WINDOW, Window, halves, replace_halves};
 pub(crate) use words::{FIRST_MADE, NO_MERGE, NUMBER_BITS, PairLine, Pairs, WordRules, Words};
 
 /// How many bytes are classified at a time: one bit each in a `u64`.

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use crate::memory::Plain;
-use crate::simd::{Simd, Window};
+use crate::simd::{Double, Simd, WINDOW, Window, halves, replace_halves};
 
 /// A token id as words hold it.
-pub(super) trait Symbol: Plain + Eq + Default + fmt::Debug + 'static {
+pub(super) trait Symbol: Plain + Eq + Default + fmt::Debug + Send + Sync + 'static {
     /// What stands before and after a word. No id is as great.
     const SENTINEL: Self;
     /// The greatest weight that a header holds.
@@ -26,6 +26,17 @@ pub(super) trait Symbol: Plain + Eq + Default + fmt::Debug + 'static {
     fn replace<K: Simd>(
         kernel: K,
         symbols: &mut Window<Self>,
+        place: usize,
+        length: usize,
+        id: Self,
+    );
+
+    /// [`Symbol::places`] of a double window.
+    fn places_double<K: Simd>(kernel: K, symbols: &Double<Self>, left: Self, right: Self) -> u32;
+    /// [`Symbol::replace`] in a double window, for a word longer than a window.
+    fn replace_double<K: Simd>(
+        kernel: K,
+        symbols: &mut Double<Self>,
         place: usize,
         length: usize,
         id: Self,
@@ -74,6 +85,22 @@ impl Symbol for u16 {
     ) {
         kernel.replace_narrow(symbols, place, length, id);
     }
+
+    #[inline(always)]
+    fn places_double<K: Simd>(kernel: K, symbols: &Double<Self>, left: Self, right: Self) -> u32 {
+        kernel.places_double(symbols, left, right)
+    }
+
+    #[inline(always)]
+    fn replace_double<K: Simd>(
+        kernel: K,
+        symbols: &mut Double<Self>,
+        place: usize,
+        length: usize,
+        id: Self,
+    ) {
+        kernel.replace_double(symbols, place, length, id);
+    }
 }
 
 impl Symbol for u32 {
@@ -120,5 +147,24 @@ impl Symbol for u32 {
         id: Self,
     ) {
         kernel.replace_wide(symbols, place, length, id);
+    }
+
+    #[inline(always)]
+    fn places_double<K: Simd>(kernel: K, symbols: &Double<Self>, left: Self, right: Self) -> u32 {
+        let [first, second] = halves(symbols).map(|half| kernel.places_wide(half, left, right));
+        first | second << WINDOW
+    }
+
+    #[inline(always)]
+    fn replace_double<K: Simd>(
+        kernel: K,
+        symbols: &mut Double<Self>,
+        place: usize,
+        length: usize,
+        id: Self,
+    ) {
+        replace_halves(symbols, place, length, id, |half, place, length, id| {
+            kernel.replace_wide(half, place, length, id);
+        });
     }
 }

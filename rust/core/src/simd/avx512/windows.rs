@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::Avx512;
-use crate::simd::windows::{Window, Windows};
+use crate::simd::windows::{Double, Window, Windows};
 
 impl Windows for Avx512 {
     #[inline(always)]
@@ -53,6 +53,33 @@ impl Windows for Avx512 {
             let id = _mm512_set1_epi32(id.cast_signed());
             let moved = _mm512_mask_mov_epi32(here, moves, next);
             let merged = _mm512_mask_mov_epi32(moved, at, id);
+            _mm512_storeu_si512(symbols.as_mut_ptr().cast(), merged);
+        });
+    }
+
+    #[inline(always)]
+    fn places_double(self, symbols: &Double<u16>, left: u16, right: u16) -> u32 {
+        avx512!({
+            let here = _mm512_loadu_si512(symbols.as_ptr().cast());
+            let next = _mm512_loadu_si512(symbols.as_ptr().add(1).cast());
+            let left = _mm512_set1_epi16(left.cast_signed());
+            let right = _mm512_set1_epi16(right.cast_signed());
+            let begins = _mm512_cmpeq_epi16_mask(here, left);
+            _mm512_mask_cmpeq_epi16_mask(begins, next, right)
+        })
+    }
+
+    #[inline(always)]
+    fn replace_double(self, symbols: &mut Double<u16>, place: usize, length: usize, id: u16) {
+        let at = 1_u64 << (place % 32);
+        let word = (1_u64 << length.min(32)) - 1;
+        let (moves, at) = ((word & !(at | (at - 1))) as u32, at as u32);
+        avx512!({
+            let here = _mm512_loadu_si512(symbols.as_ptr().cast());
+            let next = _mm512_loadu_si512(symbols.as_ptr().add(1).cast());
+            let id = _mm512_set1_epi16(id.cast_signed());
+            let moved = _mm512_mask_mov_epi16(here, moves, next);
+            let merged = _mm512_mask_mov_epi16(moved, at, id);
             _mm512_storeu_si512(symbols.as_mut_ptr().cast(), merged);
         });
     }

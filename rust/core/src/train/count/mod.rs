@@ -136,12 +136,6 @@ impl WordCounts {
         self.table.place()
     }
 
-    /// There can be no more merges than this.
-    pub(super) fn most_merges(&self) -> usize {
-        let windows = self.table.iter().map(|(word, _)| word.len() - 1);
-        windows.fold(0, usize::saturating_add)
-    }
-
     /// How many bytes of memory are in use.
     pub fn memory(&self) -> usize {
         self.table.memory()
