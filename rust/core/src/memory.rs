@@ -11,6 +11,7 @@
 
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::AtomicU32;
 
 use memmap2::MmapMut;
 
@@ -99,6 +100,17 @@ impl<T: Plain> Table<T> {
         Self {
             store: store.unwrap_or_else(owned),
         }
+    }
+}
+
+impl Table<u32> {
+    /// The same values, for several threads that write.
+    pub(crate) fn as_atomic(&mut self) -> &[AtomicU32] {
+        const { assert!(align_of::<AtomicU32>() == align_of::<u32>()) };
+        let values = &mut **self;
+        // SAFETY: an atomic number has the size and the bits of a number, and the alignment too; nobody else
+        // uses the values while they are borrowed for writing.
+        unsafe { std::slice::from_raw_parts(values.as_mut_ptr().cast(), values.len()) }
     }
 }
 
@@ -288,6 +300,22 @@ mod tests {
                     .all(|(at, &value)| value == at as u32)
             );
         }
+    }
+
+    #[test]
+    fn several_threads_write_into_one_table() {
+        let mut table = Table::<u32>::zeroed(1000);
+        let values = table.as_atomic();
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                scope.spawn(move || {
+                    for (at, value) in values.iter().enumerate().skip(thread).step_by(3) {
+                        value.store(at as u32, std::sync::atomic::Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert!(table.iter().copied().eq(0..1000));
     }
 
     #[test]

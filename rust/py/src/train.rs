@@ -24,6 +24,7 @@ pub(crate) struct WordCounter {
     header: RunHeader,
     kernel: Kernel,
     max_memory: Option<usize>,
+    threads: usize,
     /// None after it was written to a file, or learned from.
     corpus: Option<Corpus>,
     file: Opened,
@@ -51,11 +52,12 @@ impl WordCounter {
                 return Err(ArgumentError::EmptySeparator.into());
             }
             let kernel = self::kernel(kernel)?;
+            let threads = self::threads(threads)?;
             let limit = limit.as_ref().map(|(bytes, folder)| (*bytes, &**folder));
             let corpus = Corpus::new(&CorpusOptions {
                 header: header.clone(),
                 separator,
-                threads: self::threads(threads)?,
+                threads,
                 limit,
                 kernel,
             });
@@ -63,6 +65,7 @@ impl WordCounter {
                 header,
                 kernel,
                 max_memory: limit.map(|(bytes, _)| bytes),
+                threads,
                 corpus: Some(corpus.map_err(to_python)?),
                 file: Opened::default(),
             })
@@ -240,6 +243,7 @@ impl WordCounter {
                 min_count,
                 max_token_bytes,
                 max_memory: self.max_memory,
+                threads: self.threads,
                 initial_merges,
             };
             let corpus = self.corpus.take().ok_or(ArgumentError::Closed)?;

@@ -55,6 +55,31 @@ impl<S: Symbol> Side<S> {
         }
     }
 
+    /// Adds the neighbours of `other`, whose windows come after those here, and notes with each how many come before.
+    fn absorb(&mut self, other: &mut Self) {
+        for &neighbour in &other.neighbours {
+            let theirs = &mut other.rows[neighbour.id() as usize];
+            let row = &mut self.rows[neighbour.id() as usize];
+            if row.count == 0 {
+                self.neighbours.push(neighbour);
+            }
+            theirs.cursor = row.count;
+            row.weight += theirs.weight;
+            row.count += theirs.count;
+        }
+    }
+
+    /// Sets the cursors after those of `all`, which took this in, as far as it says that there is a place.
+    fn follow(&mut self, all: &Self) {
+        for &neighbour in &self.neighbours {
+            let row = &mut self.rows[neighbour.id() as usize];
+            row.cursor = match all.rows[neighbour.id() as usize].cursor {
+                NOWHERE => NOWHERE,
+                start => start + row.cursor,
+            };
+        }
+    }
+
     fn clear(&mut self) {
         for &neighbour in &self.neighbours {
             self.rows[neighbour.id() as usize] = Row::default();
@@ -117,6 +142,20 @@ impl<S: Symbol> Births<S> {
     pub(super) fn add_twice(&mut self, posting: u32, weight: u64) {
         self.twice_weight += weight;
         self.twice.push(posting);
+    }
+
+    /// Adds what `other` gathered in records of higher postings. Its own places stay there.
+    pub(super) fn absorb(&mut self, other: &mut Self) {
+        self.before.absorb(&mut other.before);
+        self.after.absorb(&mut other.after);
+        self.twice.append(&mut other.twice);
+        self.twice_weight += std::mem::take(&mut other.twice_weight);
+    }
+
+    /// The cursors of `all`, which took this in, are set; sets those here.
+    pub(super) fn follow(&mut self, all: &Self) {
+        self.before.follow(&all.before);
+        self.after.follow(&all.after);
     }
 
     /// Writes every posting to where the cursors of its pairs point.

@@ -6,9 +6,9 @@
 //! length. The counts are the same wherever the pieces end.
 
 use std::fs::File;
-use std::ops::ControlFlow;
 use std::path::Path;
 
+use super::GoOn;
 use super::count::{Counter, WordCounts};
 use super::runs::{BoundedCounts, RunHeader, RunTotals};
 use super::words::Words;
@@ -71,9 +71,6 @@ pub struct Corpus {
     text_bytes: u64,
     documents: u64,
 }
-
-/// Asked now and then whether to go on.
-type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
 
 impl Corpus {
     /// Nothing counted yet.

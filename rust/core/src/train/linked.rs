@@ -5,7 +5,9 @@
 //! the pair's left symbol, so that a merge costs what it changes and a word of a million
 //! symbols O(n log n).
 
+use super::GoOn;
 use super::births::Births;
+use super::layout::look;
 use super::symbol::Symbol;
 use crate::memory::reserve;
 use crate::simd::Simd;
@@ -38,7 +40,7 @@ impl<S: Symbol> Linked<S> {
     }
 
     /// Adds a word, behind those that are there.
-    pub(super) fn push(&mut self, word: &[u8], weight: u64) -> Result<()> {
+    pub(super) fn push(&mut self, word: &[u8], weight: u64, go_on: GoOn<'_>) -> Result<()> {
         let more = word.len() + 2;
         let symbols = self.symbols.len() as u64 + more as u64;
         let limit = u64::from(LINKED);
@@ -52,8 +54,9 @@ impl<S: Symbol> Linked<S> {
             self.push_symbol(S::SENTINEL);
         }
         self.words.push((self.symbols.len() as u32, weight));
-        for &byte in word {
+        for (number, &byte) in word.iter().enumerate() {
             self.push_symbol(S::new(byte.into()));
+            look(number, go_on)?;
         }
         self.push_symbol(S::SENTINEL);
         Ok(())
@@ -67,7 +70,12 @@ impl<S: Symbol> Linked<S> {
     }
 
     /// Calls `f` with every window of two symbols, in order: left, right, weight and posting.
-    pub(super) fn each_pair(&self, mut f: impl FnMut(S, S, u64, u32)) {
+    pub(super) fn each_pair(
+        &self,
+        go_on: GoOn<'_>,
+        mut f: impl FnMut(S, S, u64, u32),
+    ) -> Result<()> {
+        let mut number = 0;
         for &(start, weight) in &self.words {
             let mut at = start;
             loop {
@@ -78,8 +86,11 @@ impl<S: Symbol> Linked<S> {
                 }
                 f(self.symbols[at as usize], right, weight, at | LINKED);
                 at = next;
+                number += 1;
+                look(number, go_on)?;
             }
         }
+        Ok(())
     }
 
     /// Whether (left, right) still stands at a place.

@@ -12,10 +12,13 @@
 //!
 //! Cost: time in proportion to the windows destroyed; memory, per window of a kept pair, one posting.
 
-use std::ops::ControlFlow;
+use std::ops::Range;
 
+use super::GoOn;
 use super::births::{Births, NOWHERE};
 use super::buckets::Queue;
+use super::crew::{Crew, Task};
+use super::layout::Layout;
 use super::limits::TokenLengths;
 use super::linked::{LINKED, Linked};
 use super::pairs::{Key, Pair, Pairs};
@@ -24,33 +27,32 @@ use super::records::{LONGEST, Records};
 use super::symbol::Symbol;
 use super::threshold::Threshold;
 use super::tie_break::Order;
-use super::{TieBreak, TrainOptions, Words};
-use crate::simd::{Job, Kernel, Simd};
+use super::walk::{AHEAD, Fetch, Walk};
+use super::{TieBreak, TrainOptions, Tuning, Words};
+use crate::simd::Kernel;
 use crate::{Error, Result};
 
-/// Postings are fetched so far ahead.
-const AHEAD: usize = 16;
 /// With fewer postings than this, all words would be read again and again.
 const LEAST_POSTINGS: usize = 1 << 20;
-/// After so many postings the weights are gathered.
-const GATHERED: usize = 512;
 /// After so many postings the caller is asked whether to go on.
 const BETWEEN_LOOKS: usize = 1 << 16;
-
-/// Whether to go on in the middle of a merge.
-pub(super) type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
+/// A merge with so many postings goes to all threads.
+const HEAVY: usize = 1024;
 
 /// The state of training between two merges.
 #[derive(Debug)]
 pub(super) struct Merger<S> {
     kernel: Kernel,
-    pub(super) records: Records<S>,
-    pub(super) linked: Linked<S>,
+    pub(super) words: Layout<S>,
     pub(super) pairs: Pairs,
     pub(super) postings: Postings,
     pub(super) queue: Queue,
     pub(super) order: Order,
-    births: Births<S>,
+    /// One for each share of the words. Merges that are not heavy use the first for all.
+    births: Vec<Births<S>>,
+    /// Where there is more than one share.
+    crew: Option<Crew<S>>,
+    heavy: usize,
     lengths: TokenLengths,
     /// How many tokens there will be at most.
     most: usize,
@@ -58,16 +60,18 @@ pub(super) struct Merger<S> {
     /// Longer tokens are not made.
     max_token_bytes: usize,
     most_postings: usize,
+    /// For the postings of each thread.
+    room: Vec<Vec<u32>>,
 }
 
 impl<S: Symbol> Merger<S> {
-    /// For at most `merges` merges, with about so many postings. Without that number, `options` limit the memory.
+    /// For at most `merges` merges.
     pub(super) fn new(
         kernel: Kernel,
-        mut words: Words,
+        words: Words,
         merges: usize,
         options: &TrainOptions,
-        postings: Option<usize>,
+        tuning: Tuning,
         go_on: GoOn<'_>,
     ) -> Result<Self> {
         let longest = match options.tie_break {
@@ -75,56 +79,30 @@ impl<S: Symbol> Merger<S> {
             TieBreak::FirstSeen => 0,
             _ => LONGEST,
         };
-        words.freeze();
-        let (mut symbols, mut windows, mut records, mut room) = (0_u64, 0_u64, 0, 0);
-        words.each(go_on, |word, weight| {
-            let pairs = word.len() as u64 - 1;
-            let sum = weight.checked_mul(pairs);
-            let sum = sum.and_then(|sum| windows.checked_add(sum));
-            windows = sum.ok_or(Error::CountOverflow)?; // so no count of a pair can overflow
-            symbols += word.len() as u64;
-            if pairs > 0 && word.len() <= longest {
-                records += 1;
-                room += Records::<S>::taken(word);
-            }
-            Ok(())
-        })?;
-        let (mut records, mut linked) = (Records::with_room(records, room)?, Linked::new());
-        let add = |word: &[u8], weight| -> Result<()> {
-            match word.len() {
-                ..=1 => {}
-                length if length <= longest => records.push(word, weight),
-                _ => linked.push(word, weight)?,
-            }
-            Ok(())
-        };
-        if options.tie_break == TieBreak::FirstSeen {
-            words.each_first_seen(go_on, add)?;
-        } else {
-            words.each(go_on, add)?;
-        }
-        drop(words);
-        let postings = postings.unwrap_or_else(|| {
-            let words = records.memory() + linked.memory();
+        let words = Layout::new(words, longest, options.threads, tuning, go_on)?;
+        let postings = tuning.postings.unwrap_or_else(|| {
             let limit = options.max_memory.unwrap_or(usize::MAX);
             // There may be two arrays while one grows; pairs and the queue take the rest.
-            (limit.saturating_sub(words) / (3 * size_of::<u32>())).max(LEAST_POSTINGS)
+            (limit.saturating_sub(words.memory()) / (3 * size_of::<u32>())).max(LEAST_POSTINGS)
         });
         let most = 256 + merges;
+        let shares = words.shares.len();
         Ok(Self {
             kernel,
-            records,
-            linked,
             pairs: Pairs::new(),
             postings: Postings::default(),
             most_postings: postings,
             queue: Queue::new(),
             order: Order::new(options.tie_break),
-            births: Births::new(most),
+            births: (0..shares).map(|_| Births::new(most)).collect(),
+            crew: (shares > 1).then(|| Crew::new(shares - 1)),
+            room: vec![Vec::new(); shares - 1],
+            heavy: tuning.heavy.unwrap_or(HEAVY),
             lengths: TokenLengths::new(),
             most,
-            threshold: Threshold::new(symbols, windows, merges),
+            threshold: Threshold::new(words.symbols, words.windows, merges),
             max_token_bytes: usize::MAX,
+            words,
         })
     }
 
@@ -147,12 +125,12 @@ impl<S: Symbol> Merger<S> {
             order,
             pairs,
             postings,
-            linked,
+            words,
             ..
         } = self;
         queue.push(order, pair, count, || {
             let place = if order.needs_places() {
-                first_place(pair, pairs, postings, linked)
+                first_place(pair, pairs, postings, &words.linked)
             } else {
                 0
             };
@@ -183,7 +161,7 @@ impl<S: Symbol> Merger<S> {
             }
             if count == entry.count {
                 let (pairs, postings) = (&mut self.pairs, &self.postings);
-                let place = first_place(entry.pair, pairs, postings, &self.linked);
+                let place = first_place(entry.pair, pairs, postings, &self.words.linked);
                 if self.order.rank(entry.pair, place) == entry.rank {
                     return Some((entry.pair, count));
                 }
@@ -215,39 +193,108 @@ impl<S: Symbol> Merger<S> {
         };
         let postings = known.postings.range();
         known.count = 0;
+        let (pair, id) = ((S::new(left), S::new(right)), S::new(id as u32));
+        if postings.len() >= self.heavy && self.crew.is_some() {
+            self.walk_together(postings, pair, id, go_on)?;
+        } else {
+            self.walk(postings, pair, id, go_on)?;
+        }
+        self.settle(left, right, id.id())?;
+        Ok(true)
+    }
+
+    /// Merges a pair at its postings.
+    fn walk(&mut self, postings: Range<usize>, pair: (S, S), id: S, go_on: GoOn<'_>) -> Result<()> {
         let next = self.queue.peek();
         let next = next.and_then(|next| self.pairs.get(next));
         let next = next.map_or(0..0, |next| next.postings.range());
-        for (number, start) in postings.clone().step_by(BETWEEN_LOOKS).enumerate() {
-            if number > 0 && go_on().is_break() {
-                return Err(Error::Cancelled);
-            }
-            let end = postings.end.min(start + BETWEEN_LOOKS);
-            self.kernel.run(Walk {
-                postings: &self.postings.all()[start..end],
-                next: &self.postings.all()[next.start..next.end.min(next.start + AHEAD)],
-                records: &mut self.records,
-                linked: &mut self.linked,
-                births: &mut self.births,
-                pair: (S::new(left), S::new(right)),
-                id: S::new(id as u32),
+        let (Some((last, shares)), Some(births)) =
+            (self.words.shares.split_last_mut(), self.births.first_mut())
+        else {
+            return Ok(());
+        };
+        let mut walker = Walker {
+            kernel: self.kernel,
+            next: &self.postings.all()[next.start..next.end.min(next.start + AHEAD)],
+            births,
+            linked: &mut self.words.linked,
+            pair,
+            id,
+        };
+        let mut rest = &self.postings.all()[postings];
+        for records in shares {
+            let postings = split_at_end(&mut rest, records);
+            walker.walk(postings, records, go_on)?;
+        }
+        walker.walk(rest, last, go_on)
+    }
+
+    /// Merges a pair at its postings, each thread in a share of the records.
+    fn walk_together(
+        &mut self,
+        postings: Range<usize>,
+        pair: (S, S),
+        id: S,
+        go_on: GoOn<'_>,
+    ) -> Result<()> {
+        let (Some(crew), Some((last, shares)), Some((own, others))) = (
+            &self.crew,
+            self.words.shares.split_last_mut(),
+            self.births.split_last_mut(),
+        ) else {
+            return Ok(());
+        };
+        let mut rest = &self.postings.all()[postings];
+        let mut tasks = Vec::new();
+        for ((records, births), room) in shares.iter_mut().zip(&mut *others).zip(&mut self.room) {
+            let mut postings = std::mem::take(room);
+            postings.clear();
+            postings.extend_from_slice(split_at_end(&mut rest, records));
+            tasks.push(Task {
+                kernel: self.kernel,
+                records: std::mem::replace(records, Records::none()),
+                births: std::mem::take(births),
+                postings,
+                pair,
+                id,
             });
         }
-        self.settle(left, right, id as u32)?;
-        Ok(true)
+        let mut walker = Walker {
+            kernel: self.kernel,
+            next: &[],
+            births: own,
+            linked: &mut self.words.linked,
+            pair,
+            id,
+        };
+        let done = crew.run(tasks, || walker.walk(rest, last, go_on))?;
+        for (number, task) in done.into_iter().enumerate() {
+            shares[number] = task.records;
+            others[number] = task.births;
+            self.room[number] = task.postings;
+        }
+        if let Some((first, others)) = self.births.split_first_mut() {
+            others.iter_mut().for_each(|other| first.absorb(other));
+        }
+        Ok(())
     }
 
     /// Takes from the pairs that lost windows, and keeps those that were born.
     fn settle(&mut self, left: u32, right: u32, id: u32) -> Result<()> {
         let least = self.threshold.now();
-        let mut births = std::mem::take(&mut self.births);
-        let more = 2 * births.places.len() + births.twice.len();
+        let mut all = std::mem::take(&mut self.births);
+        let Some((births, others)) = all.split_first_mut() else {
+            return Ok(());
+        };
+        let places = others.iter().map(|births| births.places.len());
+        let places = births.places.len() + places.sum::<usize>();
+        let more = 2 * places + births.twice.len();
         let least = self.postings.make_room(more, &mut self.pairs, least)?;
         self.threshold.raise(least);
         let before = self.postings.end();
         self.kernel.run(Fetch {
             pairs: &self.pairs,
-            births: &births,
+            births,
             left,
             right,
         });
@@ -262,7 +309,14 @@ impl<S: Symbol> Merger<S> {
             row.cursor = self.keep(Key::new(id, neighbour.id()), row.weight, row.count);
         }
         if self.postings.end() > before {
-            births.write(self.postings.all_mut());
+            let postings = self.postings.all_mut();
+            for other in &mut *others {
+                other.follow(births);
+            }
+            births.write(postings);
+            for other in &mut *others {
+                other.write(postings);
+            }
         }
         if births.twice_weight > 0 {
             self.lose(Key::new(right, left), births.twice_weight);
@@ -283,8 +337,8 @@ impl<S: Symbol> Merger<S> {
                 self.enqueue_kept(Key::new(id, neighbour.id()));
             }
         }
-        births.clear();
-        self.births = births;
+        all.iter_mut().for_each(Births::clear);
+        self.births = all;
         Ok(())
     }
 
@@ -350,83 +404,40 @@ fn first_place<S: Symbol>(
     0
 }
 
-/// Merges a pair at some of its postings.
-struct Walk<'m, S> {
-    postings: &'m [u32],
-    /// The first ones of the pair that is probably merged next.
+/// Takes the postings before those of the next share off `rest`.
+fn split_at_end<'p, S: Symbol>(rest: &mut &'p [u32], records: &Records<S>) -> &'p [u32] {
+    let end = records.end();
+    let (here, others) = rest.split_at(rest.partition_point(|&posting| posting < end));
+    *rest = others;
+    here
+}
+
+/// Merges a pair in one share of the words after another.
+struct Walker<'m, S> {
+    kernel: Kernel,
     next: &'m [u32],
-    records: &'m mut Records<S>,
-    linked: &'m mut Linked<S>,
     births: &'m mut Births<S>,
+    linked: &'m mut Linked<S>,
     pair: (S, S),
     id: S,
 }
 
-impl<S: Symbol> Job for Walk<'_, S> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<K: Simd>(self, kernel: K) {
-        let Self {
-            postings,
-            next,
-            records,
-            linked,
-            births,
-            pair,
-            id,
-        } = self;
-        let mut records = records.open();
-        let mut before = None;
-        for (number, &posting) in postings.iter().enumerate() {
-            if let Some(&ahead) = postings.get(number + AHEAD) {
-                if ahead & LINKED == 0 {
-                    records.fetch(kernel, ahead);
-                } else {
-                    linked.fetch(kernel, ahead & !LINKED);
-                }
+impl<S: Symbol> Walker<'_, S> {
+    fn walk(&mut self, postings: &[u32], records: &mut Records<S>, go_on: GoOn<'_>) -> Result<()> {
+        for (number, postings) in postings.chunks(BETWEEN_LOOKS).enumerate() {
+            if number > 0 && go_on().is_break() {
+                return Err(Error::Cancelled);
             }
-            // A word is named as often as the pair was born in it.
-            if before == Some(posting) {
-                continue;
-            }
-            before = Some(posting);
-            if posting & LINKED == 0 {
-                records.merge(kernel, posting, pair, id, births);
-            } else {
-                linked.merge(posting & !LINKED, pair, id, births);
-            }
-            if number % GATHERED == GATHERED - 1 {
-                births.gather();
-            }
+            self.kernel.run(Walk {
+                postings,
+                next: self.next,
+                records,
+                linked: self.linked,
+                births: self.births,
+                pair: self.pair,
+                id: self.id,
+            });
         }
-        births.gather();
-        for &posting in next.iter().filter(|&posting| posting & LINKED == 0) {
-            records.fetch(kernel, posting);
-        }
-    }
-}
-
-/// Fetches the pairs that lose windows.
-struct Fetch<'m, S> {
-    pairs: &'m Pairs,
-    births: &'m Births<S>,
-    left: u32,
-    right: u32,
-}
-
-impl<S: Symbol> Job for Fetch<'_, S> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<K: Simd>(self, kernel: K) {
-        for neighbour in &self.births.before.neighbours {
-            self.pairs
-                .fetch(kernel, Key::new(neighbour.id(), self.left));
-        }
-        for neighbour in &self.births.after.neighbours {
-            self.pairs
-                .fetch(kernel, Key::new(self.right, neighbour.id()));
-        }
+        Ok(())
     }
 }

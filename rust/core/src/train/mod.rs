@@ -6,8 +6,9 @@
 //! counting all pairs anew at every step, as [`crate::oracle`] does. Counts
 //! have 64 bits and are checked. Text is only ever counted, never kept.
 //!
-//! Reading order: `corpus` takes text and `count` makes the multiset of words of it, `runs` with files; `records` and `linked` lay them
-//! out so that a merge touches little; `merge` is the loop, with `births`, `pairs` and `postings`;
+//! Reading order: `corpus` takes text and `count` makes the multiset of words of it, `runs` with files; `layout` puts them into
+//! `records` and `linked`, so that a merge touches little; `merge` is the loop, with `walk`, `births`, `pairs` and `postings`, and
+//! `crew` its threads;
 //! `buckets` and `tie_break` say which pair is next, and `threshold` which are not worth keeping.
 
 #![allow(clippy::inline_always)] // or the kernels would not reach the loops
@@ -16,10 +17,13 @@ mod births;
 mod buckets;
 mod corpus;
 mod count;
+mod crew;
+mod layout;
 mod limits;
 mod linked;
 mod merge;
 mod pairs;
+mod parallel;
 mod postings;
 mod records;
 mod recount;
@@ -29,6 +33,7 @@ mod symbol;
 mod tests;
 mod threshold;
 mod tie_break;
+mod walk;
 mod words;
 
 use std::collections::HashSet;
@@ -43,6 +48,9 @@ use crate::{Error, Result};
 use merge::Merger;
 use pairs::Key;
 use symbol::Symbol;
+
+/// Asked now and then whether to go on.
+type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
 
 /// Which of several pairs with the same, highest count is merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -73,6 +81,8 @@ pub struct TrainOptions {
     /// About how many bytes of memory may be in use, if the words fit in them. The result is the same, and
     /// comes later if it is little.
     pub max_memory: Option<usize>,
+    /// Threads that merge; one is the caller's own. The result does not depend on them.
+    pub threads: usize,
     /// Merges to begin with, whatever their counts: those of a vocabulary that
     /// is to be extended.
     pub initial_merges: Vec<(u32, u32)>,
@@ -86,6 +96,7 @@ impl Default for TrainOptions {
             min_count: 1,
             max_token_bytes: None,
             max_memory: None,
+            threads: 1,
             initial_merges: Vec::new(),
         }
     }
@@ -106,7 +117,7 @@ pub struct Trained {
 /// Learns merges from `words`; fewer than wanted when no pair is left to merge
 /// or the vocabulary is full.
 ///
-/// `progress` hears after every merge how many are done, and may stop: then the
+/// `progress` hears after every merge, and now and then meanwhile, how many are done, and may stop: then the
 /// result is [`Error::Cancelled`].
 ///
 /// ```
@@ -144,26 +155,40 @@ pub fn train_with(
     // Each merge needs a window of its own, so a small text does not ask for much memory.
     let most = wanted.min(words.most_merges(wanted)?) + options.initial_merges.len().min(wanted);
     let most = most.min(wanted);
+    let tuning = Tuning::default();
     if most <= MOST_NARROW {
-        learn::<u16>(kernel, words, most, options, None, progress)
+        learn::<u16>(kernel, words, most, options, tuning, progress)
     } else {
-        learn::<u32>(kernel, words, most, options, None, progress)
+        learn::<u32>(kernel, words, most, options, tuning, progress)
     }
 }
 
 /// With so many merges the last id but one still fits in 16 bits with a sentinel; the last is never written.
 const MOST_NARROW: usize = (1 << 16) - 256;
 
+/// Limits that change the speed and no result; `None` for the usual ones.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tuning {
+    /// About how many postings there are at most.
+    postings: Option<usize>,
+    /// Words of so many symbols are divided among threads.
+    shared: Option<usize>,
+    /// A merge with so many postings goes to all threads.
+    heavy: Option<usize>,
+    /// In words of so many symbols, pairs of bytes are counted in a row for each, not in a hash table.
+    dense: Option<usize>,
+}
+
 fn learn<S: Symbol>(
     kernel: Kernel,
     words: impl Into<Words>,
     most: usize,
     options: &TrainOptions,
-    postings: Option<usize>,
+    tuning: Tuning,
     progress: &mut dyn FnMut(u32) -> ControlFlow<()>,
 ) -> Result<Trained> {
-    let go_on = &mut || progress(0);
-    let merger = Merger::<S>::new(kernel, words.into(), most, options, postings, go_on)?;
+    let begin = &mut || progress(0);
+    let merger = Merger::<S>::new(kernel, words.into(), most, options, tuning, begin)?;
     let mut learner = Learner {
         merger,
         trained: Trained::default(),
@@ -171,25 +196,28 @@ fn learn<S: Symbol>(
     };
     if options.initial_merges.is_empty() {
         learner.merger.set_limits(options);
-        learner.merger.count_bytes()?;
+        learner.merger.count_bytes(&mut || (learner.progress)(0))?;
     } else {
         // They are made whatever their counts and lengths.
-        learner.merger.count_bytes()?;
+        learner.merger.count_bytes(&mut || (learner.progress)(0))?;
         for &(left, right) in options.initial_merges.iter().take(most) {
             let pair = Key::new(left, right);
             let count = learner.merger.count(pair);
             learner.make(pair, count)?;
         }
         learner.merger.set_limits(options);
-        learner.merger.recount()?;
+        let done = learner.trained.merges.len();
+        let go_on = &mut || (learner.progress)(done as u32);
+        learner.merger.recount(go_on)?;
     }
     while learner.trained.merges.len() < most && !learner.trained.is_full {
         if let Some((pair, count)) = learner.merger.next() {
             learner.make(pair, count)?;
-        } else if !learner
-            .merger
-            .lower_threshold(learner.trained.merges.len())?
-        {
+            continue;
+        }
+        let done = learner.trained.merges.len();
+        let go_on = &mut || (learner.progress)(done as u32);
+        if !learner.merger.lower_threshold(done, go_on)? {
             break;
         }
     }

@@ -19,6 +19,8 @@ pub(super) struct Postings {
 
 /// The array grows at least to so many.
 const LEAST: usize = 1 << 12;
+/// So many are cheaper than to collect: 16 MiB, which are in use only as they are written.
+const CHEAP: usize = 1 << 22;
 
 impl Default for Postings {
     fn default() -> Self {
@@ -56,7 +58,7 @@ impl Postings {
     }
 
     #[inline]
-    pub(super) fn all_mut(&mut self) -> &mut [u32] {
+    pub(super) fn all_mut(&mut self) -> &mut Table<u32> {
         &mut self.places
     }
 
@@ -89,8 +91,9 @@ impl Postings {
                 limit: u32::MAX.into(),
             });
         }
-        // Room for half as many again, or the next collection comes soon.
-        let grown = (wanted + wanted / 2 + LEAST).min(self.limit).max(wanted);
+        // Room for half as many again, and for up to thrice as many of few, or the next collection comes soon.
+        let spare = (wanted / 2).max((2 * wanted).min(CHEAP)) + LEAST;
+        let grown = (wanted + spare).min(self.limit).max(wanted);
         let moved = wanted + wanted / 4 > self.places.len() && grown > self.places.len();
         let mut array = moved.then(|| Table::zeroed(grown));
         self.end = 1;

@@ -13,7 +13,9 @@
 
 use std::collections::HashMap;
 
+use super::GoOn;
 use super::births::Births;
+use super::layout::look;
 use super::symbol::Symbol;
 use crate::memory::Table;
 use crate::simd::{Simd, WINDOW, Window};
@@ -32,31 +34,29 @@ const BEHIND: usize = 2 * LONGEST;
 /// Postings are smaller than this.
 const LIMIT: usize = 1 << 31;
 
-/// All words that are not linked.
+/// A share of the words that are not linked.
 #[derive(Debug)]
 pub(super) struct Records<S> {
+    /// The posting of the first record.
+    first: u32,
     /// The records, and sentinels so that a window can be read from every place.
     symbols: Table<S>,
     /// Where the records end.
     end: usize,
     /// How many cache lines are fetched of a record.
     lines: usize,
-    /// Weights that fit in no header, by posting.
+    /// Weights that fit in no header, by where the record begins, in units.
     heavy: HashMap<u32, u64>,
 }
 
 impl<S: Symbol> Records<S> {
     /// Room for words that [take](Self::taken) so many symbols.
     pub(super) fn with_room(words: usize, symbols: usize) -> Result<Self> {
-        if symbols / UNIT > LIMIT {
-            return Err(Error::TooMuchText {
-                symbols: symbols as u64,
-                limit: (LIMIT * UNIT) as u64,
-            });
-        }
+        check_room(symbols)?;
         let mut all = Table::zeroed(symbols + BEHIND);
         all[symbols..].fill(S::SENTINEL);
         Ok(Self {
+            first: 0,
             symbols: all,
             end: 0,
             // A record of average length, wherever it begins in a line.
@@ -66,6 +66,30 @@ impl<S: Symbol> Records<S> {
                 + 1,
             heavy: HashMap::new(),
         })
+    }
+
+    /// No words.
+    pub(super) fn none() -> Self {
+        Self {
+            first: 0,
+            symbols: Table::zeroed(0),
+            end: 0,
+            lines: 0,
+            heavy: HashMap::new(),
+        }
+    }
+
+    /// From now on, postings begin at `first`. Returns where those of the next share begin.
+    pub(super) fn begin_at(&mut self, first: u32) -> Result<u32> {
+        self.first = first;
+        let end = first as usize + self.end / UNIT;
+        check_room(end * UNIT)?;
+        Ok(end as u32)
+    }
+
+    /// Greater than the postings of all records here.
+    pub(super) fn end(&self) -> u32 {
+        self.first + (self.end / UNIT) as u32
     }
 
     /// How many symbols a word takes.
@@ -82,28 +106,42 @@ impl<S: Symbol> Records<S> {
             self.heavy.insert((start / UNIT) as u32, weight);
         }
         self.end += Self::taken(word);
-        let (header, rest) = self.symbols[start..self.end].split_at_mut(UNIT);
+        let (header, rest) = self.symbols[start..].split_at_mut(UNIT);
         header.copy_from_slice(&S::header(word.len(), held));
-        let (symbols, padding) = rest.split_at_mut(word.len());
-        for (symbol, &byte) in symbols.iter_mut().zip(word) {
-            *symbol = S::new(byte.into());
+        // Whole windows, which is faster than as many as there are. What they overwrite comes later.
+        let (blocks, _) = rest.as_chunks_mut::<WINDOW>();
+        let (full, tail) = word.as_chunks::<WINDOW>();
+        for (block, bytes) in blocks.iter_mut().zip(full) {
+            *block = bytes.map(|byte| S::new(byte.into()));
         }
-        padding.fill(S::SENTINEL);
+        let mut bytes = [0; WINDOW];
+        bytes[..tail.len()].copy_from_slice(tail);
+        blocks[full.len()] = std::array::from_fn(|at| match at < tail.len() {
+            true => S::new(bytes[at].into()),
+            false => S::SENTINEL,
+        });
     }
 
     /// Calls `f` with every window of two symbols: left, right, weight and posting.
     #[inline(always)]
-    pub(super) fn each_pair(&self, mut f: impl FnMut(S, S, u64, u32)) {
-        let mut at = 0;
+    pub(super) fn each_pair(
+        &self,
+        go_on: GoOn<'_>,
+        mut f: impl FnMut(S, S, u64, u32),
+    ) -> Result<()> {
+        let (mut at, mut number) = (0, 0);
         while at < self.end {
             let (length, weight) = self.header(at);
-            let posting = (at / UNIT) as u32;
+            let posting = self.first + (at / UNIT) as u32;
             let word = &self.symbols[at + UNIT..][..length];
             for pair in word.windows(2) {
                 f(pair[0], pair[1], weight, posting);
             }
             at = self.next(at, length);
+            number += 1;
+            look(number, go_on)?;
         }
+        Ok(())
     }
 
     fn header(&self, at: usize) -> (usize, u64) {
@@ -130,11 +168,22 @@ impl<S: Symbol> Records<S> {
     #[inline(always)]
     pub(super) fn open(&mut self) -> Open<'_, S> {
         Open {
+            first: self.first,
             symbols: &mut self.symbols,
             heavy: &self.heavy,
             lines: self.lines,
         }
     }
+}
+
+fn check_room(symbols: usize) -> Result<()> {
+    if symbols / UNIT > LIMIT {
+        return Err(Error::TooMuchText {
+            symbols: symbols as u64,
+            limit: (LIMIT * UNIT) as u64,
+        });
+    }
+    Ok(())
 }
 
 #[inline(always)]
@@ -158,17 +207,23 @@ fn heavy_weight(heavy: &HashMap<u32, u64>, at: usize) -> u64 {
 
 /// The records while a pair is merged in many of them.
 pub(super) struct Open<'r, S> {
+    first: u32,
     symbols: &'r mut [S],
     heavy: &'r HashMap<u32, u64>,
     lines: usize,
 }
 
 impl<S: Symbol> Open<'_, S> {
+    #[inline(always)]
+    fn at(&self, posting: u32) -> usize {
+        posting.wrapping_sub(self.first) as usize * UNIT
+    }
+
     /// Fetches a record that is merged soon.
     #[inline(always)]
     pub(super) fn fetch<K: Simd>(&self, kernel: K, posting: u32) {
         let address: *const S = self.symbols.as_ptr();
-        let address = address.wrapping_add(posting as usize * UNIT).cast::<u8>();
+        let address = address.wrapping_add(self.at(posting)).cast::<u8>();
         kernel.fetch(address);
         kernel.fetch(address.wrapping_add(LINE));
         for line in 2..self.lines {
@@ -186,7 +241,7 @@ impl<S: Symbol> Open<'_, S> {
         id: S,
         births: &mut Births<S>,
     ) {
-        let at = posting as usize * UNIT;
+        let at = self.at(posting);
         let (length, weight) = header(self.symbols, self.heavy, at);
         let Some(record) = self.symbols.get_mut(at..) else {
             return;

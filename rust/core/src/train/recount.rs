@@ -1,5 +1,6 @@
 //! Counting all pairs in the words as they are.
 
+use super::GoOn;
 use super::births::NOWHERE;
 use super::merge::Merger;
 use super::pairs::{Key, Pair, Pairs};
@@ -11,44 +12,34 @@ const CELLS: usize = 1 << 17;
 
 impl<S: Symbol> Merger<S> {
     /// Counts the pairs of bytes, before anything is merged, and keeps those at or above the threshold.
-    pub(super) fn count_bytes(&mut self) -> Result<()> {
-        let mut counts = vec![(0_u64, 0_u32); 1 << 16];
-        let index = |key: Key| {
-            let (left, right) = key.ids();
-            (left << 8 | right) as usize & 0xFFFF
+    pub(super) fn count_bytes(&mut self, go_on: GoOn<'_>) -> Result<()> {
+        let shares = self.words.take_byte_counts();
+        let Some((first, others)) = shares.split_first() else {
+            return self.recount(go_on);
         };
-        self.each_pair(|key, weight, _| {
-            let (sum, count) = &mut counts[index(key)];
-            *sum += weight;
-            *count += 1;
-        });
+        let mut counts = first.clone();
+        for share in others {
+            for ((sum, count), (more, windows)) in counts.iter_mut().zip(share) {
+                *sum += more;
+                *count += windows;
+            }
+        }
         let wanted = self.raise_to_fit(counts.iter().copied());
         let least = self.threshold.now();
         self.postings.make_room(wanted, &mut self.pairs, least)?;
-        // Where the next posting goes, and by how much that moves.
-        let mut cursors = vec![(NOWHERE, 0_u32); 1 << 16];
-        let keys = (0..1 << 16).map(|number| Key::new(number >> 8, number & 0xFF));
+        let keys = (0..).map(|number| Key::new(number >> 8, number & 0xFF));
         let mut kept = Vec::new();
-        for ((key, cursor), &(weight, count)) in keys.zip(&mut cursors).zip(&counts) {
-            if weight >= least {
-                *cursor = (self.keep_counted(key, weight, count), 1);
+        let mut keep = |(key, &(weight, count)): (Key, &(u64, u32))| {
+            if weight < least {
+                return NOWHERE;
             }
-            if cursor.0 == NOWHERE {
-                cursor.1 = 0;
-            } else {
-                kept.push(key);
-            }
-        }
-        let mut postings = std::mem::take(&mut self.postings);
-        let room = postings.all_mut();
-        self.each_pair(|key, _, posting| {
-            let (cursor, step) = &mut cursors[index(key)];
-            if let Some(place) = room.get_mut(*cursor as usize) {
-                *place = posting;
-            }
-            *cursor += *step;
-        });
-        self.postings = postings;
+            kept.push(key);
+            self.keep_counted(key, weight, count)
+        };
+        let starts: Vec<u32> = keys.zip(&counts).map(&mut keep).collect();
+        let postings = self.postings.all_mut();
+        self.words
+            .write_postings(&shares, &starts, postings, go_on)?;
         for key in kept {
             self.enqueue_kept(key);
         }
@@ -56,31 +47,34 @@ impl<S: Symbol> Merger<S> {
     }
 
     /// Lowers the threshold and counts all pairs again; whether that could be done.
-    pub(super) fn lower_threshold(&mut self, done: usize) -> Result<bool> {
+    pub(super) fn lower_threshold(&mut self, done: usize, go_on: GoOn<'_>) -> Result<bool> {
         if !self.threshold.lower(done) {
             return Ok(false);
         }
-        self.recount()?;
+        self.recount(go_on)?;
         Ok(true)
     }
 
     /// Counts all pairs, and keeps those at or above the threshold.
-    pub(super) fn recount(&mut self) -> Result<()> {
+    pub(super) fn recount(&mut self, go_on: GoOn<'_>) -> Result<()> {
         let least = self.threshold.now();
         self.queue.clear();
         self.postings.clear();
         self.pairs = Pairs::new();
-        let mut cells = vec![0_u64; CELLS];
-        let cell = |key: Key| key.spread() & (CELLS - 1);
-        self.each_pair(|key, weight, _| cells[cell(key)] += weight);
+        let symbols = usize::try_from(self.words.symbols).unwrap_or(CELLS);
+        let mut cells = vec![0_u64; symbols.next_power_of_two().min(CELLS)];
+        let mask = cells.len() - 1;
+        let cell = |key: Key| key.spread() & mask;
+        self.words
+            .each_pair(go_on, |key, weight, _| cells[cell(key)] += weight)?;
         let mut counted = Pairs::new();
-        self.each_pair(|key, weight, _| {
+        self.words.each_pair(go_on, |key, weight, _| {
             if cells[cell(key)] >= least {
                 let pair = counted.entry(key, 0);
                 pair.count += weight;
                 pair.postings.length += 1;
             }
-        });
+        })?;
         let counts = counted
             .iter()
             .map(|(_, pair)| (pair.count, pair.postings.length));
@@ -97,14 +91,14 @@ impl<S: Symbol> Merger<S> {
             pair.postings.length = 0;
         }
         let room = postings.all_mut();
-        self.each_pair(|key, _, posting| {
+        self.words.each_pair(go_on, |key, _, posting| {
             if cells[cell(key)] >= least
                 && let Some(Pair { postings, .. }) = pairs.get_mut(key)
             {
                 room[(postings.start + postings.length) as usize] = posting;
                 postings.length += 1;
             }
-        });
+        })?;
         let kept: Vec<Key> = pairs.iter().map(|(key, _)| key).collect();
         (self.pairs, self.postings) = (pairs, postings);
         for key in kept {
@@ -121,14 +115,5 @@ impl<S: Symbol> Merger<S> {
         self.threshold.raise(least);
         let kept = counts.filter(|&(count, _)| count >= least);
         kept.map(|(_, length)| length as usize).sum()
-    }
-
-    #[inline(always)]
-    fn each_pair(&self, mut f: impl FnMut(Key, u64, u32)) {
-        let mut each = |left: S, right: S, weight, posting| {
-            f(Key::new(left.id(), right.id()), weight, posting);
-        };
-        self.records.each_pair(&mut each);
-        self.linked.each_pair(&mut each);
     }
 }

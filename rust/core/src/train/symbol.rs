@@ -6,7 +6,7 @@ use crate::memory::Plain;
 use crate::simd::{Simd, Window};
 
 /// A token id as words hold it.
-pub(super) trait Symbol: Plain + Eq + Default + fmt::Debug + 'static {
+pub(super) trait Symbol: Plain + Eq + Default + fmt::Debug + Send + Sync + 'static {
     /// What stands before and after a word. No id is as great.
     const SENTINEL: Self;
     /// The greatest weight that a header holds.

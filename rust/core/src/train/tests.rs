@@ -39,6 +39,7 @@ fn word() -> impl Strategy<Value = Vec<u8>> {
     let symbol = prop::sample::select(b"aaabc \xA0\xFF\0".to_vec());
     prop_oneof![
         8 => prop::collection::vec(symbol.clone(), 1..12),
+        3 => prop::collection::vec(symbol.clone(), 12..40),
         1 => prop::collection::vec(prop::sample::select(b"ab".to_vec()), 190..420),
         1 => (symbol, 1_usize..300).prop_map(|(symbol, len)| vec![symbol; len]),
     ]
@@ -75,9 +76,9 @@ proptest! {
             let options = TrainOptions { tie_break, ..options(merges) };
             let trained = train(counts.clone(), &options, &mut quiet).unwrap();
             for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
-                let narrow = learn::<u16>(kernel, counts.clone(), merges as usize, &options, None, &mut quiet);
+                let narrow = learn::<u16>(kernel, counts.clone(), merges as usize, &options, Tuning::default(), &mut quiet);
                 prop_assert_eq!(&narrow.unwrap(), &trained, "{:?}", kernel);
-                let wide = learn::<u32>(kernel, counts.clone(), merges as usize, &options, None, &mut quiet);
+                let wide = learn::<u32>(kernel, counts.clone(), merges as usize, &options, Tuning::default(), &mut quiet);
                 prop_assert_eq!(&wide.unwrap(), &trained, "{:?}", kernel);
             }
         }
@@ -89,8 +90,25 @@ proptest! {
         for tie_break in RULES {
             let options = TrainOptions { tie_break, ..options(merges) };
             let trained = train(counts.clone(), &options, &mut quiet).unwrap();
-            let learned = learn::<u16>(Kernel::best(), counts.clone(), merges as usize, &options, Some(postings), &mut quiet);
+            let learned = learn::<u16>(Kernel::best(), counts.clone(), merges as usize, &options, Tuning { postings: Some(postings), ..Tuning::default() }, &mut quiet);
             prop_assert_eq!(learned.unwrap(), trained, "{:?}", tie_break);
+        }
+    }
+
+    #[test]
+    fn threads_change_nothing(words in words(), merges in 0_u32..60, threads in 2_usize..5, postings in prop::option::of(0_usize..200)) {
+        let counts = counts(&words);
+        for tie_break in RULES {
+            let options = TrainOptions { tie_break, ..options(merges) };
+            let trained = train(counts.clone(), &options, &mut quiet).unwrap();
+            let options = TrainOptions { threads, ..options };
+            for heavy in [0, 4] {
+                let tuning = Tuning { postings, shared: Some(0), heavy: Some(heavy), dense: Some(heavy) };
+                let narrow = learn::<u16>(Kernel::best(), counts.clone(), merges as usize, &options, tuning, &mut quiet);
+                prop_assert_eq!(&narrow.unwrap(), &trained, "{:?}", tie_break);
+                let wide = learn::<u32>(Kernel::best(), counts.clone(), merges as usize, &options, tuning, &mut quiet);
+                prop_assert_eq!(&wide.unwrap(), &trained, "{:?}", tie_break);
+            }
         }
     }
 
@@ -201,13 +219,20 @@ fn narrow_symbols_reach_their_limit() {
             counts.clone(),
             most,
             &options,
-            None,
+            Tuning::default(),
             &mut quiet,
         );
         assert_eq!(narrow.unwrap(), trained);
     }
     let most = crate::vocab::GREATEST_ID as usize - 255;
-    let wide = learn::<u32>(Kernel::best(), counts, most, &options, None, &mut quiet);
+    let wide = learn::<u32>(
+        Kernel::best(),
+        counts,
+        most,
+        &options,
+        Tuning::default(),
+        &mut quiet,
+    );
     assert_eq!(wide.unwrap(), trained);
 }
 
@@ -279,6 +304,41 @@ fn long_words_take_n_log_n() {
                         lengths
                     });
             assert!(*lengths.last().unwrap() >= 3);
+        }
+    }
+}
+
+/// Whoever stops is heard before anything is merged too, whatever the words look like.
+#[test]
+fn can_be_cancelled_while_words_are_laid_out() {
+    let many = (0_u32..1 << 19).map(|number| (number.to_be_bytes().to_vec(), 1));
+    let long = vec![(b"ab".repeat(1 << 19), 1)];
+    for words in [counts(&many.collect::<Vec<_>>()), counts(&long)] {
+        for threads in [1, 3] {
+            let options = TrainOptions {
+                threads,
+                ..options(500)
+            };
+            let (mut looks, mut stop) = (0, 0);
+            train(words.clone(), &options, &mut |done| {
+                looks += u32::from(done == 0);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            assert!(looks > 2, "{looks}");
+            while stop < looks {
+                let mut heard = 0;
+                let result = train(words.clone(), &options, &mut |_| {
+                    heard += 1;
+                    match heard > stop {
+                        true => ControlFlow::Break(()),
+                        false => ControlFlow::Continue(()),
+                    }
+                });
+                assert!(matches!(result, Err(Error::Cancelled)));
+                assert_eq!(heard, stop + 1);
+                stop += 1;
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The words to learn from, wherever they are.
 
-use super::count::{GoOn, WordCounts, sort_while};
+use super::GoOn;
+use super::count::{WordCounts, sort_while};
 use super::runs::RunWords;
 use crate::Result;
 use crate::memory::reserve;
@@ -43,8 +44,16 @@ impl Words {
     /// There can be no more merges than this; where that is more than `enough`, perhaps more.
     pub(super) fn most_merges(&mut self, enough: usize) -> Result<usize> {
         match self {
-            Self::Counted(words) => Ok(words.most_merges()),
+            Self::Counted(words) => Ok(words.windows(enough)),
             Self::Run(words) => words.windows(enough),
+        }
+    }
+
+    /// Whether the words have so many symbols together, as far as can be said without reading a file.
+    pub(super) fn reach(&self, symbols: usize) -> bool {
+        match self {
+            Self::Counted(words) => words.reach(symbols),
+            Self::Run(_) => true,
         }
     }
 

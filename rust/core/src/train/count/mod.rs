@@ -25,6 +25,7 @@ mod worker;
 
 use std::ops::ControlFlow;
 
+use super::GoOn;
 use crate::memory::reserve;
 use crate::scan::Pretokenizer;
 use crate::simd::Kernel;
@@ -32,9 +33,6 @@ use crate::{Error, Result};
 use block::{Counting, Room};
 pub use parallel::{Counter, count_documents};
 use table::WordTable;
-
-/// Asked now and then whether to go on.
-pub(super) type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
 
 /// After so many words that are moved from one table to another the caller is asked whether to go on.
 const BETWEEN_LOOKS: usize = 1 << 14;
@@ -151,6 +149,28 @@ impl WordCounts {
         words.map(|(word, tally)| (word, tally.count))
     }
 
+    /// How many windows of two bytes there are in the words, or at least `enough`.
+    pub(super) fn windows(&self, enough: usize) -> usize {
+        self.add_up(enough, |word| word.len() - 1)
+    }
+
+    /// Whether the words have so many symbols together.
+    pub(super) fn reach(&self, symbols: usize) -> bool {
+        self.add_up(symbols, <[u8]>::len) >= symbols
+    }
+
+    /// The sum of `f` over the words, or one of at least `enough`.
+    fn add_up(&self, enough: usize, f: impl Fn(&[u8]) -> usize) -> usize {
+        let mut sum = 0;
+        let mut words = self.iter_unordered();
+        while sum < enough
+            && let Some((word, _)) = words.next()
+        {
+            sum += f(word);
+        }
+        sum
+    }
+
     /// Gives back the memory that is only needed to add words. None can be added any more.
     pub(super) fn freeze(&mut self) {
         self.table.freeze();
@@ -159,12 +179,6 @@ impl WordCounts {
     /// Greater than all places.
     pub(super) fn end_place(&self) -> u64 {
         self.table.place()
-    }
-
-    /// There can be no more merges than this.
-    pub(super) fn most_merges(&self) -> usize {
-        let windows = self.table.iter().map(|(word, _)| word.len() - 1);
-        windows.fold(0, usize::saturating_add)
     }
 
     /// How many bytes of memory are in use.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::super::GoOn;
 use super::super::count::{Counter, WordCounts};
 use super::super::words::Words;
-use super::GoOn;
 use super::format::{RunHeader, RunTotals};
 use super::load::{Calls, add_all};
 use super::spill::Spill;

@@ -74,8 +74,6 @@ mod tests;
 mod words;
 mod writer;
 
-use std::ops::ControlFlow;
-
 pub use bounded::BoundedCounts;
 pub use format::{RunHeader, RunTotals};
 pub use load::load;
@@ -84,6 +82,3 @@ pub use reader::{Counted, RunReader};
 pub use spill::Spill;
 pub use words::RunWords;
 pub use writer::RunWriter;
-
-/// Asked now and then whether to go on.
-type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::GoOn;
+use super::super::GoOn;
 use super::format::RunHeader;
 use super::load::Calls;
 use super::merged::{MOST_OPEN, Merged};

@@ -1,6 +1,6 @@
 //! The words of one run, for readers that come more than once.
 
-use super::GoOn;
+use super::super::GoOn;
 use super::load::Calls;
 use super::reader::RunReader;
 use crate::Result;
