@@ -64,7 +64,7 @@ def ours(spec: Spec) -> Step:
 
 
 def nanogpt(spec: Spec) -> Step:
-    """nanoGPT's model and the body of the loop of its train.py."""
+    """NanoGPT's model and the body of the loop of its train.py."""
     module = load(Path(spec["nanogpt"]) / "model.py")
     shape = spec["model"]
     with contextlib.redirect_stdout(io.StringIO()):

@@ -187,10 +187,10 @@ def measure(case: Case, arguments: argparse.Namespace, folder: Path) -> dict[str
     reference: list[float] | None = None
     for variant in case.variants:
         if (
-            variant.system == "nanoGPT"
-            and not arguments.nanogpt
-            or variant.system == "llm.c"
-            and not arguments.llmc
+            (variant.system == "nanoGPT"
+            and not arguments.nanogpt)
+            or (variant.system == "llm.c"
+            and not arguments.llmc)
         ):
             say(f"  {variant.name}: left out, no folder given")
             continue

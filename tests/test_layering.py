@@ -104,7 +104,7 @@ GPTMODEL_ROOMS = (
 
 #: The modules of a room from the lowest up; one that is not named here comes after those that are.
 GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
-    "model": ("config", "attention", "positions", "initialize", "gpt"),
+    "model": ("config", "attention", "positions", "initialize", "loss", "gpt"),
     "hf": ("mapping", "read", "write"),
     "data": ("windows", "tokenize", "split", "loader"),
     "checkpoint": ("format", "store", "writer", "runs"),
