@@ -44,8 +44,10 @@ class Step:
 
 def ours(spec: Spec) -> Step:
     """The step of ``gptmodel train``, with its loader."""
-    from gptmodel import train
     from gptmodel.config import compose
+    from gptmodel.training.report import attention_kernel
+    from gptmodel.training.state import start
+    from gptmodel.training.step import train_step
 
     flags = model_flags(spec) | {
         "precision": spec["precision"],
@@ -53,14 +55,14 @@ def ours(spec: Spec) -> Step:
         "output": Path(spec["folder"]) / "runs",
         "device": spec["device"],
     }
-    state = train.start(compose(flags).config, None)
+    state = contextlib.ExitStack().enter_context(start(compose(flags).config, None))
     state.model.load_state_dict(our_names(read_weights(spec)))
 
     def step(inputs: Any, targets: Any) -> Any:
-        return train.train_step(state, inputs, targets).loss
+        return train_step(state, inputs, targets).loss
 
     batches = state.data.batches(state.device, 0, state.total_steps)
-    return Step(step, iter(batches), says=str(getattr(state, "says", "")))
+    return Step(step, iter(batches), says=f"{state.compiler}; attention {attention_kernel(state)[0]}")
 
 
 def nanogpt(spec: Spec) -> Step:
@@ -323,14 +325,21 @@ def prepare(spec: Spec) -> dict[str, Any]:
     import torch
     from safetensors.torch import save_file
 
-    from gptmodel import data
     from gptmodel.config import compose
+    from gptmodel.data import prepare as prepare_data
     from gptmodel.model import GPT
+    from gptmodel.training.state import choose_model_config
 
     folder = Path(spec["folder"])
     config = compose(model_flags(spec)).config
-    found = data.prepare(config)
-    shape = found.shape
+    found = prepare_data(
+        config.data,
+        context_length=config.model["context_length"],
+        batch_size=spec["batch_size"],
+        seed=config.train.seed,
+        stored_tokenizer=lambda: None,
+    )
+    shape = choose_model_config(config, found)
     model = GPT(shape, seed=1)
     save_file(
         {nanogpt_name(k): v.contiguous() for k, v in model.state_dict().items()},

@@ -6,10 +6,10 @@
     python benches/train_step.py --nanogpt FOLDER --llmc FOLDER --json results/X.json       on a GPU
 
 FOLDER is a checkout of karpathy/nanoGPT, or of karpathy/llm.c; nothing of theirs is in this repository. Every
-system is a process of its own with the same weights and AdamW settings. First each trains on the same batches,
-and its losses are compared with those of the reference, the first system of the case that has fp32: a system
-that is further off than the case allows is WRONG and not ranked. Then they are timed in turns, data loading
-included; the order is reversed from round to round, and ratios are taken within a round.
+system is a process of its own with the same weights and AdamW settings. First each trains on the same
+batches, and its losses are compared with those of the first system of the case: a system that is further
+off than the case allows is WRONG and not ranked. Then they are timed in turns, data loading included; the
+order is reversed from round to round, and ratios are taken within a round.
 """
 
 from __future__ import annotations
@@ -186,11 +186,8 @@ def measure(case: Case, arguments: argparse.Namespace, folder: Path) -> dict[str
     results: dict[str, dict[str, Any]] = {}
     reference: list[float] | None = None
     for variant in case.variants:
-        if (
-            (variant.system == "nanoGPT"
-            and not arguments.nanogpt)
-            or (variant.system == "llm.c"
-            and not arguments.llmc)
+        if (variant.system == "nanoGPT" and not arguments.nanogpt) or (
+            variant.system == "llm.c" and not arguments.llmc
         ):
             say(f"  {variant.name}: left out, no folder given")
             continue
@@ -338,7 +335,7 @@ def options() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     import torch
 
-    from gptmodel.metrics import peak_flops
+    from gptmodel.device import peak_flops
 
     arguments = options().parse_args(words)
     cuda = torch.cuda.is_available()

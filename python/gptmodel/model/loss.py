@@ -1,10 +1,11 @@
 """The head and the cross-entropy after it, without the logits of a whole batch in fp32.
 
-Compiled, the plain formula is the fast one: the compiler reads the logits in the dtype of the activations and
-makes the fp32 numbers in registers. Eager, `F.cross_entropy` holds three such matrices, (tokens × vocabulary),
-which is 2.5 GB for 12 rows of GPT-2. Above `CHUNK_BYTES` the head is therefore computed for some rows at a
-time, and since the loss is a sum its gradient is known in the same pass: softmax minus one at the target. The
-logits of a chunk are dropped before the next one begins. The head's own gradient is added up in fp32.
+Compiled, the plain formula is the fast one: the compiler reads the logits in the dtype of the activations
+and makes the fp32 numbers in registers. Eager, `F.cross_entropy` holds three such matrices, tokens ×
+vocabulary, which is 7 GB for 12 rows of GPT-2. Above `CHUNK_BYTES` the head is therefore computed for some
+rows at a time, and since the loss is a sum its gradient is known in the same pass: softmax minus one at the
+target. The logits of a chunk are dropped before the next one begins. The head's own gradient is added up in
+fp32.
 
 The columns of the product are padded to a multiple of `HEAD_MULTIPLE` on CUDA, where an odd 50,257 misses the
 fast kernels; the weights are not, and no padded column has a part in the softmax.
