@@ -410,7 +410,7 @@ def run(spec: Spec, commands: Iterator[str], answer: Callable[[dict[str, Any]], 
             "build": built,
             "losses": losses,
             "first": seconds[0],
-            "then": median(seconds[1:]),
+            "then": median(seconds[1:] or seconds),
             "says": system.says,
         }
     )

@@ -327,6 +327,7 @@ def options() -> argparse.ArgumentParser:
         default=os.cpu_count() or 1,
         help="threads on the CPU (default: all processors)",
     )
+    add("--loss-steps", type=int, metavar="N", help="compare so many steps (default: 50, with B 64 8)")
     add("--dry-run", action="store_true", help="the CUDA case on the CPU at toy size")
     add("--json", type=Path, metavar="FILE", help="write all figures")
     return parser
@@ -352,6 +353,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 v for i, v in enumerate(case.variants) if not i or any(t in v.name for t in arguments.systems)
             ]
             case = replace(case, variants=tuple(kept))
+        if arguments.loss_steps:
+            case = replace(case, loss_steps=arguments.loss_steps)
         with tempfile.TemporaryDirectory(prefix="train-step-") as folder:
             results.append(measure(case, arguments, Path(folder)))
         card = torch.cuda.get_device_name() if case.device == "cuda" else ""
