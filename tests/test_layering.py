@@ -104,12 +104,13 @@ GPTMODEL_ROOMS = (
 
 #: The modules of a room from the lowest up; one that is not named here comes after those that are.
 GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
-    "model": ("config", "attention", "positions", "initialize", "gpt"),
+    "model": ("config", "attention", "positions", "initialize", "loss", "gpt"),
     "hf": ("mapping", "read", "write"),
     "data": ("windows", "tokenize", "split", "loader"),
     "checkpoint": ("format", "store", "writer", "runs"),
     "training": (
-        "optim", "schedule", "config", "restore", "state", "step", "log", "signals", "report", "loop",
+        "optim", "schedule", "config", "restore", "compile", "state", "step", "log", "signals", "report",
+        "loop",
     ),
     "presets": ("loader",),
     "cli": ("app", "train", "generate", "evaluate", "output", "main"),

@@ -5,6 +5,9 @@ A card that is not in the table of peaks has none, rather than somebody else's.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from typing import Literal
 
 import torch
@@ -15,6 +18,7 @@ __all__ = [
     "Precision",
     "compute_dtype",
     "describe_device",
+    "keep_freed_memory",
     "memory_bytes",
     "peak_flops",
     "pick_device",
@@ -22,6 +26,11 @@ __all__ = [
 ]
 
 Precision = Literal["fp32", "bf16", "fp16"]
+
+MALLOC_KEEPS = 1 << 30
+"""Bytes of freed memory that the allocator keeps for the next step, see `keep_freed_memory`."""
+
+MALLOC_SETTINGS = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 
 
 def pick_device(name: str) -> torch.device:
@@ -59,6 +68,24 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc's malloc keep freed memory of this process instead of returning it to the system.
+
+    A step on a CPU frees and takes the same hundreds of megabytes again and again; by default each large
+    block is a new mapping, whose pages the kernel clears once more. False where there is no glibc. What is
+    set in the environment (``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_TRIM_THRESHOLD_``) stays.
+    """
+    if not sys.platform.startswith("linux") or MALLOC_SETTINGS & os.environ.keys():
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # musl has no mallopt
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    largest = mallopt(mmap_threshold, MALLOC_KEEPS) or mallopt(mmap_threshold, 1 << 25)  # older glibc's limit
+    return bool(largest and mallopt(trim_threshold, MALLOC_KEEPS))
 
 
 def memory_bytes(device: torch.device) -> int | None:

@@ -90,3 +90,20 @@ def test_nothing_to_count_is_an_error(model: GPT) -> None:
     empty = torch.full((1, T), IGNORE_INDEX)
     with pytest.raises(DataError, match="nothing to evaluate"):
         evaluate.measure(model, [(torch.zeros(1, T, dtype=torch.long), empty)])
+
+
+def test_totals_need_no_double_precision_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MPS has none; the sum of many batches is exact all the same."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class NoDoubles(TorchDispatchMode):  # type: ignore[misc]
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            result = func(*args, **(kwargs or {}))
+            assert not (isinstance(result, torch.Tensor) and result.dtype == torch.float64), func
+            return result
+
+    model = GPT(ModelConfig(vocab_size=300, context_length=8, width=8, layers=1, heads=1))
+    ids = torch.arange(9).repeat(2, 1)
+    with NoDoubles():
+        found = evaluate.measure(model, [(ids[:, :-1], ids[:, 1:])] * 3)
+    assert found.loss == pytest.approx(math.log(300), rel=1e-6)

@@ -6,10 +6,11 @@
 - ``sdpa``: `scaled_dot_product_attention`; PyTorch picks flash, cuDNN, memory efficient or its own math.
 - ``flash``: PyTorch's flash kernel and nothing else; what it cannot compute is an error, not a slow surprise.
 - ``auto``: FlexAttention where documents are masked on CUDA (it skips the blocks that SDPA would compute and
-  throw away), SDPA everywhere else.
+  throw away); ``math`` where a compiler sees it on a CPU and the context is short, because the compiler fuses
+  scale, mask and softmax (T 256: 10 % of the whole step); SDPA everywhere else.
 
 Which fused kernel SDPA takes depends on device, dtype, shape and library versions, and nothing says so when
-it is a slower one. `describe_attention` therefore runs one small call and watches which operator PyTorch
+it is a slower one. `watch_kernels` therefore runs a module once and watches which operators PyTorch
 dispatches.
 
 Shapes: B batch, H query heads, G key and value heads (G divides H), T queries, S keys, K head width.
@@ -18,6 +19,7 @@ Shapes: B batch, H query heads, G key and value heads (G divides H), T queries, 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -31,6 +33,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gptmodel.model.config import Kernel
 
 Mask = Tensor | BlockMask | None  # a tensor is bool, (B or 1, 1, T, S), True where attention is allowed
+
+
+WRITTEN_OUT = 256
+"""Up to so many positions, compiled attention on a CPU is written out."""
 
 
 def attention(
@@ -54,6 +60,8 @@ def attention(
     if mask is None and 1 < T < S:
         mask = torch.ones(T, S, dtype=torch.bool, device=q_BHTK.device).tril(S - T)
     causal = mask is None and T > 1
+    if kernel == "auto" and torch.compiler.is_compiling() and q_BHTK.is_cpu and T == S <= WRITTEN_OUT:
+        kernel = "math"
     if kernel == "math":
         return math_attention(q_BHTK, k_BGSK, v_BGSK, mask=mask, causal=causal, dropout=dropout)
     grouped = q_BHTK.shape[1] != k_BGSK.shape[1]
@@ -76,7 +84,9 @@ def math_attention(
 ) -> Tensor:
     """Attention as the formula says it: softmax(q kᵀ / √K + mask) v, with the softmax in fp32."""
     groups = q_BHTK.shape[1] // k_BGSK.shape[1]
-    k_BHSK, v_BHSK = k_BGSK.repeat_interleave(groups, 1), v_BGSK.repeat_interleave(groups, 1)
+    k_BHSK, v_BHSK = k_BGSK, v_BGSK
+    if groups > 1:
+        k_BHSK, v_BHSK = k_BGSK.repeat_interleave(groups, 1), v_BGSK.repeat_interleave(groups, 1)
     scores_BHTS = (q_BHTK @ k_BHSK.transpose(-2, -1)).float() * q_BHTK.shape[-1] ** -0.5
     if causal:
         mask = torch.ones(scores_BHTS.shape[-2:], dtype=torch.bool, device=q_BHTK.device).tril()
@@ -126,39 +136,30 @@ class KeyValueCache:
         self.length = 0
 
 
-def describe_attention(
-    device: torch.device | str,
-    dtype: torch.dtype,
-    shape: tuple[int, int, int, int],
-    kernel: Kernel = "auto",
-    dropout: float = 0.0,
-) -> str:
-    """Name the kernel that computes attention for this device, dtype and shape (B, H, T, K): it is run once.
+def watch_kernels(call: Callable[[Tensor], Tensor], x: Tensor) -> tuple[str, str]:
+    """The kernels of ``call(x)`` and of its backward pass to ``x``, by what PyTorch dispatches when they run.
+
+    Without a fused kernel the name begins with "math". No gradient is left behind on any parameter.
 
     Example:
-        >>> describe_attention("cpu", torch.float32, (1, 2, 16, 8), kernel="math")
-        'math (written out)'
+        >>> x = torch.zeros(1, 2, 16, 8)
+        >>> watch_kernels(lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True), x)
+        ('sdpa: flash (CPU)', 'sdpa: flash (CPU)')
     """
-    if kernel == "math":
-        return "math (written out)"
-    _, H, T, K = shape
-    # One row is enough: no kernel is chosen by the batch, and the probe must not disturb a full device.
-    probe = torch.zeros(1, H, T, K, device=device, dtype=dtype, requires_grad=True)
-    with _WatchOperators() as seen, warnings.catch_warnings(action="ignore"):
-        try:
-            attention(probe, probe, probe, kernel=kernel, dropout=dropout)
-        except RuntimeError:
-            how = " with dropout" if dropout else ""
-            raise ValueError(
-                f"{kernel} attention cannot run for {dtype} heads of {K}{how} on {device}: "
-                "use the kernel auto, which takes what the device has"
-            ) from None
-    fused = [name for name in seen.names if "scaled_dot_product" in name]
-    return (
-        f"sdpa: {_KERNEL_NAMES.get(fused[0], fused[0])}"
-        if fused
-        else "sdpa: math (no fused kernel takes this shape)"
-    )
+    x = x.detach().requires_grad_()
+    with warnings.catch_warnings(action="ignore"):
+        with _WatchOperators() as forward:
+            y = call(x)
+        with _WatchOperators() as backward:
+            torch.autograd.grad(y.sum(), x)
+    return _kernel_name(forward.names), _kernel_name(backward.names)
+
+
+def _kernel_name(operators: list[str]) -> str:
+    fused = [name.removesuffix("_backward") for name in operators if "scaled_dot_product" in name]
+    if not fused:
+        return "sdpa: math (no fused kernel takes this shape)"
+    return f"sdpa: {_KERNEL_NAMES.get(fused[0], fused[0])}"
 
 
 _KERNEL_NAMES = {

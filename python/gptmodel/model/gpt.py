@@ -27,10 +27,8 @@ from torch import Tensor, nn
 from gptmodel.model.attention import KeyValueCache, Mask, attention, document_mask
 from gptmodel.model.config import ModelConfig
 from gptmodel.model.initialize import initialize
+from gptmodel.model.loss import cross_entropy, head
 from gptmodel.model.positions import RotaryPositions, SinusoidalPositions, position_in_document
-
-HEAD_MULTIPLE = 64
-"""Columns of the head are padded to this multiple on CUDA: an odd 50,257 misses the fast kernels."""
 
 
 class Linear(nn.Linear):
@@ -211,12 +209,14 @@ class GPT(nn.Module):
     ) -> Tensor:
         """Cross-entropy in nats, in fp32. Targets equal to `ignore_index` do not count; "none" gives (B, T).
 
-        Only the loss leaves the graph, so a compiler or a fused kernel may keep the logits out of memory.
+        Only the loss leaves the graph, and the fp32 logits of a whole batch are never held (see `loss`).
         """
-        logits_BTV = self.logits(self.hidden(ids_BT, documents_BT=documents_BT))
-        loss = F.cross_entropy(
-            logits_BTV.float().flatten(0, 1),
+        x_BTD = self.hidden(ids_BT, documents_BT=documents_BT)
+        loss = cross_entropy(
+            x_BTD.flatten(0, 1),
+            self.head_weight,
             targets_BT.flatten().long(),
+            softcap=self.config.logit_softcap,
             ignore_index=ignore_index,
             reduction=reduction,
         )
@@ -251,16 +251,14 @@ class GPT(nn.Module):
             cache.advance(T)
         return self.final_norm(x_BTD)  # type: ignore[no-any-return]
 
+    @property
+    def head_weight(self) -> Tensor:
+        """The head's matrix (V, D): its own, or the embedding."""
+        return (self.token_embedding if self.head is None else self.head).weight
+
     def logits(self, x_BTD: Tensor) -> Tensor:
-        """The head, (B, T, D) -> (B, T, V). Padding columns live inside this product, not in the weights."""
-        weight_VD = (self.token_embedding if self.head is None else self.head).weight.to(x_BTD.dtype)
-        padding = -len(weight_VD) % HEAD_MULTIPLE if x_BTD.is_cuda else 0
-        if padding:
-            weight_VD = F.pad(weight_VD, (0, 0, 0, padding))
-        logits_BTV = F.linear(x_BTD, weight_VD)[..., : self.config.vocab_size]
-        if self.config.logit_softcap is not None:
-            logits_BTV = self.config.logit_softcap * torch.tanh(logits_BTV / self.config.logit_softcap)
-        return logits_BTV
+        """The head, (B, T, D) -> (B, T, V)."""
+        return head(x_BTD, self.head_weight, softcap=self.config.logit_softcap)
 
     def num_parameters(self, *, embeddings: bool = True) -> int:
         """Number of weights, a tied matrix once; optionally without the token and position tables."""

@@ -13,8 +13,11 @@ import time
 import torch
 
 from gptmodel.device import describe_device, memory_bytes, peak_flops
+from gptmodel.errors import ConfigError
 from gptmodel.evaluate import bits_per_byte
-from gptmodel.model.attention import describe_attention
+from gptmodel.model.attention import WRITTEN_OUT, watch_kernels
+from gptmodel.model.gpt import Block
+from gptmodel.model.positions import RotaryPositions
 from gptmodel.training.config import dump_toml
 from gptmodel.training.log import Progress, RunLog
 from gptmodel.training.schedule import warmup_steps
@@ -29,23 +32,15 @@ def report(state: TrainState, progress: Progress, log: RunLog) -> None:
     """Say what is about to happen."""
     model_config, settings = state.model.config, state.config.train
     rows = settings.micro_batch_size or settings.batch_size
-    devices = [state.device] if state.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):  # the probe may draw a dropout mask
-        kernel = describe_attention(
-            state.device,
-            state.model.compute_dtype or torch.float32,
-            (rows, model_config.heads, model_config.context_length, model_config.width_per_head),
-            model_config.attention,
-            model_config.dropout,
-        )
+    kernel, warning = attention_kernel(state)
     parameters = state.model.num_parameters()
     tokens = state.total_steps * state.tokens_per_step
     epochs = state.total_steps * settings.batch_size / state.data.windows
     split = f" in micro-batches of {rows}" if rows < settings.batch_size else ""
-    compiled = "" if state.loss_fn == state.model.loss else ", compiled (the first step takes longer)"
     lines = [
         f"run       {state.run}" + (f", resumed after step {state.step}" if state.step else ""),
-        f"device    {describe_device(state.device)}, {state.precision}{compiled}; attention {kernel}",
+        f"device    {describe_device(state.device)}, {state.precision}, {state.compiler}; attention {kernel}",
+        *([f"warning   {warning}"] if warning else []),
         f"model     {human(parameters)} parameters: preset {state.config.preset}, "
         f"{model_config.layers} layers, width {model_config.width}, {model_config.heads} heads, "
         f"context {model_config.context_length}, vocabulary {model_config.vocab_size:,}",
@@ -59,6 +54,43 @@ def report(state: TrainState, progress: Progress, log: RunLog) -> None:
         progress.say(line)
     if not state.step:
         log.text("config", dump_toml(state.config))
+
+
+def attention_kernel(state: TrainState) -> tuple[str, str | None]:
+    """The kernel that the model's attention runs in training, and a warning where a card computes it plainly.
+
+    The first block's own attention is run once, forward and backward, on one row: no kernel is chosen by the
+    batch, and the probe must not disturb a full device.
+    """
+    model, config = state.model, state.model.config
+    if config.attention == "math":
+        return "math (written out)", None
+    written_out = state.device.type == "cpu" and config.context_length <= WRITTEN_OUT
+    if config.attention == "auto" and written_out and state.compiler.startswith("compiled"):
+        return "written out, fused by the compiler", None
+    if not len(model.blocks):
+        return "none: no blocks", None
+    dtype = model.compute_dtype or next(model.parameters()).dtype
+    x = torch.zeros(1, config.context_length, config.width, dtype=dtype, device=state.device)
+    rotary = model.positions if isinstance(model.positions, RotaryPositions) else None
+    block = model.blocks[0]
+    assert isinstance(block, Block)
+    devices = [state.device] if state.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):  # the probe may draw a dropout mask
+        try:
+            forward, backward = watch_kernels(lambda x: block.attention(x, rotary=rotary), x)
+        except RuntimeError as error:
+            how = " with dropout" if config.dropout else ""
+            raise ConfigError(
+                f"{config.attention} attention cannot run for {dtype} heads of {config.width_per_head}{how} "
+                f"on {state.device}: use --attention auto, which takes what the device has"
+            ) from error
+    name = forward if forward == backward else f"{forward}, backward {backward}"
+    plain = state.device.type == "cuda" and ("math" in forward or "math" in backward)
+    warning = (
+        "attention runs without a fused kernel: it is slow and holds (context)² numbers" if plain else None
+    )
+    return name, warning
 
 
 class Clock:

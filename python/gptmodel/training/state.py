@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from gptmodel import checkpoint, files, load
 from gptmodel.checkpoint import runs
 from gptmodel.data import TrainingData, prepare
-from gptmodel.device import Precision, compute_dtype, pick_device, pick_precision
+from gptmodel.device import Precision, compute_dtype, keep_freed_memory, pick_device, pick_precision
 from gptmodel.errors import ConfigError, DataError
 from gptmodel.load import GPT
 from gptmodel.model import ModelConfig
+from gptmodel.training.compile import choose_loss
 from gptmodel.training.config import Config, dump_toml
 from gptmodel.training.optim import build_optimizer
 from gptmodel.training.restore import check_resumable, restore_model, restore_optimizer, restore_random
@@ -39,7 +40,8 @@ __all__ = ["TrainState", "build_model", "choose_model_config", "start", "stored_
 class TrainState:
     """Everything that a step reads and changes.
 
-    ``loss_fn`` is ``model.loss``, compiled where asked. ``token_bytes`` (vocabulary,) lies on the device.
+    ``loss_fn`` is ``model.loss``, compiled or not, which ``compiler`` says in words. ``token_bytes``
+    (vocabulary,) lies on the device.
     ``evaluation_loss`` is the held-out loss of the weights as they are; None until they are measured.
     """
 
@@ -52,6 +54,7 @@ class TrainState:
     device: torch.device
     precision: Precision
     loss_fn: Callable[..., Tensor] = field(repr=False)
+    compiler: str
     token_bytes: Tensor | None = field(repr=False)
     total_steps: int = 0
     step: int = 0
@@ -102,7 +105,16 @@ def start(config: Config, resume: Path | None) -> Iterator[TrainState]:
         model = build_model(config, model_config, resumed=found is not None)
         model.to(device).train()
         model.compute_dtype = compute_dtype(precision)
-        compiled = device.type == "cuda" if settings.compile is None else settings.compile
+        if device.type == "cpu":
+            keep_freed_memory()
+        rows = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
+        loss_fn, compiler = choose_loss(
+            model,
+            wanted=settings.compile,
+            rows=rows,
+            total_steps=total_steps,
+            total_tokens=total_steps * settings.batch_size * model_config.context_length,
+        )
         run = resume
         if run is None:
             run = runs.new(settings.output, settings.experiment_name or config.preset)
@@ -116,7 +128,8 @@ def start(config: Config, resume: Path | None) -> Iterator[TrainState]:
             data=data,
             device=device,
             precision=precision,
-            loss_fn=torch.compile(model.loss, dynamic=False) if compiled else model.loss,
+            loss_fn=loss_fn,
+            compiler=compiler,
             token_bytes=None if data.token_bytes is None else data.token_bytes.to(device),
             total_steps=total_steps,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +13,9 @@ from gptmodel.model import attention as module
 from gptmodel.model.attention import (
     KeyValueCache,
     attention,
-    describe_attention,
     document_mask,
     math_attention,
+    watch_kernels,
 )
 
 SHAPES = [(2, 4, 4, 9, 9), (2, 4, 2, 9, 9), (1, 6, 1, 1, 12), (2, 4, 2, 3, 12), (1, 2, 2, 130, 130)]
@@ -122,10 +123,17 @@ def test_a_cache_gives_back_what_was_put_in() -> None:
     assert cache.append(0, k[:, :, :2], v[:, :, :2])[0].shape == (1, 2, 2, 4)
 
 
-def test_the_kernel_is_named_by_what_ran() -> None:
-    assert describe_attention("cpu", torch.float32, (2, 4, 64, 16)) == "sdpa: flash (CPU)"
-    assert describe_attention("cpu", torch.float32, (2, 4, 64, 16), dropout=0.1).startswith("sdpa: math")
-    assert describe_attention("cpu", torch.float32, (2, 4, 64, 16), kernel="math") == "math (written out)"
+def kernels(device: str, dtype: torch.dtype, shape: tuple[int, ...], **options: Any) -> tuple[str, str]:
+    x = torch.zeros(shape, device=device, dtype=dtype)
+    return watch_kernels(lambda x: attention(x, x, x, **options), x)
+
+
+def test_the_kernel_is_named_by_what_ran_forward_and_backward() -> None:
+    flash = "sdpa: flash (CPU)"
+    assert kernels("cpu", torch.float32, (2, 4, 64, 16)) == (flash, flash)
+    assert all(
+        name.startswith("sdpa: math") for name in kernels("cpu", torch.float32, (2, 4, 64, 16), dropout=0.1)
+    )
 
 
 def test_flash_says_what_it_cannot_do() -> None:
@@ -133,8 +141,21 @@ def test_flash_says_what_it_cannot_do() -> None:
     mask = document_mask(torch.zeros(1, 9))
     with pytest.raises(ValueError, match="flash attention takes no document mask"):
         attention(q, k, v, mask=mask, kernel="flash")
-    with pytest.raises(ValueError, match=r"cannot run for torch\.float32 heads of 16 with dropout on cpu"):
-        describe_attention("cpu", torch.float32, (1, 2, 9, 16), kernel="flash", dropout=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_attention_on_a_cpu_is_written_out_and_equals_sdpa(dtype: torch.dtype) -> None:
+    q, k, v = random_qkv((2, 4, 2, 24, 24), dtype=dtype)
+    seen = []
+
+    def keep(graph: Any, inputs: Any) -> Any:
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    found = torch.compile(attention, backend=keep, fullgraph=True)(q, k, v)
+    assert not any("scaled_dot_product" in name for name in seen)
+    tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(found, attention(q, k, v), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.gpu
@@ -157,6 +178,8 @@ class TestOnCuda:
         torch.testing.assert_close(attention(q, k, v, mask=mask), twin, atol=5e-3, rtol=5e-3)
 
     def test_a_fused_kernel_runs(self) -> None:
-        name = describe_attention("cuda", torch.bfloat16, (2, 12, 1024, 64))
-        assert name in ("sdpa: flash", "sdpa: cuDNN", "sdpa: memory efficient")
-        assert describe_attention("cuda", torch.bfloat16, (2, 12, 1024, 64), kernel="flash") == "sdpa: flash"
+        forward, backward = kernels("cuda", torch.bfloat16, (2, 12, 1024, 64))
+        assert forward == backward
+        assert forward in ("sdpa: flash", "sdpa: cuDNN", "sdpa: memory efficient")
+        flash = kernels("cuda", torch.bfloat16, (2, 12, 1024, 64), kernel="flash")
+        assert flash == ("sdpa: flash", "sdpa: flash")

@@ -1,0 +1,83 @@
+"""The loss of a model as one compiled graph, where that pays; eager where it does not or cannot.
+
+The graph returns the loss and nothing else, for one shape. It is built before the first step, forward and
+backward, on a batch of zeros: so a compiler that fails is found before anything is trained, the run goes on
+eager and says so, and the time that compiling takes is in no measurement of the training. Neither weights,
+gradients nor random generators are changed by that.
+
+Compiling costs seconds to a minute. Whether it pays is decided by the length of the run and the size of the
+model alone, never by a clock: a resumed run of the same configuration computes the same bits.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gptmodel.data import IGNORE_INDEX
+from gptmodel.model import GPT
+
+__all__ = ["choose_loss", "compiling_pays"]
+
+LossFn = Callable[..., Tensor]
+
+LAUNCHES_PAY = 1000
+"""So many steps on CUDA are worth compiling, however small the model is: launches are most of their time."""
+
+SECONDS_PAY = 60.0
+"""And so is a run on CUDA that takes so long at `CUDA_FLOPS`."""
+
+CUDA_FLOPS = 1e14
+"""Operations a second of an eager model on a card, roughly."""
+
+
+def choose_loss(
+    model: GPT, *, wanted: bool | None, rows: int, total_steps: int, total_tokens: int
+) -> tuple[LossFn, str]:
+    """The loss function of a run, and a phrase for the report that says what it is.
+
+    ``wanted`` is the setting: None leaves the choice to `compiling_pays`. ``rows`` are a micro-batch's.
+    """
+    device = next(model.parameters()).device
+    if wanted is None and not compiling_pays(model, device, total_steps, total_tokens):
+        return model.loss, "eager: compiling takes longer than it saves" if device.type == "cuda" else "eager"
+    if wanted is False:
+        return model.loss, "eager"
+    print("compiling the model ...", file=sys.stderr, flush=True)
+    compiled: LossFn = torch.compile(model.loss, fullgraph=True, dynamic=False)
+    began = time.perf_counter()
+    try:
+        rehearse(model, compiled, rows)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # compilers fail in many ways; what is wrong with the model, eager says again
+        cause = getattr(error, "inner_exception", error)
+        said = next((line for line in str(cause).splitlines() if line.strip()), "").strip()
+        return model.loss, f"eager, because the compiler failed: {type(cause).__name__}: {said[:200]}"
+    return compiled, f"compiled in {time.perf_counter() - began:.0f} s"
+
+
+def compiling_pays(model: GPT, device: torch.device, total_steps: int, total_tokens: int) -> bool:
+    """Whether a run of this length is faster with the time to compile than without."""
+    if device.type != "cuda":
+        return False
+    seconds = total_tokens * model.flops_per_token() / CUDA_FLOPS
+    return total_steps >= LAUNCHES_PAY or seconds >= SECONDS_PAY
+
+
+def rehearse(model: GPT, loss_fn: LossFn, rows: int) -> None:
+    """Call ``loss_fn`` as a step does, forward and backward, on zeros; leave nothing behind."""
+    device = next(model.parameters()).device
+    shape = rows, model.config.context_length
+    # two tensors: a graph for inputs that are their own targets would be another one
+    inputs, targets = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(2))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        loss = loss_fn(inputs, targets, ignore_index=IGNORE_INDEX, reduction="sum")
+        torch.autograd.backward(loss)
+    for parameter in trained:
+        parameter.grad = None

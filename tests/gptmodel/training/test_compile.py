@@ -1,0 +1,103 @@
+"""The compiled loss: what it computes, when it is chosen, and that a compiler may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import loop
+import pytest
+import torch
+from torch import Tensor
+
+from gptmodel.model import GPT, ModelConfig
+from gptmodel.train import train
+from gptmodel.training import compile as compiling
+from gptmodel.training.compile import choose_loss, compiling_pays
+
+SMALL = ModelConfig(vocab_size=70, context_length=16, width=16, layers=1, heads=2, dropout=0.1)
+
+
+def choose(model: GPT, wanted: bool | None = True) -> tuple[Callable[..., Tensor], str]:
+    return choose_loss(model, wanted=wanted, rows=2, total_steps=10, total_tokens=320)
+
+
+def use_backend(monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
+    """Compile with this backend instead of the default one, which takes many seconds."""
+    compile_it = torch.compile
+
+    def compile_with(function: Any, **options: Any) -> Any:
+        return compile_it(function, backend=backend, **options)
+
+    monkeypatch.setattr(compiling.torch, "compile", compile_with)
+
+
+def test_the_loss_is_one_graph_that_returns_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = []
+
+    def keep(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    use_backend(monkeypatch, keep)
+    model = GPT(SMALL)
+    before = torch.get_rng_state()
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    loss_fn, said = choose(model)
+    assert said.startswith("compiled in")
+    assert len(graphs) == 1
+    (output,) = [node for node in graphs[0].graph.nodes if node.op == "output"]
+    assert len(output.args[0]) == 1
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+    model.eval()
+    ids = torch.arange(32).view(2, 16)
+    torch.testing.assert_close(loss_fn(ids, ids), model.loss(ids, ids))
+
+
+def test_a_compiler_that_fails_leaves_the_run_eager_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError("no C++ compiler found")
+
+    use_backend(monkeypatch, broken)
+    state = train(loop.tiny(tmp_path, max_steps=2, compile=True))
+    assert state.step == 2
+    assert state.loss_fn == state.model.loss
+    said = capsys.readouterr()
+    line = next(line for line in (said.out + said.err).splitlines() if line.startswith("device"))
+    assert "eager, because the compiler failed" in line
+    assert "no C++ compiler found" in line
+
+
+def test_short_runs_start_eager_at_once() -> None:
+    model = GPT(SMALL)
+    cuda = torch.device("cuda")
+    assert not compiling_pays(model, torch.device("cpu"), 100_000, 10**9)
+    assert not compiling_pays(model, cuda, 100, 100 * 32)
+    assert compiling_pays(model, cuda, 5_000, 5_000 * 32)
+    assert compiling_pays(model, cuda, 100, 10**12)
+    loss_fn, said = choose(model, None)
+    assert loss_fn == model.loss
+    assert said == "eager"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_step_never_makes_the_host_wait(tmp_path: Path) -> None:
+    from gptmodel.training.state import start
+    from gptmodel.training.step import train_step
+
+    with start(loop.tiny(tmp_path, device="cuda", precision="bf16", micro_batch_size=2), None) as state:
+        batches = [tuple(part.cuda() for part in state.data.batch(step)) for step in range(4)]
+        train_step(state, *batches[0])
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for batch in batches[1:]:
+                train_step(state, *batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
