@@ -47,15 +47,14 @@ def run_job(job: dict[str, Any]) -> None:
 
 
 def signal_at(step: int, rank: int, number: int) -> None:
-    """Let process ``rank`` send itself a signal after ``step``; with SIGKILL, when the step before is saved."""
+    """Let process ``rank`` send itself a signal after ``step``; SIGKILL when the step before is saved."""
     train_step = training.train_step
 
     def stepping(state: Any, *batch: Any) -> Any:
         result = train_step(state, *batch)
         if state.step == step and state.ranks.rank == rank:
-            while (
-                number == signal.SIGKILL and not (state.run / "checkpoints" / f"step-{step - 1:08d}").exists()
-            ):
+            saved = state.run / "checkpoints" / f"step-{step - 1:08d}"
+            while number == signal.SIGKILL and not saved.exists():
                 pass
             os.kill(os.getpid(), number)
         return result

@@ -165,7 +165,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_the_run_goes_on(train
     run = trained / "signalled"
     assert checkpoint.latest(run).step == 5
     several.run_job({"resume": run})
-    assert loop.losses(run) == pytest.approx(loop.losses(trained / "alone"), rel=1e-6)
+    assert dict(loop.losses(run)) == pytest.approx(dict(loop.losses(trained / "alone")), rel=1e-6)
 
 
 def test_when_one_process_dies_the_others_say_so_and_the_run_goes_on(trained: Path) -> None:
@@ -180,7 +180,7 @@ def test_when_one_process_dies_the_others_say_so_and_the_run_goes_on(trained: Pa
     run = trained / "killed"
     assert checkpoint.latest(run).step in (4, 5)
     several.run_job({"resume": run})
-    assert loop.losses(run) == pytest.approx(loop.losses(trained / "alone"), rel=1e-6)
+    assert dict(loop.losses(run)) == pytest.approx(dict(loop.losses(trained / "alone")), rel=1e-6)
 
 
 def test_what_all_processes_refuse_is_said_once(folder: Path) -> None:
