@@ -109,8 +109,8 @@ GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "data": ("windows", "tokenize", "split", "loader"),
     "checkpoint": ("format", "store", "writer", "runs"),
     "training": (
-        "optim", "schedule", "config", "restore", "compile", "state", "step", "log", "signals", "report",
-        "loop",
+        "optim", "schedule", "config", "distributed", "compile", "parallel", "restore", "state", "step", "log",
+        "silent", "signals", "report", "loop",
     ),
     "presets": ("loader",),
     "cli": ("app", "train", "generate", "evaluate", "output", "main"),

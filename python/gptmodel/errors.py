@@ -44,6 +44,20 @@ class InterruptedRunError(GptModelError):
     exit_code = 130
 
 
+class LostRankError(GptModelError):
+    """Another process of a run on several has ended or does not answer."""
+
+    exit_code = 1
+
+
+class SaidElsewhereError(GptModelError):
+    """An error of all processes of a run, which another one of them reports."""
+
+    def __init__(self, error: GptModelError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_code
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The tail of a message: ``; did you mean 'small'?``, or nothing when no known word is near.
 

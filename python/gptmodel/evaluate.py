@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -66,11 +66,13 @@ def measure(
     batches: int | None = None,
     *,
     token_bytes: Tensor | None = None,
+    total: Callable[[Tensor], Tensor] = lambda part: part,
 ) -> Measurement:
     """Totals over a loader, or over its first ``batches``; the model is in eval mode meanwhile and no
     gradient is kept.
 
     Targets of ``IGNORE_INDEX`` do not count. ``token_bytes`` (V,) gives the length of each token in bytes.
+    ``total`` makes the sum over all ranks out of this one's, where several evaluate parts.
     Raises DataError when there is no target at all.
     """
     device = next(model.parameters()).device
@@ -86,6 +88,7 @@ def measure(
             tokens += counted.sum()
             if lengths is not None:
                 total_bytes += lengths[targets.clamp(min=0)].masked_fill(~counted, 0).sum()
+    nats, tokens, total_bytes = total(nats), total(tokens), total(total_bytes)
     if not int(tokens):
         raise DataError("there is nothing to evaluate: no batch has a target")
     return Measurement(

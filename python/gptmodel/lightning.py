@@ -5,6 +5,9 @@ then calls what our own loop calls: the model's loss, the groups of ``optim``, t
 step, the sampler's batch for the step. So ``Trainer(max_steps=N, gradient_clip_val=config.optim.grad_clip)``
 gives the losses of our loop. Needs the extra: ``pip install 'gptbpe[lightning]'``.
 
+``config.train.batch_size`` is the batch of a step, however many ranks and micro-batches share it: each of the
+Trainer's processes reads its rows of it, in ``accumulate_grad_batches`` parts.
+
     data = ShardDataModule(config)
     trainer = lightning.Trainer(max_steps=200, gradient_clip_val=config.optim.grad_clip)
     trainer.fit(GPTLightningModule(config, data.model_config, total_steps=200), data)
@@ -12,6 +15,7 @@ gives the losses of our loop. Needs the extra: ``pip install 'gptbpe[lightning]'
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,8 +25,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from gptmodel.data import IGNORE_INDEX, TrainingData, prepare
+from gptmodel.errors import ConfigError
 from gptmodel.model import ModelConfig
 from gptmodel.training.config import Config
+from gptmodel.training.distributed import Ranks
+from gptmodel.training.loop import micro_batches
 from gptmodel.training.optim import build_optimizer
 from gptmodel.training.schedule import learning_rate_factor
 from gptmodel.training.state import build_model, choose_model_config, stored_tokenizer
@@ -49,18 +56,22 @@ class GPTLightningModule(lightning.LightningModule):
         return logits
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
+        # Training windows are full of targets: the mean over ranks and micro-batches is that over the batch.
         loss = self.model.loss(*batch, ignore_index=IGNORE_INDEX)
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
         inputs, targets = batch
         counted = int((targets != IGNORE_INDEX).sum())
-        loss = self.model.loss(inputs, targets, ignore_index=IGNORE_INDEX)
-        self.log("evaluation/loss", loss, batch_size=counted, on_epoch=True, prog_bar=True)
+        loss = self.model.loss(inputs, targets, ignore_index=IGNORE_INDEX, reduction="sum") / max(1, counted)
+        self.log("evaluation/loss", loss, batch_size=counted, on_epoch=True, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.model, self.config.optim, self.device)
+        # A fused optimizer offers to undo the scale of 16-mixed within its step. Lightning would then leave
+        # the gradients scaled and refuse to clip them; without the offer it scales back first, then clips.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         rate = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(self.config.schedule, step, self.total_steps)
         )
@@ -72,26 +83,38 @@ class GPTLightningModule(lightning.LightningModule):
 
 
 class _Steps(IterableDataset[Batch]):
-    """The batches of steps ``start``, ``start + 1``, …, without end: the Trainer says when to stop."""
+    """One rank's rows of the batches of steps ``start``, ``start + 1``, …, each in ``parts``, without end.
 
-    def __init__(self, data: TrainingData, start: int) -> None:
-        self.data, self.start = data, start
+    The Trainer says when to stop.
+
+    Raises ConfigError when the batch cannot be divided into equal parts.
+    """
+
+    def __init__(self, data: TrainingData, start: int, ranks: Ranks, parts: int) -> None:
+        rows = ranks.rows(data.batch_size)
+        if (rows.stop - rows.start) % parts:
+            raise ConfigError(
+                f"--batch-size {data.batch_size} cannot be divided into equal micro-batches by {ranks.size} "
+                f"processes with accumulate_grad_batches={parts}: take a multiple of {ranks.size * parts}"
+            )
+        self.data, self.start, self.rows, self.parts = data, start, rows, parts
 
     def __iter__(self) -> Iterator[Batch]:
-        step = self.start
-        while True:
-            yield self.data.batch(step)
-            step += 1
+        for step in itertools.count(self.start):
+            inputs, targets = self.data.batch(step, self.rows)
+            yield from zip(inputs.chunk(self.parts), targets.chunk(self.parts), strict=True)
 
 
 class _HeldOut(IterableDataset[Batch]):
-    def __init__(self, data: TrainingData, rows: int, batches: int) -> None:
-        self.data, self.rows, self.batches = data, rows, batches
+    """One rank's share of the held-out batches that our loop evaluates."""
+
+    def __init__(self, data: TrainingData, rows: int, batches: int, ranks: Ranks) -> None:
+        self.data, self.rows, self.batches, self.ranks = data, rows, batches, ranks
 
     def __iter__(self) -> Iterator[Batch]:
         if self.data.evaluation is not None:
-            for _, batch in zip(range(self.batches), self.data.evaluation(self.rows), strict=False):
-                yield batch
+            whole = itertools.islice(self.data.evaluation(self.rows), self.batches)
+            yield from micro_batches(whole, self.ranks, None)
 
 
 class ShardDataModule(lightning.LightningDataModule):
@@ -115,9 +138,17 @@ class ShardDataModule(lightning.LightningDataModule):
         self.model_config = choose_model_config(config, self.data)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        start = 0 if self.trainer is None else self.trainer.global_step
-        return DataLoader(_Steps(self.data, start), batch_size=None)
+        start, parts = 0, 1
+        if self.trainer is not None:
+            start, parts = self.trainer.global_step, self.trainer.accumulate_grad_batches
+        return DataLoader(_Steps(self.data, start, self._ranks(), parts), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         settings = self.config.train
-        return DataLoader(_HeldOut(self.data, settings.batch_size, settings.eval_batches), batch_size=None)
+        held_out = _HeldOut(self.data, settings.batch_size, settings.eval_batches, self._ranks())
+        return DataLoader(held_out, batch_size=None)
+
+    def _ranks(self) -> Ranks:
+        if self.trainer is None:
+            return Ranks()
+        return Ranks(rank=self.trainer.global_rank, size=self.trainer.world_size)

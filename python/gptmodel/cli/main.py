@@ -18,14 +18,15 @@ import cyclopts
 from gptbpe.errors import GptBpeError
 from gptmodel.cli import evaluate, generate, output, train  # noqa: F401  # to be known to the application
 from gptmodel.cli.app import app, say
-from gptmodel.errors import GptModelError, InterruptedRunError
+from gptmodel.errors import GptModelError, InterruptedRunError, SaidElsewhereError
+from gptmodel.training.distributed import from_environment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; no traceback reaches the user."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: say(f"warning: {' '.join(str(message).split())}")
+        warnings.showwarning = _warn
         return _run(words)
 
 
@@ -36,7 +37,9 @@ def _run(words: list[str]) -> int:
         sys.stdout.flush()
         return 0
     except cyclopts.CycloptsError as error:
-        return _fail(str(error), 2)
+        return _fail(str(error), 2) if from_environment().first else 2
+    except SaidElsewhereError as error:
+        return error.exit_code
     except InterruptedRunError as error:
         return _fail(str(error), error.exit_code, label="")
     except GptModelError as error:
@@ -64,6 +67,12 @@ def _fail(message: str, code: int, label: str = "error: ") -> int:
         traceback.print_exc()
     say(f"gptmodel: {label}{' '.join(message.split())}")
     return code
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as one line; of several processes that train together, from the first alone."""
+    if from_environment().first:
+        say(f"warning: {' '.join(str(message).split())}")
 
 
 def train_main() -> None:

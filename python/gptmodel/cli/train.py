@@ -14,6 +14,7 @@ from gptmodel import checkpoint, load
 from gptmodel.checkpoint import runs
 from gptmodel.cli.app import EXAMPLES, app, say
 from gptmodel.config import compose
+from gptmodel.training import distributed
 from gptmodel.training.config import SECTIONS, parse
 from gptmodel.training.loop import train as train_run
 
@@ -36,6 +37,17 @@ where each value came from.
 
 def train(**given: Any) -> None:
     """See TRAIN_HELP."""
+    with distributed.join() as ranks:
+        run = _train(**given)
+    if run is not None and ranks.first:
+        say(
+            f"done      try: gptmodel generate --checkpoint {run}\n"
+            f"               gptmodel plot {run} -o losses.pdf"
+        )
+
+
+def _train(**given: Any) -> Path | None:
+    """Train, and return the run's folder; None when there was only a configuration to print."""
     file, resume, print_config = (given.pop(name, None) for name in ("config", "resume", "print_config"))
     run = None
     if resume:
@@ -51,12 +63,8 @@ def train(**given: Any) -> None:
         resolved = compose(given, file=file, environment=os.environ, model_config=stored)
     if print_config:
         print(resolved, end="")
-        return
-    state = train_run(resolved.config, resume=run)
-    say(
-        f"done      try: gptmodel generate --checkpoint {state.run}\n"
-        f"               gptmodel plot {state.run} -o losses.pdf"
-    )
+        return None
+    return train_run(resolved.config, resume=run).run
 
 
 def _train_parameters() -> list[inspect.Parameter]:

@@ -76,14 +76,15 @@ class TrainingData:
     origin: str
     description: list[str]
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a step, int64 (batch size, context length) on the CPU."""
-        inputs, targets = self.sampler.batch(step * self.batch_size, self.batch_size)
+    def batch(self, step: int, rows: slice | None = None) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a step, int64 (batch size, context length) on the CPU; or ``rows`` of it."""
+        start, stop, _ = (rows or slice(None)).indices(self.batch_size)
+        inputs, targets = self.sampler.batch(step * self.batch_size + start, stop - start)
         return torch.from_numpy(inputs).long(), torch.from_numpy(targets).long()
 
-    def batches(self, device: torch.device, start: int, stop: int) -> Batches:
-        """The batches of steps ``start`` to ``stop``, on the device."""
-        return Batches(self.batch, device, start, stop)
+    def batches(self, device: torch.device, start: int, stop: int, rows: slice | None = None) -> Batches:
+        """The batches of steps ``start`` to ``stop``, on the device; or ``rows`` of each."""
+        return Batches(lambda step: self.batch(step, rows), device, start, stop)
 
 
 class Batches:

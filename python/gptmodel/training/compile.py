@@ -21,7 +21,7 @@ from torch import Tensor
 from gptmodel.data import IGNORE_INDEX
 from gptmodel.model import GPT
 
-__all__ = ["choose_loss", "compiling_pays"]
+__all__ = ["compile_loss", "compiling_pays"]
 
 LossFn = Callable[..., Tensor]
 
@@ -35,18 +35,11 @@ CUDA_FLOPS = 1e14
 """Operations a second of an eager model on a card, roughly."""
 
 
-def choose_loss(
-    model: GPT, *, wanted: bool | None, rows: int, total_steps: int, total_tokens: int
-) -> tuple[LossFn, str]:
-    """The loss function of a run, and a phrase for the report that says what it is.
+def compile_loss(model: GPT, rows: int) -> tuple[LossFn, str]:
+    """``model.loss`` compiled for batches of ``rows`` windows, and a phrase for the report that says so.
 
-    ``wanted`` is the setting: None leaves the choice to `compiling_pays`. ``rows`` are a micro-batch's.
+    Where the compiler fails, the eager loss, and why.
     """
-    device = next(model.parameters()).device
-    if wanted is None and not compiling_pays(model, device, total_steps, total_tokens):
-        return model.loss, "eager: compiling takes longer than it saves" if device.type == "cuda" else "eager"
-    if wanted is False:
-        return model.loss, "eager"
     print("compiling the model ...", file=sys.stderr, flush=True)
     compiled: LossFn = torch.compile(model.loss, fullgraph=True, dynamic=False)
     began = time.perf_counter()

@@ -66,6 +66,11 @@ class TrainConfig(BaseModel):
         None, description="begin with the weights of a run, a checkpoint or a Hugging Face folder"
     )
     resize_vocab: bool = Field(False, description="let vocabulary and context differ from init-from's")
+    shard_model: bool = Field(
+        False,
+        description="with torchrun: divide weights, gradients and optimizer among the processes (FSDP2), "
+        "for models that do not fit one card",
+    )
     freeze_layers: int = Field(0, ge=0, description="keep the first N blocks and the embeddings as they are")
 
 

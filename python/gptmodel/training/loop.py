@@ -12,22 +12,28 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gptmodel import checkpoint, evaluate
 from gptmodel.checkpoint import Snapshot, Writer, runs
+from gptmodel.data import IGNORE_INDEX
 from gptmodel.data.tokenize import decode_known
 from gptmodel.device import describe_device
 from gptmodel.errors import CheckpointError, InterruptedRunError, NonFiniteLossError
+from gptmodel.training import distributed
 from gptmodel.training.config import Config, dump_toml
+from gptmodel.training.distributed import Ranks
 from gptmodel.training.log import Progress, RunLog
+from gptmodel.training.parallel import is_sharded, local
 from gptmodel.training.report import Clock, compare_with_uniform, record, report
 from gptmodel.training.restore import model_tensors, optimizer_tensors, random_tensors
 from gptmodel.training.signals import Requests
+from gptmodel.training.silent import SilentLog, SilentProgress, SilentWriter
 from gptmodel.training.state import TrainState, start
 from gptmodel.training.step import StepResult, train_step
 
@@ -39,17 +45,22 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
 
     Writes the run folder (configuration, metrics, samples, checkpoints). Raises ConfigError and DataError
     before anything is trained, LockedError when another process works in the run's folder,
-    NonFiniteLossError, and InterruptedRunError after a signal, when all is saved.
+    NonFiniteLossError, InterruptedRunError after a signal, when all is saved, and LostRankError when another
+    of the processes that torchrun started has died.
 
     >>> state = train(compose({"shards": "data/", "max_steps": 100}).config)  # doctest: +SKIP
     """
     with (
-        start(config, resume) as state,
-        Requests() as requests,
-        state.data.batches(state.device, state.step, state.total_steps) as batches,
-        RunLog(state.run, resumed_at=state.step) as log,
-        Progress(state.total_steps, state.step) as progress,
-        Writer(state.run, state.config.checkpoint.keep) as writer,
+        distributed.join() as ranks,
+        start(config, resume, ranks) as state,
+        ranks.watching(f"go on with: {resume_command(state)}"),
+        Requests(ranks) as requests,
+        state.data.batches(
+            state.device, state.step, state.total_steps, ranks.rows(state.config.train.batch_size)
+        ) as batches,
+        RunLog(state.run, resumed_at=state.step) if ranks.first else SilentLog() as log,
+        Progress(state.total_steps, state.step) if ranks.first else SilentProgress() as progress,
+        Writer(state.run, state.config.checkpoint.keep) if ranks.first else SilentWriter() as writer,
     ):
         report(state, progress, log)
         if state.step:
@@ -65,6 +76,7 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
                 record(state, result, clock, log, progress, batches.waited)
             with clock.paused():
                 writer.check()
+                requests.agree()
                 saved = requests.save or requests.stop or save_is_due(state)
                 if saved:
                     requests.save = False
@@ -76,9 +88,13 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
                     writer.join()
                     raise InterruptedRunError(
                         f"stopped after step {state.step} of {state.total_steps}, which is saved; "
-                        f"go on with: {runs.resume_command(state.run)}"
+                        f"go on with: {resume_command(state)}"
                     )
     return state
+
+
+def resume_command(state: TrainState) -> str:
+    return state.ranks.command(runs.resume_command(state.run))
 
 
 def is_due(state: TrainState, every: int | None, otherwise: int) -> bool:
@@ -106,12 +122,13 @@ def look(
             writer.record_evaluation(state.step, state.evaluation_loss)
     if is_due(state, settings.sample_every or settings.eval_every, tenth(state)) and not requests.stop:
         write_sample(state, log, progress)
+        requests.agree()
 
 
 def catch_up(state: TrainState, log: RunLog, progress: Progress, writer: Writer, requests: Requests) -> None:
     """Do what was due at the step of the checkpoint and was not done when the run ended."""
     if state.evaluation_loss is None:
-        measured = log.evaluation_loss(state.step)
+        measured = state.ranks.from_first(lambda: log.evaluation_loss(state.step))
         if measured is not None:  # and the run ended before the checkpoint knew
             state.evaluation_loss = measured
             writer.record_evaluation(state.step, measured)
@@ -124,17 +141,15 @@ def run_evaluation(state: TrainState, log: RunLog, progress: Progress, requests:
     if state.data.evaluation is None:
         return
     settings = state.config.train
-    rows = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        assert state.data.evaluation is not None
-        yield from itertools.takewhile(lambda _: not requests.stop, state.data.evaluation(rows))
-
+    batches = itertools.islice(state.data.evaluation(settings.batch_size), settings.eval_batches)
     found = evaluate.measure(
         state.model,
-        batches(),
-        settings.eval_batches * settings.batch_size // rows,
+        itertools.takewhile(
+            lambda _: not requests.agree().stop,
+            micro_batches(batches, state.ranks, settings.micro_batch_size),
+        ),
         token_bytes=state.token_bytes,
+        total=state.ranks.sum,
     )
     if requests.stop:
         return
@@ -153,6 +168,23 @@ def run_evaluation(state: TrainState, log: RunLog, progress: Progress, requests:
     )
     bits = "" if found.bits_per_byte is None else f", {found.bits_per_byte:.4f} bits per byte"
     progress.say(f"step {state.step}: held-out loss {found.loss:.4f}{bits} ({found.tokens:,} tokens)")
+
+
+def micro_batches(
+    batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks, most: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The share of this rank in each batch, at most ``most`` rows at once; the same number on every rank.
+
+    Rows that are wanting are filled up with targets that do not count.
+    """
+    for inputs, targets in batches:
+        rows = ranks.rows(len(inputs) + -len(inputs) % ranks.size)
+        missing = (0, 0, 0, rows.stop - rows.start - len(inputs[rows]))
+        some_inputs = F.pad(inputs[rows], missing)
+        some_targets = F.pad(targets[rows], missing, value=IGNORE_INDEX)
+        for at in range(0, len(some_inputs), most or len(some_inputs)):
+            micro = slice(at, at + (most or len(some_inputs)))
+            yield some_inputs[micro], some_targets[micro]
 
 
 def write_sample(state: TrainState, log: RunLog, progress: Progress) -> None:
@@ -196,7 +228,8 @@ def save(state: TrainState, result: StepResult, writer: Writer) -> None:
     """Hand the state as it is to the writer; never one with a number that is not finite."""
     check_finite(state, result, writer)
     check_weights(state, writer)
-    writer.save(snapshot(state))
+    if state.ranks.first or is_sharded(state.model):
+        writer.save(snapshot(state))
 
 
 def snapshot(state: TrainState) -> Snapshot:
@@ -217,6 +250,7 @@ def snapshot(state: TrainState) -> Snapshot:
             "evaluation_loss": state.evaluation_loss,
             "scaler": state.scaler.state_dict(),
             "precision": state.precision,
+            "ranks": state.ranks.size,
             "total_steps": state.total_steps,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
@@ -242,11 +276,14 @@ def check_finite(state: TrainState, result: StepResult, writer: Writer) -> None:
 
 def check_weights(state: TrainState, writer: Writer) -> None:
     """Raise NonFiniteLossError when a weight or the optimizer's state is no finite number."""
-    tensors: list[Tensor] = [*state.model.parameters()]
-    tensors += [t for kept in state.optimizer.state.values() for t in kept.values() if isinstance(t, Tensor)]
+    tensors = [*map(local, state.model.parameters())]
+    tensors += [
+        local(t) for kept in state.optimizer.state.values() for t in kept.values() if isinstance(t, Tensor)
+    ]
     # A sum is finite only where every number in it is; one number comes from the device.
     sums = torch.stack([t.detach().sum().float().to(state.device) for t in tensors])
-    if not bool(sums.isfinite().all()) and not all(bool(t.isfinite().all()) for t in tensors):
+    broken = not bool(sums.isfinite().all()) and not all(bool(t.isfinite().all()) for t in tensors)
+    if any(state.ranks.any(broken)):
         stop_training(state, "weights or the optimizer's state are no longer finite", writer)
 
 

@@ -174,6 +174,7 @@ def flops_utilization(state: TrainState, tokens_per_second: float) -> tuple[floa
     peak = peak_flops(describe_device(state.device), state.precision)
     if peak is None:
         return None, None
+    peak *= state.ranks.size
     full, causal = (state.model.flops_per_token(causal=causal) for causal in (False, True))
     return tokens_per_second * full / peak, tokens_per_second * causal / peak
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gptmodel.checkpoint import Checkpoint
 from gptmodel.errors import CheckpointError
 from gptmodel.training.config import Config, parse
+from gptmodel.training.parallel import fill, fill_model, is_sharded, whole_model, whole_optimizer
 from gptmodel.training.schedule import learning_rate_factor
 
 __all__ = [
@@ -32,7 +33,7 @@ MAY_CHANGE = frozenset(
     for table, names in {
         "train": (
             "epochs max_steps max_tokens micro_batch_size device precision compile output experiment_name "
-            "log_every eval_every eval_batches sample_every sample_prompt sample_tokens"
+            "log_every eval_every eval_batches sample_every sample_prompt sample_tokens shard_model"
         ),
         "data": "num_workers shards train_data eval_data tokenizer vocab",
         "model": "attention",
@@ -102,18 +103,25 @@ def _short(fingerprint: Any) -> str:
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The weights by name, on the CPU, in memory of their own."""
+    """The weights by name, on the CPU, in memory of their own; divided ones on the first rank only."""
+    if is_sharded(model):
+        return whole_model(model)
     return {name: _copy(tensor) for name, tensor in model.state_dict().items()}
 
 
 def restore_model(model: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
     """Fill ``model``. Raises CheckpointError naming what is missing, surplus or of another shape."""
     _check_same(model.state_dict(), tensors, origin, "model")
-    model.load_state_dict(tensors)
+    if is_sharded(model):
+        fill_model(model, dict(tensors))
+    else:
+        model.load_state_dict(tensors)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state by parameter name, ``exp_avg.blocks.0…``, on the CPU, in memory of its own."""
+    if is_sharded(model):
+        return whole_optimizer(model, optimizer)
     return {name: _copy(tensor) for name, tensor in _optimizer_state(model, optimizer).items()}
 
 
@@ -131,7 +139,7 @@ def restore_optimizer(
     stored = {name: tensor for name, tensor in tensors.items() if not name.startswith("random.")}
     _check_same(expected, stored, origin, "optimizer")
     for name, tensor in expected.items():
-        tensor.copy_(stored[name])
+        fill(tensor, stored[name])
 
 
 def _make_state(optimizer: torch.optim.Optimizer) -> None:

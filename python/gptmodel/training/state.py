@@ -21,13 +21,15 @@ from torch import Tensor, nn
 from gptmodel import checkpoint, files, load
 from gptmodel.checkpoint import runs
 from gptmodel.data import TrainingData, prepare
-from gptmodel.device import Precision, compute_dtype, keep_freed_memory, pick_device, pick_precision
+from gptmodel.device import Precision, compute_dtype, keep_freed_memory, pick_precision
 from gptmodel.errors import ConfigError, DataError
 from gptmodel.load import GPT
 from gptmodel.model import ModelConfig
-from gptmodel.training.compile import choose_loss
+from gptmodel.training.compile import compiling_pays
 from gptmodel.training.config import Config, dump_toml
+from gptmodel.training.distributed import Ranks
 from gptmodel.training.optim import build_optimizer
+from gptmodel.training.parallel import Parallel, place
 from gptmodel.training.restore import check_resumable, restore_model, restore_optimizer, restore_random
 
 if TYPE_CHECKING:
@@ -40,8 +42,8 @@ __all__ = ["TrainState", "build_model", "choose_model_config", "start", "stored_
 class TrainState:
     """Everything that a step reads and changes.
 
-    ``loss_fn`` is ``model.loss``, compiled or not, which ``compiler`` says in words. ``token_bytes``
-    (vocabulary,) lies on the device.
+    ``loss_fn`` is ``model.loss``, compiled or not, which ``compiler`` says in words; ``parallel`` computes it
+    for this one of ``ranks``. ``token_bytes`` (vocabulary,) lies on the device.
     ``evaluation_loss`` is the held-out loss of the weights as they are; None until they are measured.
     """
 
@@ -56,6 +58,8 @@ class TrainState:
     loss_fn: Callable[..., Tensor] = field(repr=False)
     compiler: str
     token_bytes: Tensor | None = field(repr=False)
+    ranks: Ranks
+    parallel: Parallel = field(repr=False)
     total_steps: int = 0
     step: int = 0
     seconds: float = 0.0
@@ -77,48 +81,54 @@ class TrainState:
 
 
 @contextmanager
-def start(config: Config, resume: Path | None) -> Iterator[TrainState]:
+def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainState]:
     """The state before the first step, or that of the newest sound checkpoint of ``resume``.
 
-    The run's folder is locked meanwhile: a second process that resumes it gets a LockedError.
+    The run's folder is locked meanwhile: a second process that resumes it gets a LockedError. Of several
+    ranks the first makes and locks it.
     """
     with ExitStack() as held:
         found = None
         if resume is not None:
-            held.enter_context(files.Lock(resume))
-            found = _newest_sound(resume)
+            newest = ranks.from_first(lambda: str(_locked_newest(resume, held)))
+            found = checkpoint.read(newest)
         settings = config.train
-        device = pick_device(settings.device)
+        ranks.rows(settings.batch_size)  # which raises when it cannot be divided
+        device = ranks.device(settings.device)
         precision = pick_precision(settings.precision, device)
-        data = prepare(
-            config.data,
-            context_length=config.model["context_length"],
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            stored_tokenizer=lambda: stored_tokenizer(config, found),
-        )
+        if settings.shard_model and precision == "fp16":
+            raise ConfigError("--shard-model trains in bf16 or fp32: give --precision")
+        with ranks.first_of_machine_first("data"), ranks.speaking():
+            data = prepare(
+                config.data,
+                context_length=config.model["context_length"],
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+                stored_tokenizer=lambda: stored_tokenizer(config, found),
+            )
         model_config = choose_model_config(config, data)
         config = config.with_model(**model_config.model_dump())
         total_steps = count_steps(config, data.windows)
         if found is not None:
             check_resumable(found, config, data.identity, precision, total_steps)
         model = build_model(config, model_config, resumed=found is not None)
-        model.to(device).train()
         model.compute_dtype = compute_dtype(precision)
         if device.type == "cpu":
             keep_freed_memory()
-        rows = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
-        loss_fn, compiler = choose_loss(
-            model,
-            wanted=settings.compile,
-            rows=rows,
-            total_steps=total_steps,
-            total_tokens=total_steps * settings.batch_size * model_config.context_length,
-        )
-        run = resume
-        if run is None:
-            run = runs.new(settings.output, settings.experiment_name or config.preset)
-            held.enter_context(files.Lock(run))
+        total_tokens = total_steps * settings.batch_size * model_config.context_length
+        compiled = settings.compile
+        if compiled is None:
+            compiled = compiling_pays(model, device, total_steps, total_tokens)
+        with ranks.speaking():
+            parallel = place(
+                model,
+                device,
+                ranks,
+                shard=settings.shard_model,
+                compiled=compiled,
+                rows=min(settings.micro_batch_size or settings.batch_size, settings.batch_size // ranks.size),
+            )
+        run = resume or Path(ranks.from_first(lambda: str(_locked_new(config, held))))
         state = TrainState(
             config=config,
             run=run,
@@ -128,16 +138,19 @@ def start(config: Config, resume: Path | None) -> Iterator[TrainState]:
             data=data,
             device=device,
             precision=precision,
-            loss_fn=loss_fn,
-            compiler=compiler,
+            loss_fn=parallel.loss_fn,
+            compiler=parallel.compiler,
             token_bytes=None if data.token_bytes is None else data.token_bytes.to(device),
+            ranks=ranks,
+            parallel=parallel,
             total_steps=total_steps,
         )
         torch.manual_seed(settings.seed)
         if found is not None:
             _restore(state, found)
+        if ranks.first:
             checkpoint.sweep(run)
-        files.write_text(run / "config.toml", dump_toml(config))
+            files.write_text(run / "config.toml", dump_toml(config))
         yield state
 
 
@@ -182,12 +195,21 @@ def count_steps(config: Config, windows: int) -> int:
     return max(1, min(lengths))
 
 
-def _newest_sound(run: Path) -> checkpoint.Checkpoint:
+def _locked_new(config: Config, held: ExitStack) -> Path:
+    """The folder of a new run, locked as long as ``held`` is open."""
+    run = runs.new(config.train.output, config.train.experiment_name or config.preset)
+    held.enter_context(files.Lock(run))
+    return run
+
+
+def _locked_newest(run: Path, held: ExitStack) -> Path:
+    """The newest sound checkpoint of ``run``, which is locked as long as ``held`` is open."""
+    held.enter_context(files.Lock(run))
     skipped: list[str] = []
     found = checkpoint.latest(run, skipped)
     for reason in skipped:
         print(f"passed over a damaged checkpoint: {reason}", file=sys.stderr)
-    return found
+    return found.path
 
 
 def stored_tokenizer(config: Config, found: checkpoint.Checkpoint | None = None) -> Tokenizer | None:

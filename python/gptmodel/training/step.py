@@ -30,17 +30,23 @@ class StepResult:
 
 
 def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> StepResult:
-    """One update from one batch of ids (B, T); the gradient is that of the mean over the batch's targets."""
+    """One update from one batch of ids (B, T), of which this rank has its rows; the gradient is that of the
+    mean over the targets of the whole batch.
+    """
     model, optimizer, scaler = state.model, state.optimizer, state.scaler
     factor = learning_rate_factor(state.config.schedule, state.step, state.total_steps)
     learning_rate = set_learning_rate(optimizer, factor)
-    counted = (targets != IGNORE_INDEX).sum()
+    ranks, parallel = state.ranks, state.parallel
+    if state.model.config.dropout:
+        parallel.seed(state.config.train.seed, state.step)
+    counted = ranks.sum((targets != IGNORE_INDEX).sum())
     rows = state.config.train.micro_batch_size or len(inputs)
     total = torch.zeros((), device=inputs.device)
     for start in range(0, len(inputs), rows):
         some_inputs, some_targets = inputs[start : start + rows], targets[start : start + rows]
-        loss = state.loss_fn(some_inputs, some_targets, ignore_index=IGNORE_INDEX, reduction="sum") / counted
-        torch.autograd.backward(scaler.scale(loss))
+        with parallel.exchanging(start + rows >= len(inputs)):
+            loss = parallel.loss(some_inputs, some_targets) / counted
+            torch.autograd.backward(scaler.scale(parallel.share(loss)))
         total += loss.detach()
     scaler.unscale_(optimizer)
     norm = clip_gradients(model, state.config.optim.grad_clip)
@@ -48,5 +54,5 @@ def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> StepResult
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
     state.step += 1
-    target_bytes = None if state.token_bytes is None else state.token_bytes[targets].sum()
-    return StepResult(total, norm, learning_rate, target_bytes)
+    target_bytes = None if state.token_bytes is None else ranks.sum(state.token_bytes[targets].sum())
+    return StepResult(ranks.sum(total), norm, learning_rate, target_bytes)

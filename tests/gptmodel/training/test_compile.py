@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import loop
 import pytest
 import torch
-from torch import Tensor
 
 from gptmodel.model import GPT, ModelConfig
 from gptmodel.train import train
 from gptmodel.training import compile as compiling
-from gptmodel.training.compile import choose_loss, compiling_pays
+from gptmodel.training.compile import compile_loss, compiling_pays
 
 SMALL = ModelConfig(vocab_size=70, context_length=16, width=16, layers=1, heads=2, dropout=0.1)
-
-
-def choose(model: GPT, wanted: bool | None = True) -> tuple[Callable[..., Tensor], str]:
-    return choose_loss(model, wanted=wanted, rows=2, total_steps=10, total_tokens=320)
 
 
 def use_backend(monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
@@ -44,7 +38,7 @@ def test_the_loss_is_one_graph_that_returns_nothing_else(monkeypatch: pytest.Mon
     model = GPT(SMALL)
     before = torch.get_rng_state()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    loss_fn, said = choose(model)
+    loss_fn, said = compile_loss(model, rows=2)
     assert said.startswith("compiled in")
     assert len(graphs) == 1
     (output,) = [node for node in graphs[0].graph.nodes if node.op == "output"]
@@ -80,18 +74,17 @@ def test_short_runs_start_eager_at_once() -> None:
     assert not compiling_pays(model, cuda, 100, 100 * 32)
     assert compiling_pays(model, cuda, 5_000, 5_000 * 32)
     assert compiling_pays(model, cuda, 100, 10**12)
-    loss_fn, said = choose(model, None)
-    assert loss_fn == model.loss
-    assert said == "eager"
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_step_never_makes_the_host_wait(tmp_path: Path) -> None:
+    from gptmodel.training.distributed import Ranks
     from gptmodel.training.state import start
     from gptmodel.training.step import train_step
 
-    with start(loop.tiny(tmp_path, device="cuda", precision="bf16", micro_batch_size=2), None) as state:
+    config = loop.tiny(tmp_path, device="cuda", precision="bf16", micro_batch_size=2)
+    with start(config, None, Ranks()) as state:
         batches = [tuple(part.cuda() for part in state.data.batch(step)) for step in range(4)]
         train_step(state, *batches[0])
         torch.cuda.synchronize()
