@@ -22,11 +22,15 @@ class OptimConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    optimizer: str = Field("adamw", description="how gradients become updates: adamw")
+    optimizer: str = Field("adamw", description="how gradients become updates: adamw or muon")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     head_learning_rate: float | None = Field(
         None, gt=0, description="peak learning rate of embedding and head; left out: the same"
     )
+    matrix_learning_rate: float = Field(
+        0.02, gt=0, description="muon: peak learning rate of the matrices of the blocks"
+    )
+    momentum: float = Field(0.95, ge=0, lt=1, description="muon: decay of the average of the gradients")
     weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay of the matrices")
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
     beta2: float = Field(0.95, ge=0, lt=1, description="decay of the second moment")

@@ -17,11 +17,13 @@ from torch import nn
 from gptmodel.errors import ConfigError, did_you_mean
 from gptmodel.training.optim.adamw import adamw
 from gptmodel.training.optim.groups import OptimConfig
+from gptmodel.training.optim.muon import muon
 
 __all__ = ["OPTIMIZERS", "build_optimizer"]
 
 OPTIMIZERS: dict[str, Callable[[nn.Module, OptimConfig, torch.device], torch.optim.Optimizer]] = {
     "adamw": adamw,
+    "muon": muon,
 }
 
 
