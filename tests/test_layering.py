@@ -109,11 +109,11 @@ GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "data": ("windows", "tokenize", "split", "loader"),
     "checkpoint": ("format", "store", "writer", "runs"),
     "training": (
-        "optim", "schedule", "config", "distributed", "compile", "parallel", "restore", "state", "step", "log",
-        "silent", "signals", "report", "loop",
+        "optim", "schedule", "config", "distributed", "compile", "parallel", "restore", "state", "step",
+        "budget", "log", "silent", "signals", "report", "loop",
     ),
-    "presets": ("loader",),
-    "cli": ("app", "train", "generate", "evaluate", "output", "main"),
+    "presets": ("depth", "loader"),
+    "cli": ("app", "budget", "train", "generate", "evaluate", "output", "main"),
 }  # fmt: skip
 
 

@@ -50,6 +50,16 @@ class Resolved:
     def __str__(self) -> str:
         return dump_toml(self.config, self.origins)
 
+    @property
+    def derived(self) -> dict[str, Any]:
+        """The settings that `depth` decided, by bare name."""
+        flat = self.config.flat()
+        return {
+            key.partition(".")[2]: flat[key]
+            for key, origin in self.origins.items()
+            if origin.startswith("derived from depth")
+        }
+
 
 def section_of(name: str) -> str | None:
     """The table that the setting ``name`` stands in."""
@@ -92,7 +102,8 @@ def compose(
         )
     bottom = _preset_layer(str(preset)) if base is None else {}
     if "depth" in shorthands:
-        bottom |= _depth_layer(*shorthands["depth"])
+        said = {k: v for layer in layers for k, v in layer.values()}
+        bottom |= _depth_layer(str(preset), *shorthands["depth"], bottom, said)
 
     tables: Layer = {section: {} for section in SECTIONS}
     origins = {"preset": preset_origin}
@@ -190,12 +201,26 @@ def _environment_layer(environment: Mapping[str, str]) -> dict[str, tuple[str, A
     return layer
 
 
-def _depth_layer(depth: Any, origin: str) -> dict[str, tuple[str, Any]]:
-    """The one dial: the shape of the model from its number of layers."""
+def _depth_layer(
+    family: str,
+    depth: Any,
+    origin: str,
+    bottom: Mapping[str, tuple[str, Any]],
+    said: Mapping[str, Any],
+) -> dict[str, tuple[str, Any]]:
+    """The one dial: all that follows from the number of layers, and from context and vocabulary."""
+    known = dict(bottom.values()) | said
     try:
-        derived = presets.modern(int(depth))
+        depth = int(depth)
+        if family in presets.FAMILIES:
+            context, vocabulary = int(known["context_length"]), int(said.get("vocab_size", known["vocab"]))
     except (TypeError, ValueError):
         raise ConfigError(
             f"depth = {depth!r} (from {origin}): should be a number of layers, 1 or more"
         ) from None
+    try:
+        presets.shape(family, depth)
+        derived = presets.derive(family, depth, context_length=context, vocab_size=vocabulary)
+    except ValueError as error:
+        raise ConfigError(f"depth = {depth!r} (from {origin}): {error}") from None
     return {f"derived from depth {depth}: {name}": (name, value) for name, value in derived.items()}

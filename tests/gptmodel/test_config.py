@@ -61,6 +61,15 @@ def test_depth_is_one_dial_over_modern() -> None:
     shape = found.config.build_model_config(10)
     assert (shape.layers, shape.width, shape.heads) == (4, 256, 4)
     assert found.origins["model.width"] == "derived from depth 4"
+    assert found.derived.keys() >= {"layers", "width", "learning_rate", "batch_size", "max_steps"}
+    assert "heads" not in found.derived
+    assert compose({"preset": "gpt2", "depth": 6}).config.model["heads"] == 6
+
+
+def test_depth_gives_way_to_what_is_said() -> None:
+    found = compose({"depth": 4, "max_steps": 7, "learning_rate": 0.5, "context_length": 512}).config
+    assert (found.train.max_steps, found.optim.learning_rate) == (7, 0.5)
+    assert found.train.batch_size == 4 * compose({"depth": 4}).config.train.batch_size
 
 
 def test_who_says_how_long_last_says_it_alone() -> None:
@@ -91,6 +100,7 @@ REFUSED = [
     ({"preset": "nan"}, {}, "did you mean 'nano'"),
     ({"heads": 5}, {}, "192 is not divisible by 5 heads"),
     ({"depth": 0}, {}, "depth = 0 .from --depth."),
+    ({"depth": 2, "preset": "nano"}, {}, "depth is the dial of gpt2 and modern, not of 'nano'"),
     ({"position": "absolute"}, {}, "position"),
 ]
 

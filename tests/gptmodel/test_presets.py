@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gptmodel.model import ModelConfig
-from gptmodel.presets import modern, names, preset
+from gptmodel.presets import derive, names, preset, shape
 
 
 @pytest.mark.parametrize("name", names())
@@ -50,12 +50,40 @@ def test_gpt2_presets_are_transformers_sizes(name: str) -> None:
     ("depth", "width", "heads"), [(1, 128, 1), (4, 256, 2), (12, 768, 6), (20, 1280, 10)]
 )
 def test_depth_is_the_one_dial_of_modern(depth: int, width: int, heads: int) -> None:
-    assert modern(depth) == {"layers": depth, "width": width, "heads": heads}
+    assert shape("modern", depth) == {"layers": depth, "width": width, "heads": heads}
     assert ModelConfig(**preset("modern", depth=depth)["model"]).width == width
 
 
 def test_modern_as_it_lies_there_is_depth_12() -> None:
     assert preset("modern") == preset("modern", depth=12)
+
+
+def test_gpt2_as_it_lies_there_is_depth_12() -> None:
+    assert preset("gpt2") == preset("gpt2", depth=12)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "modern"])
+def test_depth_derives_batch_steps_and_rates(family: str) -> None:
+    found = {
+        depth: derive(family, depth, context_length=1024, vocab_size=50257) for depth in (1, 2, 6, 12, 24)
+    }
+    batches = [row["batch_size"] for row in found.values()]
+    assert batches == sorted(batches)
+    assert found[12]["learning_rate"] > found[24]["learning_rate"]
+    assert all(row["max_steps"] >= 300 for row in found.values())
+    assert ("matrix_learning_rate" in found[12]) == (family == "modern")
+
+
+def test_gpt2_of_depth_12_has_the_batch_and_rate_of_the_papers() -> None:
+    found = derive("gpt2", 12, context_length=1024, vocab_size=50257)
+    assert (found["batch_size"], found["learning_rate"]) == (512, 6e-4)
+
+
+def test_less_time_makes_a_smaller_batch() -> None:
+    short = derive("modern", 3, context_length=128, vocab_size=512, tokens=1_000_000)
+    long = derive("modern", 3, context_length=128, vocab_size=512, tokens=100_000_000)
+    assert short["batch_size"] * 128 == 2048
+    assert long["batch_size"] > short["batch_size"]
 
 
 def test_a_table_is_the_callers_own() -> None:
@@ -69,7 +97,7 @@ def test_a_table_is_the_callers_own() -> None:
         ("smal", None, "no preset is called 'smal'.*there are gpt2, "),
         ("nanno", None, "did you mean 'nano'"),
         ("gpt-2", None, "did you mean 'gpt2'"),
-        ("nano", 3, "depth is the dial of 'modern', not of 'nano'"),
+        ("nano", 3, "depth is the dial of gpt2 and modern, not of 'nano'"),
         ("modern", 0, "at least 1, not 0"),
     ],
 )

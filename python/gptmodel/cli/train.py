@@ -13,7 +13,9 @@ from pydantic.fields import FieldInfo
 from gptmodel import checkpoint, load
 from gptmodel.checkpoint import runs
 from gptmodel.cli.app import EXAMPLES, app, say
+from gptmodel.cli.budget import describe, within_budget
 from gptmodel.config import compose
+from gptmodel.errors import ConfigError
 from gptmodel.training import distributed
 from gptmodel.training.config import SECTIONS, parse
 from gptmodel.training.loop import train as train_run
@@ -38,7 +40,7 @@ where each value came from.
 def train(**given: Any) -> None:
     """See TRAIN_HELP."""
     with distributed.join() as ranks:
-        run = _train(**given)
+        run = _train(ranks, **given)
     if run is not None and ranks.first:
         say(
             f"done      try: gptmodel generate --checkpoint {run}\n"
@@ -46,10 +48,16 @@ def train(**given: Any) -> None:
         )
 
 
-def _train(**given: Any) -> Path | None:
+def _train(ranks: distributed.Ranks, **given: Any) -> Path | None:
     """Train, and return the run's folder; None when there was only a configuration to print."""
     file, resume, print_config = (given.pop(name, None) for name in ("config", "resume", "print_config"))
-    run = None
+    budget, run = given.pop("budget", None), None
+    if budget and resume:
+        raise ConfigError("--budget chooses what a new run does: leave it out with --resume")
+    if budget and not ranks.alone:
+        raise ConfigError("--budget measures the step of one process: leave it out with several")
+    if budget:
+        given = within_budget(given, budget, file=file, environment=os.environ)
     if resume:
         named: dict[str, Any] = {name: given[name] for name in ("output", "experiment_name") if name in given}
         settings = compose(named, file=file, environment=os.environ).config.train
@@ -64,6 +72,8 @@ def _train(**given: Any) -> Path | None:
     if print_config:
         print(resolved, end="")
         return None
+    if resolved.derived and ranks.first:
+        say(f"{'depth':<10}{describe(resolved.derived)}")
     return train_run(resolved.config, resume=run).run
 
 
@@ -72,7 +82,15 @@ def _train_parameters() -> list[inspect.Parameter]:
     first = Group("Configuration", sort_key=0)
     whole = {
         "preset": (str | None, "Named starting point: tiny, nano, micro, gpt2, modern, … [default: tiny]"),
-        "depth": (int | None, "Preset modern: derive the model's shape from its number of layers."),
+        "depth": (
+            int | None,
+            "Presets modern and gpt2: derive shape, rates, batch and steps from the number of layers.",
+        ),
+        "budget": (
+            str | None,
+            "Train for so long (90s, 10m, 2h): choose the steps by a measured step, and the size if no "
+            "preset, depth or shape is given.",
+        ),
         "config": (Path | None, "A TOML file of settings, such as a run's config.toml."),
         "print_config": (
             bool | None,

@@ -1,5 +1,6 @@
-"""Named configurations, as TOML files in this folder."""
+"""Named configurations, as TOML files in this folder, and the dial that derives two of them."""
 
-from gptmodel.presets.loader import modern, names, preset
+from gptmodel.presets.depth import FAMILIES, derive, parameters, shape
+from gptmodel.presets.loader import names, preset
 
-__all__ = ["modern", "names", "preset"]
+__all__ = ["FAMILIES", "derive", "names", "parameters", "preset", "shape"]

@@ -1,4 +1,4 @@
-"""Muon against `torch.optim.Muon`, and its other half against `torch.optim.AdamW`; resume and accumulation."""
+"""Muon against `torch.optim.Muon`, its other half against `torch.optim.AdamW`; resume and accumulation."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ def test_singular_values_come_near_one(coefficients: object, dtype: torch.dtype)
         found = orthogonalize([torch.randn(shape) for _ in range(3)], coefficients, dtype)  # type: ignore[arg-type]
         assert found.shape == (3, *shape)
         values = torch.linalg.svdvals(found.float())
-        assert 0.5 < values[:, :-1].min() and values.max() < 1.3
+        assert values[:, :-1].min() > 0.5
+        assert values.max() < 1.3
 
 
 def test_zeros_stay_zero() -> None:

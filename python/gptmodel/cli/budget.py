@@ -1,0 +1,86 @@
+"""``--budget``: settings for a run that is to end in time, and a line that says what was chosen and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from gptmodel import presets
+from gptmodel.cli.app import say
+from gptmodel.config import LENGTHS, compose
+from gptmodel.device import describe_device, pick_device
+from gptmodel.errors import ConfigError
+from gptmodel.training.budget import TRAINING_SHARE, parameters_for, parse_duration, step_seconds
+from gptmodel.training.config import Config
+from gptmodel.units import human
+
+__all__ = ["describe", "within_budget"]
+
+SIZES = ("preset", "depth", "layers", "width", "init_from")
+LARGEST_DEPTH = 48
+
+
+def within_budget(
+    given: dict[str, Any], budget: str, *, file: Any = None, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The flags ``given`` and those that make the run last ``budget``. Says what it measured and chose.
+
+    Raises ConfigError when the length of the run is given too.
+    """
+    seconds = parse_duration(budget)
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in LENGTHS:
+        if name in given:
+            raise ConfigError(f"--budget chooses the steps: leave out --{name.replace('_', '-')}")
+    config = compose(given, file=file, environment=environment).config
+    device = describe_device(pick_device(config.train.device))
+    if not any(name in given for name in SIZES) and file is None:
+        given = chosen_size(given, config, seconds, device)
+        config = compose(given, environment=environment).config
+    each = step_seconds(config, vocabulary(config), seconds=min(3.0, seconds / 20))
+    steps = max(1, math.floor(TRAINING_SHARE * seconds / each))
+    say(
+        f"budget    {budget}: a step takes {each:.3g} s on {device}, so {steps:,} steps fill "
+        f"{TRAINING_SHARE:.0%} of it; the rest is for evaluations, samples and saving"
+    )
+    return {**given, "max_steps": steps}
+
+
+def chosen_size(given: dict[str, Any], config: Config, seconds: float, device: str) -> dict[str, Any]:
+    """The flags with a shape and rates for the time; ``config`` is what they give without."""
+    vocab_size = vocabulary(config)
+    model = config.build_model_config(vocab_size)
+    each = step_seconds(config, vocab_size, seconds=min(3.0, seconds / 20))
+    weights = 12 * model.layers * model.width**2 + vocab_size * model.width
+    rate = 6 * weights * config.train.batch_size * model.context_length / each
+    operations = TRAINING_SHARE * seconds * rate
+    wanted = parameters_for(operations)
+    depth = min(
+        range(1, LARGEST_DEPTH + 1),
+        key=lambda depth: abs(math.log(presets.parameters("modern", depth, vocab_size) / wanted)),
+    )
+    found = presets.parameters("modern", depth, vocab_size)
+    derived = presets.derive(
+        "modern",
+        depth,
+        context_length=model.context_length,
+        vocab_size=vocab_size,
+        tokens=operations / (6 * found),
+    )
+    del derived["max_steps"]
+    say(
+        f"budget    {device} trains at {human(rate)}FLOP/s, {operations:.2g} operations in that time: "
+        f"{human(wanted)} parameters suit it; {describe(derived)}"
+    )
+    return {**derived, **given}
+
+
+def vocabulary(config: Config) -> int:
+    """The vocabulary that the run will have, as far as the configuration tells."""
+    return int(config.model.get("vocab_size") or config.data.vocab)
+
+
+def describe(settings: Mapping[str, Any]) -> str:
+    """Settings in one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in settings.items())
