@@ -66,7 +66,8 @@ def batch_tokens(tokens: float) -> int:
     """Tokens of a batch for a training on ``tokens``: a power of two."""
     wanted = REFERENCE_BATCH * (tokens / REFERENCE_TOKENS) ** 0.383
     wanted = min(wanted, tokens / FEWEST_STEPS)
-    return max(BATCHES[0], min(BATCHES[1], 2 ** round(math.log2(max(1.0, wanted)))))
+    power: int = 2 ** round(math.log2(max(1.0, wanted)))
+    return max(BATCHES[0], min(BATCHES[1], power))
 
 
 def derive(

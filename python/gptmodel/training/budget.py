@@ -22,7 +22,9 @@ from gptmodel.data import TrainingData
 from gptmodel.device import compute_dtype, pick_device, pick_precision
 from gptmodel.errors import ConfigError
 from gptmodel.training.config import Config
+from gptmodel.training.distributed import Ranks
 from gptmodel.training.optim import build_optimizer
+from gptmodel.training.parallel import place
 from gptmodel.training.state import TrainState, build_model
 from gptmodel.training.step import train_step
 
@@ -57,9 +59,11 @@ def state_without_data(config: Config, vocab_size: int) -> TrainState:
     device = pick_device(config.train.device)
     precision = pick_precision(config.train.precision, device)
     model = build_model(config, config.build_model_config(vocab_size), resumed=True)
-    model.to(device).train()
     model.compute_dtype = compute_dtype(precision)
-    compiled = device.type == "cuda" if config.train.compile is None else config.train.compile
+    settings, ranks = config.train, Ranks()
+    rows = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
+    compiled = device.type == "cuda" if settings.compile is None else settings.compile
+    parallel = place(model, device, ranks, shard=False, compiled=compiled, rows=rows)
     return TrainState(
         config=config,
         run=Path(),
@@ -69,8 +73,11 @@ def state_without_data(config: Config, vocab_size: int) -> TrainState:
         data=cast(TrainingData, None),
         device=device,
         precision=precision,
-        loss_fn=torch.compile(model.loss, dynamic=False) if compiled else model.loss,
+        loss_fn=parallel.loss_fn,
+        compiler=parallel.compiler,
         token_bytes=None,
+        ranks=ranks,
+        parallel=parallel,
         total_steps=10**6,
     )
 

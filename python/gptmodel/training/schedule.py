@@ -1,4 +1,4 @@
-"""Learning rate as a pure function of the step: warm-up, then cosine, warmup-stable-decay, or constant.
+"""Learning rate as a pure function of the step: warm-up, then cosine, linear, wsd or constant.
 
 Nothing here keeps state, so a resumed run needs no scheduler to restore: step 37 has the rate of step 37.
 Sources: cosine after warm-up, Loshchilov and Hutter 2017 (SGDR) as used by GPT-3; warmup-stable-decay with a
@@ -20,9 +20,9 @@ class ScheduleConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schedule: Literal["cosine", "wsd", "constant"] = Field(
+    schedule: Literal["cosine", "linear", "wsd", "constant"] = Field(
         "cosine",
-        description="learning rate after the warm-up: cosine, wsd (stable, then linear decay) or constant",
+        description="learning rate after the warm-up: cosine, linear, wsd (stable, then linear) or constant",
     )
     warmup_steps: int | None = Field(
         None, ge=0, description="steps of linear warm-up; left out: a twentieth of the run, at most 200"
@@ -46,7 +46,7 @@ def learning_rate_factor(config: ScheduleConfig, step: int, total_steps: int) ->
     """What the peak learning rate is multiplied by at ``step`` (0-based) of ``total_steps``.
 
     Warm-up is linear and never zero: step 0 has 1/warmup. The last step, ``total_steps - 1``, has
-    ``final_fraction`` (cosine and wsd). Steps beyond the end keep it.
+    ``final_fraction`` (but for constant). Steps beyond the end keep it.
 
     >>> learning_rate_factor(ScheduleConfig(schedule="cosine", warmup_steps=4, final_fraction=0.0), 1, 100)
     0.5
@@ -56,8 +56,9 @@ def learning_rate_factor(config: ScheduleConfig, step: int, total_steps: int) ->
         return (step + 1) / warmup
     if config.schedule == "constant":
         return 1.0
-    if config.schedule == "wsd":
-        start = max(warmup, round(total_steps * (1 - config.decay_fraction)))
+    if config.schedule in ("wsd", "linear"):
+        decaying = 1.0 if config.schedule == "linear" else config.decay_fraction
+        start = max(warmup, round(total_steps * (1 - decaying)))
         if step < start:
             return 1.0
         # the first decaying step already moves, so that the last one arrives

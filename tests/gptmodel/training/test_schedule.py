@@ -16,9 +16,11 @@ def factors(**settings: object) -> list[float]:
     return [learning_rate_factor(config, step, TOTAL) for step in range(TOTAL)]
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "wsd", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd", "constant"])
 def test_warm_up_is_linear_and_never_zero(schedule: str) -> None:
-    assert factors(schedule=schedule, warmup_steps=8)[:9] == [(k + 1) / 8 for k in range(8)] + [1.0]
+    found = factors(schedule=schedule, warmup_steps=8)
+    assert found[:8] == [(k + 1) / 8 for k in range(8)]
+    assert found[8] == pytest.approx(1.0, abs=0.01)
 
 
 def test_cosine_is_the_formula() -> None:
@@ -35,11 +37,16 @@ def test_wsd_is_flat_then_a_straight_line_to_the_end() -> None:
     assert found[-1] == pytest.approx(0.0)
 
 
+def test_linear_is_a_straight_line_from_the_warm_up_to_the_end() -> None:
+    found = factors(schedule="linear", warmup_steps=20, final_fraction=0.1)
+    assert found[20:] == pytest.approx([1 - 0.9 * (k + 1) / 80 for k in range(80)])
+
+
 def test_constant_stays() -> None:
     assert set(factors(schedule="constant", warmup_steps=0)) == {1.0}
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "wsd"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd"])
 def test_steps_beyond_the_end_keep_the_final_rate(schedule: str) -> None:
     config = ScheduleConfig.model_validate({"schedule": schedule, "final_fraction": 0.25})
     assert learning_rate_factor(config, 10 * TOTAL, TOTAL) == pytest.approx(0.25)
@@ -51,7 +58,7 @@ def test_length_of_the_warm_up(given: int | None, total: int, expected: int) -> 
 
 
 @pytest.mark.parametrize("total", [1, 2, 3])
-@pytest.mark.parametrize("schedule", ["cosine", "wsd", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd", "constant"])
 def test_runs_of_a_few_steps_have_a_rate(schedule: str, total: int) -> None:
     config = ScheduleConfig.model_validate({"schedule": schedule})
     assert all(0 <= learning_rate_factor(config, step, total) <= 1 for step in range(total))

@@ -65,7 +65,7 @@ def muon(model: nn.Module, config: OptimConfig, device: torch.device) -> Muon:
     )
 
 
-def hidden_matrices(model: nn.Module) -> Iterable[tuple[nn.Parameter, tuple[int, ...]]]:
+def hidden_matrices(model: nn.Module) -> Iterable[tuple[Tensor, tuple[int, ...]]]:
     """The weights of the linear layers within ``model.blocks``, each with the rows of the matrices in it."""
     stacked = {
         id(m.qkv.weight): (m.heads * m.head_width, m.groups * m.head_width, m.groups * m.head_width)
@@ -82,7 +82,7 @@ def fast_product_dtype(device: torch.device) -> torch.dtype:
     """bf16, which is enough for the iterations, unless the processor has no products of it."""
     if device.type != "cpu":
         return torch.bfloat16
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
     has_bf16 = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return torch.bfloat16 if has_bf16 else torch.float32
 
@@ -130,7 +130,7 @@ class Muon(torch.optim.AdamW):
         self._step_supports_amp_scaling = False
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; ``closure`` is called first, as torch's does."""
         loss = None
         if closure is not None:
@@ -166,8 +166,8 @@ class Muon(torch.optim.AdamW):
         torch._foreach_add_([state["step"] for state in states], 1)
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
-        wanted = [part for u, (_, _, rows) in zip(ahead, given, strict=True) for part in u.split(rows)]
-        targets = [part for p, _, rows in given for part in p.split(rows)]
+        wanted = [part for u, (_, _, rows) in zip(ahead, given, strict=True) for part in torch.split(u, rows)]
+        targets = [part for p, _, rows in given for part in torch.split(p, rows)]
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         for members in by_shape(targets):
             updates = orthogonalize([wanted[i] for i in members], group["coefficients"], group["dtype"])
@@ -208,4 +208,5 @@ def orthogonalize(
         polynomial = (gram @ gram).mul_(c).add_(gram, alpha=b)
         polynomial.diagonal(dim1=1, dim2=2).add_(a)
         x = polynomial @ x
-    return x.mT if tall else x
+    found: Tensor = x.mT if tall else x
+    return found
