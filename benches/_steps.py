@@ -46,6 +46,7 @@ def ours(spec: Spec) -> Step:
     """The step of ``gptmodel train``, with its loader."""
     from gptmodel.config import compose
     from gptmodel.training.report import attention_kernel
+    from gptmodel.training.distributed import Ranks
     from gptmodel.training.state import start
     from gptmodel.training.step import train_step
 
@@ -55,7 +56,7 @@ def ours(spec: Spec) -> Step:
         "output": Path(spec["folder"]) / "runs",
         "device": spec["device"],
     }
-    state = contextlib.ExitStack().enter_context(start(compose(flags).config, None))
+    state = contextlib.ExitStack().enter_context(start(compose(flags).config, None, Ranks()))
     state.model.load_state_dict(our_names(read_weights(spec)))
 
     def step(inputs: Any, targets: Any) -> Any:
