@@ -45,8 +45,8 @@ class Step:
 def ours(spec: Spec) -> Step:
     """The step of ``gptmodel train``, with its loader."""
     from gptmodel.config import compose
-    from gptmodel.training.report import attention_kernel
     from gptmodel.training.distributed import Ranks
+    from gptmodel.training.report import attention_kernel
     from gptmodel.training.state import start
     from gptmodel.training.step import train_step
 

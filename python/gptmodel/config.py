@@ -209,7 +209,7 @@ def _depth_layer(
     said: Mapping[str, Any],
 ) -> dict[str, tuple[str, Any]]:
     """The one dial: all that follows from the number of layers, and from context and vocabulary."""
-    known = dict(bottom.values()) | said
+    known = {**dict(bottom.values()), **said}
     try:
         depth = int(depth)
         if family in presets.FAMILIES:

@@ -77,23 +77,23 @@ def measure(
     """
     device = next(model.parameters()).device
     lengths = None if token_bytes is None else token_bytes.to(device)
-    nats: list[Tensor] = []  # summed in double precision on the host: MPS has none
+    parts: list[Tensor] = []  # summed in double precision on the host: MPS has none
     tokens = torch.zeros((), dtype=torch.int64, device=device)
     total_bytes = torch.zeros((), dtype=torch.int64, device=device)
     with evaluating(model):
         for inputs, targets in itertools.islice(loader, batches):
             inputs, targets = inputs.to(device), targets.to(device)
             counted = targets != IGNORE_INDEX
-            nats.append(model.loss(inputs, targets, ignore_index=IGNORE_INDEX, reduction="sum").float())
+            parts.append(model.loss(inputs, targets, ignore_index=IGNORE_INDEX, reduction="sum").float())
             tokens += counted.sum()
             if lengths is not None:
                 total_bytes += lengths[targets.clamp(min=0)].masked_fill(~counted, 0).sum()
-    nats, tokens, total_bytes = total(nats), total(tokens), total(total_bytes)
+    here = math.fsum(torch.stack(parts).tolist()) if parts else 0.0
+    nats = total(torch.tensor(here, dtype=torch.float64))
+    tokens, total_bytes = total(tokens), total(total_bytes)
     if not int(tokens):
         raise DataError("there is nothing to evaluate: no batch has a target")
-    return Measurement(
-        math.fsum(torch.stack(nats).tolist()), int(tokens), None if lengths is None else int(total_bytes)
-    )
+    return Measurement(float(nats), int(tokens), None if lengths is None else int(total_bytes))
 
 
 @contextmanager

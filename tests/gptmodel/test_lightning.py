@@ -78,8 +78,11 @@ def of_steps(parts: list[float], size: int) -> list[float]:
     return [sum(parts[at : at + size]) for at in range(0, len(parts), size)]
 
 
-def test_the_trainer_gives_the_losses_of_our_loop_also_when_it_accumulates(tmp_path: Path) -> None:
-    config = loop.tiny(tmp_path, **SETTINGS)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_trainer_gives_the_losses_of_our_loop_also_when_it_accumulates(
+    tmp_path: Path, optimizer: str
+) -> None:
+    config = loop.tiny(tmp_path, **SETTINGS, optimizer=optimizer)
     run = train(config).run
     for parts in (1, 4):
         losses, held_out = fit(config, accumulate_grad_batches=parts)

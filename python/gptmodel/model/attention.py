@@ -6,7 +6,7 @@
 - ``sdpa``: `scaled_dot_product_attention`; PyTorch picks flash, cuDNN, memory efficient or its own math.
 - ``flash``: PyTorch's flash kernel and nothing else; what it cannot compute is an error, not a slow surprise.
 - ``auto``: FlexAttention where documents are masked on CUDA (it skips the blocks that SDPA would compute and
-  throw away); ``math`` where a compiler sees it on a CPU and the context is short, because the compiler fuses
+  throw away); ``math`` where a compiler sees it on a CPU in fp32 and the context is short, because it fuses
   scale, mask and softmax (T 256: 10 % of the whole step); SDPA everywhere else.
 
 Which fused kernel SDPA takes depends on device, dtype, shape and library versions, and nothing says so when
@@ -39,6 +39,14 @@ WRITTEN_OUT = 256
 """Up to so many positions, compiled attention on a CPU is written out."""
 
 
+def is_written_out(device: torch.device, dtype: torch.dtype, positions: int) -> bool:
+    """Whether a compiler should see attention written out, and not SDPA.
+
+    In bf16 torch 2.13 compiles a backward pass whose gradients of queries and keys are NaN.
+    """
+    return device.type == "cpu" and dtype == torch.float32 and positions <= WRITTEN_OUT
+
+
 def attention(
     q_BHTK: Tensor,
     k_BGSK: Tensor,
@@ -60,7 +68,12 @@ def attention(
     if mask is None and 1 < T < S:
         mask = torch.ones(T, S, dtype=torch.bool, device=q_BHTK.device).tril(S - T)
     causal = mask is None and T > 1
-    if kernel == "auto" and torch.compiler.is_compiling() and q_BHTK.is_cpu and T == S <= WRITTEN_OUT:
+    if (
+        kernel == "auto"
+        and T == S
+        and torch.compiler.is_compiling()
+        and is_written_out(q_BHTK.device, q_BHTK.dtype, T)
+    ):
         kernel = "math"
     if kernel == "math":
         return math_attention(q_BHTK, k_BGSK, v_BGSK, mask=mask, causal=causal, dropout=dropout)

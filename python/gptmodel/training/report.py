@@ -15,7 +15,7 @@ import torch
 from gptmodel.device import describe_device, memory_bytes, peak_flops
 from gptmodel.errors import ConfigError
 from gptmodel.evaluate import bits_per_byte
-from gptmodel.model.attention import WRITTEN_OUT, watch_kernels
+from gptmodel.model.attention import is_written_out, watch_kernels
 from gptmodel.model.gpt import Block
 from gptmodel.model.positions import RotaryPositions
 from gptmodel.training.config import dump_toml
@@ -65,12 +65,12 @@ def attention_kernel(state: TrainState) -> tuple[str, str | None]:
     model, config = state.model, state.model.config
     if config.attention == "math":
         return "math (written out)", None
-    written_out = state.device.type == "cpu" and config.context_length <= WRITTEN_OUT
-    if config.attention == "auto" and written_out and state.compiler.startswith("compiled"):
-        return "written out, fused by the compiler", None
     if not len(model.blocks):
         return "none: no blocks", None
     dtype = model.compute_dtype or next(model.parameters()).dtype
+    written_out = is_written_out(state.device, dtype, config.context_length)
+    if config.attention == "auto" and written_out and state.compiler.startswith("compiled"):
+        return "written out, fused by the compiler", None
     x = torch.zeros(1, config.context_length, config.width, dtype=dtype, device=state.device)
     rotary = model.positions if isinstance(model.positions, RotaryPositions) else None
     block = model.blocks[0]
