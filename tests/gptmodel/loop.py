@@ -40,6 +40,7 @@ TINY: dict[str, Any] = {
     "max_steps": 12,
     "eval_batches": 2,
     "sample_tokens": 0,
+    "optimizer": "adamw",
     "learning_rate": 1e-2,
     "vocab": 270,
 }

@@ -16,6 +16,7 @@ from typing import Any
 
 import loop
 import pytest
+import torch
 
 import gptmodel
 from gptmodel.config import Config
@@ -80,8 +81,10 @@ def of_steps(parts: list[float], size: int) -> list[float]:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_the_trainer_gives_the_losses_of_our_loop_also_when_it_accumulates(
-    tmp_path: Path, optimizer: str
+    tmp_path: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # in bf16 the last bit of a clipped gradient, where the two differ, shows after some steps
+    monkeypatch.setattr("gptmodel.training.optim.muon.fast_product_dtype", lambda device: torch.float32)
     config = loop.tiny(tmp_path, **SETTINGS, optimizer=optimizer)
     run = train(config).run
     for parts in (1, 4):
