@@ -74,7 +74,7 @@ impl<S: Symbol> Layout<S> {
             Words::Counted(counts) => {
                 let is_shared = longest > 0 && counts.reach(tuning.shared.unwrap_or(LEAST_SHARED));
                 let shares = if is_shared { threads.max(1) } else { 1 };
-                let (counts, indices) = (&*counts, Vec::from_iter(0..shares));
+                let (counts, indices) = (&*counts, (0..shares).collect::<Vec<_>>());
                 parallel::each(&indices, go_on, |&index, go_on| {
                     let mut each = |go_on: GoOn<'_>, f: AddWord<'_>| {
                         for (number, (word, count)) in counts.iter_unordered().enumerate() {

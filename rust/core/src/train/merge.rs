@@ -274,7 +274,9 @@ impl<S: Symbol> Merger<S> {
             self.room[number] = task.postings;
         }
         if let Some((first, others)) = self.births.split_first_mut() {
-            others.iter_mut().for_each(|other| first.absorb(other));
+            for other in others {
+                first.absorb(other);
+            }
         }
         Ok(())
     }

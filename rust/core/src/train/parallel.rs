@@ -27,9 +27,12 @@ pub(super) fn each<P: Sync, T: Send>(
         };
         let spawn = |part| {
             let there = move || {
-                work(part, &mut || match stopped.load(Ordering::Relaxed) {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
+                work(part, &mut || {
+                    if stopped.load(Ordering::Relaxed) {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
                 })
             };
             (part, thread::Builder::new().spawn_scoped(scope, there))

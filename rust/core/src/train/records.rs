@@ -116,9 +116,12 @@ impl<S: Symbol> Records<S> {
         }
         let mut bytes = [0; WINDOW];
         bytes[..tail.len()].copy_from_slice(tail);
-        blocks[full.len()] = std::array::from_fn(|at| match at < tail.len() {
-            true => S::new(bytes[at].into()),
-            false => S::SENTINEL,
+        blocks[full.len()] = std::array::from_fn(|at| {
+            if at < tail.len() {
+                S::new(bytes[at].into())
+            } else {
+                S::SENTINEL
+            }
         });
     }
 
