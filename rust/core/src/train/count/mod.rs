@@ -197,8 +197,8 @@ fn first_eight(word: &[u8]) -> u64 {
 }
 
 /// Sorts by a key, and asks now and then whether to go on.
-pub(super) fn sort_while<'v, T, K: Ord>(
-    values: &'v mut [T],
+pub(super) fn sort_while<T, K: Ord>(
+    values: &mut [T],
     key: &impl Fn(&T) -> K,
     go_on: GoOn<'_>,
 ) -> Result<()> {

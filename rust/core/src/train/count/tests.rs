@@ -194,11 +194,11 @@ fn counting_on_threads_can_be_stopped() {
     for threads in [1, 2] {
         let mut counter = Counter::new(&pretokenizer, threads);
         let mut stop = || ControlFlow::Break(());
-        let stopped = (0..).map(|_| {
+        let mut stopped = (0..).map(|_| {
             counter.count(batch(), 1, &mut stop)?;
             counter.take(&mut stop).map(drop)
         });
-        let error = stopped.filter_map(Result::err).next();
+        let error = stopped.find_map(Result::err);
         assert!(matches!(error, Some(Error::Cancelled)), "{threads}");
     }
 }

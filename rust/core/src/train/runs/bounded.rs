@@ -121,18 +121,18 @@ impl BoundedCounts {
         let mut words = std::mem::take(&mut self.words);
         let end = words.end_place();
         words.freeze();
-        self.write(words, go_on)?;
+        self.write(&words, go_on)?;
         self.first_place += end;
         let (counted, end) = self.counter.take_apart(go_on)?;
         for words in counted {
-            self.write(words, go_on)?;
+            self.write(&words, go_on)?;
         }
         self.first_place += end;
         Ok(())
     }
 
-    /// Writes a run, and drops its words.
-    fn write(&mut self, words: WordCounts, go_on: GoOn<'_>) -> Result<()> {
+    /// Writes a run.
+    fn write(&mut self, words: &WordCounts, go_on: GoOn<'_>) -> Result<()> {
         if words.is_empty() {
             return Ok(());
         }
