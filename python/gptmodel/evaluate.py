@@ -66,7 +66,7 @@ def measure(
     batches: int | None = None,
     *,
     token_bytes: Tensor | None = None,
-    total: Callable[[Tensor], Tensor] = lambda part: part,
+    total: Callable[[Tensor], Tensor] | None = None,
 ) -> Measurement:
     """Totals over a loader, or over its first ``batches``; the model is in eval mode meanwhile and no
     gradient is kept.
@@ -88,12 +88,13 @@ def measure(
             tokens += counted.sum()
             if lengths is not None:
                 total_bytes += lengths[targets.clamp(min=0)].masked_fill(~counted, 0).sum()
-    here = math.fsum(torch.stack(parts).tolist()) if parts else 0.0
-    nats = total(torch.tensor(here, dtype=torch.float64))
-    tokens, total_bytes = total(tokens), total(total_bytes)
+    nats = math.fsum(torch.stack(parts).tolist()) if parts else 0.0
+    if total is not None:
+        nats = float(total(torch.tensor(nats, dtype=torch.float64)))
+        tokens, total_bytes = total(tokens), total(total_bytes)
     if not int(tokens):
         raise DataError("there is nothing to evaluate: no batch has a target")
-    return Measurement(float(nats), int(tokens), None if lengths is None else int(total_bytes))
+    return Measurement(nats, int(tokens), None if lengths is None else int(total_bytes))
 
 
 @contextmanager

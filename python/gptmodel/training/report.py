@@ -16,10 +16,11 @@ from gptmodel.device import describe_device, memory_bytes, peak_flops
 from gptmodel.errors import ConfigError
 from gptmodel.evaluate import bits_per_byte
 from gptmodel.model.attention import is_written_out, watch_kernels
-from gptmodel.model.gpt import Block
+from gptmodel.model.gpt import Block, MultiHeadAttention
 from gptmodel.model.positions import RotaryPositions
 from gptmodel.training.config import dump_toml
 from gptmodel.training.log import Progress, RunLog
+from gptmodel.training.parallel import is_sharded
 from gptmodel.training.schedule import warmup_steps
 from gptmodel.training.state import TrainState
 from gptmodel.training.step import StepResult
@@ -73,12 +74,14 @@ def attention_kernel(state: TrainState) -> tuple[str, str | None]:
         return "written out, fused by the compiler", None
     x = torch.zeros(1, config.context_length, config.width, dtype=dtype, device=state.device)
     rotary = model.positions if isinstance(model.positions, RotaryPositions) else None
-    block = model.blocks[0]
-    assert isinstance(block, Block)
     devices = [state.device] if state.device.type == "cuda" else []
     with torch.random.fork_rng(devices):  # the probe may draw a dropout mask
+        block = model.blocks[0]
+        assert isinstance(block, Block)
+        # of weights that are divided among ranks no block can be used alone
+        probed = MultiHeadAttention(config).to(state.device) if is_sharded(model) else block.attention
         try:
-            forward, backward = watch_kernels(lambda x: block.attention(x, rotary=rotary), x)
+            forward, backward = watch_kernels(lambda x: probed(x, rotary=rotary), x)
         except RuntimeError as error:
             how = " with dropout" if config.dropout else ""
             raise ConfigError(

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use super::births::NOWHERE;
 use super::linked::Linked;
 use super::pairs::Key;
-use super::parallel;
+use super::parallel::{self, BETWEEN_LOOKS, look};
 use super::records::Records;
 use super::symbol::Symbol;
 use super::{GoOn, Tuning, Words};
@@ -20,8 +20,6 @@ const LEAST_SHARED: usize = 1 << 18;
 const LEAST_DENSE: usize = 1 << 13;
 /// Neighbours in the table go to one share in groups of so many words.
 const GROUP: usize = 64;
-/// After so many words or symbols the caller is asked whether to go on.
-const BETWEEN_LOOKS: usize = 1 << 15;
 /// Pairs of bytes.
 const BYTE_PAIRS: usize = 1 << 16;
 
@@ -261,13 +259,4 @@ fn lay_out<S: Symbol>(
         Ok(())
     })?;
     Ok((needs, records, byte_counts))
-}
-
-/// Asks now and then whether to go on.
-#[inline(always)]
-pub(super) fn look(number: usize, go_on: GoOn<'_>) -> Result<()> {
-    if number % BETWEEN_LOOKS == BETWEEN_LOOKS - 1 && go_on().is_break() {
-        return Err(Error::Cancelled);
-    }
-    Ok(())
 }

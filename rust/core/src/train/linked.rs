@@ -7,7 +7,7 @@
 
 use super::GoOn;
 use super::births::Births;
-use super::layout::look;
+use super::parallel::look;
 use super::symbol::Symbol;
 use crate::memory::reserve;
 use crate::simd::Simd;

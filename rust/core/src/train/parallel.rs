@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::GoOn;
-use crate::Result;
+use crate::{Error, Result};
+
+/// After so many words or symbols the caller is asked whether to go on.
+pub(super) const BETWEEN_LOOKS: usize = 1 << 15;
 
 /// What `work` makes of each part, in their order. The first part is done on this thread, each of the others
 /// on one of its own. Where this thread is told not to go on, the others are too.
@@ -50,4 +53,13 @@ pub(super) fn each<P: Sync, T: Send>(
         }
         done.into_iter().collect()
     })
+}
+
+/// Asks now and then whether to go on.
+#[inline(always)]
+pub(super) fn look(number: usize, go_on: GoOn<'_>) -> Result<()> {
+    if number % BETWEEN_LOOKS == BETWEEN_LOOKS - 1 && go_on().is_break() {
+        return Err(Error::Cancelled);
+    }
+    Ok(())
 }

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use super::GoOn;
 use super::births::Births;
-use super::layout::look;
+use super::parallel::look;
 use super::symbol::Symbol;
 use crate::memory::Table;
 use crate::simd::{Simd, WINDOW, Window};
