@@ -64,7 +64,7 @@ impl BoundedCounts {
             // Each thread may count one more batch before the tables are written, a table that grows is there twice
             // for a moment, and sorting takes half of one.
             table_bytes: limit.map_or(usize::MAX, |(bytes, _)| {
-                (bytes / (2 + counter.threads())).max(LEAST_TABLE_BYTES)
+                (bytes / (3 + counter.threads())).max(LEAST_TABLE_BYTES)
             }),
             first_place: 0,
             counter,
