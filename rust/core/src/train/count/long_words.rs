@@ -111,7 +111,9 @@ impl LongWords {
 
     #[cold]
     fn grow(&mut self) -> Result<()> {
-        let wanted = (self.slots.len() * 4).clamp(1 << 8, MOST_SLOTS);
+        // Where memory could not be had before, there are no slots for the words that are there.
+        let needed = (self.words.len() * 2 + 1).next_power_of_two();
+        let wanted = (self.slots.len() * 4).max(needed).clamp(1 << 8, MOST_SLOTS);
         if wanted == self.slots.len() {
             let limit = MOST_SLOTS / 2;
             return Err(Error::TooManyWords { limit });

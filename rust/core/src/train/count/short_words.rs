@@ -173,7 +173,12 @@ impl ShortWords {
         // Three halves of a word to a bucket: then one in thirty lies in another bucket than its own.
         let crowded = self.len() * 2 > self.buckets.len() * 3 || self.len() + more > self.most();
         if crowded && self.bits < MOST_BITS {
-            self.grow(self.bits + 1)?;
+            let mut bits = self.bits + 1;
+            // Where memory could not be had before, there are far too few buckets.
+            while bits < MOST_BITS && (1 << bits) / 2 * 5 < self.len() + more {
+                bits += 1;
+            }
+            self.grow(bits)?;
         }
         reserve(&mut self.words, more)?;
         reserve(&mut self.counts, more)?;
@@ -187,13 +192,21 @@ impl ShortWords {
         match Table::try_zeroed(1 << bits) {
             Ok(buckets) => self.set_buckets(buckets, bits),
             Err(error) => {
-                // Nothing more is counted, but what is asked for must be there.
-                self.set_buckets(Table::zeroed(1 << FIRST_BITS), FIRST_BITS);
+                self.lose_buckets();
                 return Err(error);
             }
         }
         self.kernel.run(Rebuild(self));
         Ok(())
+    }
+
+    /// Goes on with the fewest buckets. Where they are too few for the words, they stay empty until
+    /// [`ShortWords::settle`] makes more, which comes before anything is added.
+    fn lose_buckets(&mut self) {
+        self.set_buckets(Table::zeroed(1 << FIRST_BITS), FIRST_BITS);
+        if self.len() <= self.most() {
+            self.kernel.run(Rebuild(self));
+        }
     }
 
     /// Gives back the memory that is only needed to find words. Nothing can be added any more.
@@ -341,5 +354,39 @@ impl Clone for ShortWords {
         words.set_buckets(Table::zeroed(1 << self.bits), self.bits);
         words.kernel.run(Rebuild(&mut words));
         words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_again_after_memory_could_not_be_had() {
+        for words in [3, 40, 100_000] {
+            let mut table = ShortWords::new(Kernel::best());
+            let add_all = |table: &mut ShortWords| {
+                for number in 0..words {
+                    let key = Key::from_le_bytes(
+                        *format!("{number:<15}\x0F")
+                            .as_bytes()
+                            .first_chunk()
+                            .unwrap(),
+                    );
+                    table.settle(1).unwrap();
+                    let tally = Tally {
+                        count: 1,
+                        place: number,
+                    };
+                    table.add(key, table.slot(key), tally).unwrap();
+                }
+            };
+            add_all(&mut table);
+            assert_eq!(table.len() as u64, words);
+            table.lose_buckets();
+            add_all(&mut table);
+            assert_eq!(table.len() as u64, words);
+            assert!(table.counts[1..].iter().all(|&count| count == 2));
+        }
     }
 }
