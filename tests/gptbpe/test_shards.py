@@ -377,6 +377,7 @@ write = shards.ShardWriter._write_batch
 def write_and_say_so(*arguments):
     write(*arguments)
     print("batch", flush=True)
+    sys.stdin.readline()  # no further than it was told, however slowly the test reads
 shards.ShardWriter._write_batch = write_and_say_so
 shard_files(sys.argv[1], Tokenizer.load(sys.argv[2]), sys.argv[3], shard_tokens=1500)
 """
@@ -388,15 +389,19 @@ shard_files(sys.argv[1], Tokenizer.load(sys.argv[2]), sys.argv[3], shard_tokens=
         ]  # fmt: skip
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    batches = subprocess.run(command(whole), check=True, capture_output=True).stdout.count(b"batch")
+    undisturbed = subprocess.run(command(whole), check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    batches = undisturbed.stdout.count(b"batch")
     dice = random.Random(1)
     grown = []
     for _ in range(12):
         # The moment is counted in batches, so that it falls into the work on a machine of any speed.
-        with subprocess.Popen(command(killed), stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(command(killed), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
             assert process.stdout is not None
             for _ in range(dice.randint(1, batches // 12)):
                 assert process.stdout.readline() == b"batch\n"
+                process.stdin.write(b"\n")
+                process.stdin.flush()
             time.sleep(dice.uniform(0, 0.004))
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL, "the kill came too late to mean anything"
@@ -405,7 +410,7 @@ shard_files(sys.argv[1], Tokenizer.load(sys.argv[2]), sys.argv[3], shard_tokens=
             ShardReader(killed)
     assert max(grown) > 0, "the kills came too early to mean anything"
     assert grown == sorted(grown), "complete shards are kept"
-    subprocess.run(command(killed), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(killed), check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     one, two = contents(whole), contents(killed)
     assert one == two
     assert len(one) > 50
