@@ -8,6 +8,7 @@
 
 from gptbpe._core import StreamDecoder, __version__
 from gptbpe.counts import CountsFile
+from gptbpe.mixture import Mixture
 from gptbpe.shards import Sampler, ShardReader, ShardWriter, shard_files
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.training import count_pretokens
@@ -16,6 +17,7 @@ from gptbpe.types import AddedToken
 __all__ = [
     "AddedToken",
     "CountsFile",
+    "Mixture",
     "Sampler",
     "ShardReader",
     "ShardWriter",

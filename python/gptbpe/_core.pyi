@@ -18,6 +18,7 @@ __all__ = [
     "Cancel",
     "Codec",
     "CoreCountsFile",
+    "CoreAhead",
     "CoreSampler",
     "CoreShardReader",
     "CoreShardWriter",
@@ -381,10 +382,49 @@ class CoreSampler:
         mask_overlap: bool,
         partial: str,
         reserve: int,
+        pack: bool,
     ) -> CoreSampler: ...
-    def __len__(self) -> int: ...
+    @staticmethod
+    def mixture(
+        samplers: Sequence[CoreSampler],
+        max_epochs: Sequence[float | None],
+        stages: Sequence[tuple[int, Sequence[float]]],
+        seed: int,
+        block: int,
+        exhausted: str,
+    ) -> CoreSampler: ...
+    @property
+    def length(self) -> int | None: ...
     @property
     def fingerprint(self) -> str: ...
-    def expect_fingerprint(self, expected: str) -> None: ...
-    def window(self, number: int) -> tuple[int, int, int, int]: ...
+    def expect_fingerprint(self, expected: str, number: int) -> None: ...
+    def window(self, number: int) -> tuple[int, int, int, int] | None: ...
+    def source(self, number: int) -> tuple[int, int]: ...
+    def quotas(self) -> list[list[int]]: ...
     def fill(self, first: int, inputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> None: ...
+    def fill_masked(
+        self,
+        first: int,
+        inputs: npt.NDArray[Any],
+        targets: npt.NDArray[Any],
+        cu_seqlens: npt.NDArray[np.int32],
+        position_ids: npt.NDArray[np.int32],
+        loss_mask: npt.NDArray[np.bool_],
+        boundaries: bool,
+    ) -> None: ...
+    def ahead(
+        self,
+        dtype: str,
+        first: int,
+        step: int,
+        rows: int,
+        batches: int | None,
+        depth: int,
+        threads: int,
+    ) -> CoreAhead: ...
+
+@final
+class CoreAhead:
+    def __iter__(self) -> CoreAhead: ...
+    def __next__(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]: ...
+    def close(self) -> None: ...

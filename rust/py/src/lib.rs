@@ -35,7 +35,7 @@ mod _core {
     #[pymodule_export]
     use crate::input::thread_count;
     #[pymodule_export]
-    use crate::sampler::CoreSampler;
+    use crate::sampler::{CoreAhead, CoreSampler};
     #[pymodule_export]
     use crate::shard::{AtomicFile, CoreShardReader, CoreShardWriter, atomic_write};
     #[pymodule_export]

@@ -4,12 +4,23 @@
 //!
 //! The format is in [`format`](mod@format), the rules of publishing in [`crate::publish`], the order in [`permutation`] and [`sampler`].
 
+pub mod ahead;
 pub mod format;
+mod gather;
 pub mod manifest;
+pub mod mixture;
+pub mod order;
+mod packed;
+mod packing;
 pub mod permutation;
 pub mod reader;
+mod recent;
+pub mod rows;
 pub mod sampler;
+mod schedule;
 mod verify;
+mod widen;
+pub mod windows;
 mod writer;
 
 #[cfg(test)]

@@ -938,7 +938,7 @@ fn recorded_windows_come_out() {
         };
         let sampler = Sampler::new(reader, options).unwrap();
         let window = |&sample| {
-            let window = sampler.window(sample);
+            let window = sampler.window(sample).unwrap();
             (window.shard, window.start)
         };
         let found: Vec<_> = row.samples.iter().map(window).collect();
@@ -995,7 +995,7 @@ fn an_epoch_reads_every_window_once() {
             let sampler = Sampler::new(reader.clone(), options).unwrap();
             for epoch in 0..3 {
                 let mut windows: Vec<_> = (epoch * sampler.len()..(epoch + 1) * sampler.len())
-                    .map(|number| sampler.window(number))
+                    .map(|number| sampler.window(number).unwrap())
                     .map(|window| (window.shard, window.start))
                     .collect();
                 windows.sort_unstable();
@@ -1052,7 +1052,7 @@ fn epochs_and_seeds_have_orders_of_their_own() {
         )
         .unwrap();
         (0..sampler.len())
-            .map(|at| sampler.window(epoch * sampler.len() + at).start / 10)
+            .map(|at| sampler.window(epoch * sampler.len() + at).unwrap().start / 10)
             .collect()
     };
     assert_eq!(order(0, 0), order(0, 0));
@@ -1070,7 +1070,7 @@ fn the_block_order_reads_neighbours_together() {
     let sampler = Sampler::new(reader, options).unwrap();
     for group in 0..sampler.len() / 128 {
         let mut units: Vec<u64> = (group * 128..(group + 1) * 128)
-            .map(|number| sampler.window(number).start / 160)
+            .map(|number| sampler.window(number).unwrap().start / 160)
             .collect();
         units.sort_unstable();
         units.dedup();
