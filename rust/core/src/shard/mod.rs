@@ -2,13 +2,26 @@
 //!
 //! `text -> ids ->` [`ShardWriter`] `-> shard-*.bin, shard-*.gbx, manifest.json ->` [`ShardReader`] `->` [`Sampler`] `-> batches`
 //!
-//! The format is in [`format`](mod@format), the rules of publishing in [`crate::publish`], the order in [`permutation`] and [`sampler`].
+//! The format is described in `FORMAT.md`, the rules of publishing in [`crate::publish`], the order in [`permutation`] and [`sampler`].
 
+mod block;
+mod disk;
+mod folder;
 pub mod format;
+pub mod header;
+mod ids;
 pub mod manifest;
+mod names;
+mod open;
+mod open_shard;
 pub mod permutation;
+mod publication;
 pub mod reader;
+mod replace;
+mod resume;
 pub mod sampler;
+pub mod sidecar;
+mod source;
 mod verify;
 mod writer;
 
@@ -16,6 +29,6 @@ mod writer;
 mod tests;
 
 pub use manifest::Manifest;
-pub use reader::{Io, ReaderOptions, ShardReader, Verify};
+pub use reader::{ReaderOptions, ShardReader, Verify};
 pub use sampler::{Order, Partial, Sampler, SamplerOptions};
 pub use writer::{DEFAULT_SHARD_TOKENS, ShardWriter, WriterOptions};
