@@ -2,22 +2,34 @@
 //!
 //! `text -> ids ->` [`ShardWriter`] `-> shard-*.bin, shard-*.gbx, manifest.json ->` [`ShardReader`] `->` [`Sampler`] `-> batches`
 //!
-//! The format is in [`format`](mod@format), the rules of publishing in [`crate::publish`], the order in [`permutation`] and [`sampler`].
+//! The format is described in `FORMAT.md`, the rules of publishing in [`crate::publish`], the order in [`permutation`] and [`sampler`].
 
 pub mod ahead;
+mod block;
+mod disk;
+mod folder;
 pub mod format;
-mod gather;
+pub mod header;
+mod ids;
 pub mod manifest;
 pub mod mixture;
+mod names;
+mod open;
+mod open_shard;
 pub mod order;
 mod packed;
 mod packing;
 pub mod permutation;
+mod publication;
 pub mod reader;
 mod recent;
+mod replace;
+mod resume;
 pub mod rows;
 pub mod sampler;
 mod schedule;
+pub mod sidecar;
+mod source;
 mod verify;
 mod widen;
 pub mod windows;
@@ -27,6 +39,6 @@ mod writer;
 mod tests;
 
 pub use manifest::Manifest;
-pub use reader::{Io, ReaderOptions, ShardReader, Verify};
+pub use reader::{ReaderOptions, ShardReader, Verify};
 pub use sampler::{Order, Partial, Sampler, SamplerOptions};
 pub use writer::{DEFAULT_SHARD_TOKENS, ShardWriter, WriterOptions};

@@ -3,7 +3,6 @@
 //! A [`Plan`] says which sampler a global sample number belongs to, and which of its samples it is; everything else is the same
 //! for one dataset and for a mixture.
 
-use super::gather::Opened;
 use super::order::Cursor;
 use super::reader::Id;
 use super::sampler::Sampler;
@@ -22,7 +21,7 @@ pub trait Plan: Send + Sync + std::fmt::Debug {
 #[derive(Debug, Default)]
 pub(crate) struct RowScratch {
     pub(crate) cursor: Cursor,
-    pub(crate) opened: Opened,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Which documents stand in the rows of a batch.

@@ -29,7 +29,6 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::format::hex;
-use super::gather::{Gather, Opened};
 pub use super::order::Order;
 use super::order::{Cursor, Orders};
 use super::packed::{Documents, Packed, PackedRow};
@@ -147,7 +146,7 @@ pub struct Sampler {
     layout: Layout,
     orders: Orders,
     documents: Documents,
-    gather: Gather,
+    reader: Arc<ShardReader>,
 }
 
 /// What stands at the places of the text.
@@ -195,13 +194,13 @@ impl Sampler {
             layout,
             orders: Orders::new(options.order, samples, options.seed, options.source),
             documents,
-            gather: Gather::new(reader),
+            reader,
         })
     }
 
     /// The dataset.
     pub fn reader(&self) -> &Arc<ShardReader> {
-        self.gather.reader()
+        &self.reader
     }
 
     /// The plan.
@@ -298,12 +297,12 @@ impl Sampler {
         match &self.layout {
             Layout::Windows(windows) => {
                 let window = windows.at(place, self.phase(epoch));
-                self.window_row(window, inputs, targets, &mut scratch.opened)?;
+                self.window_row(window, inputs, targets, &mut scratch.bytes)?;
                 ends.map_or(Ok(()), |ends| self.window_ends(window, ends))
             }
             Layout::Packed(packed) => {
                 let row = packed.at(place, &self.documents)?;
-                self.packed_row(&row, inputs, targets, &mut scratch.opened, ends)
+                self.packed_row(&row, inputs, targets, &mut scratch.bytes, ends)
             }
         }
     }
@@ -313,16 +312,16 @@ impl Sampler {
         window: Window,
         inputs: &mut [T],
         targets: &mut [T],
-        opened: &mut Opened,
+        scratch: &mut Vec<u8>,
     ) -> Result<()> {
         let Window { shard, start, .. } = window;
         let count = window.tokens as usize;
-        let bytes = self.gather.tokens(shard, start, count, opened)?;
+        let bytes = self.reader.row(shard, start, count, scratch)?;
         let (there, padded) = inputs.split_at_mut(count - 1);
         let (targets_there, ignored) = targets.split_at_mut(count - 1);
         let token_type = self.reader().token_type();
         let largest = shifted(token_type, bytes, there, targets_there);
-        self.gather.check(shard, start, largest)?;
+        self.reader.check_row(shard, start, largest)?;
         padded.fill(T::default());
         ignored.fill(T::IGNORED);
         targets_there[..window.masked as usize].fill(T::IGNORED);
@@ -357,7 +356,7 @@ impl Sampler {
         row: &PackedRow,
         inputs: &mut [T],
         targets: &mut [T],
-        opened: &mut Opened,
+        scratch: &mut Vec<u8>,
         mut ends: Option<&mut Vec<Segment>>,
     ) -> Result<()> {
         let token_type = self.reader().token_type();
@@ -369,9 +368,9 @@ impl Sampler {
             let (start, length) = (u64::from(fragment.start), fragment.length());
             let (inputs, targets) = (&mut inputs[at..][..length], &mut targets[at..][..length]);
             let count = length + usize::from(fragment.goes_on());
-            let bytes = self.gather.tokens(row.shard, start, count, opened)?;
+            let bytes = self.reader.row(row.shard, start, count, scratch)?;
             let largest = shifted(token_type, bytes, &mut inputs[..count - 1], &mut targets[..count - 1]);
-            self.gather.check(row.shard, start, largest)?;
+            self.reader.check_row(row.shard, start, largest)?;
             if !fragment.goes_on() {
                 inputs[length - 1] = last(token_type, bytes);
                 targets[length - 1] = T::IGNORED;

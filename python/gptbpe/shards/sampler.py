@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from gptbpe._core import CoreSampler
 from gptbpe.errors import ShardError
-from gptbpe.samples import Samples, checked_dtype
-
-if TYPE_CHECKING:
-    from gptbpe.shards import ShardReader
+from gptbpe.shards.reader import ShardReader
+from gptbpe.shards.samples import Samples, checked_dtype
 
 __all__ = ["Sampler"]
 

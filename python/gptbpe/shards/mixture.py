@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from gptbpe._core import CoreSampler
 from gptbpe.errors import ShardError
-from gptbpe.sampler import Sampler
-from gptbpe.samples import Samples, checked_dtype
+from gptbpe.shards.sampler import Sampler
+from gptbpe.shards.samples import Samples, checked_dtype
 
 __all__ = ["Mixture"]
 
