@@ -7,11 +7,13 @@
 pub mod ahead;
 mod block;
 mod disk;
+mod fault;
 mod folder;
 pub mod format;
 pub mod header;
 mod ids;
 pub mod manifest;
+mod map;
 pub mod mixture;
 mod names;
 mod open;
@@ -39,6 +41,6 @@ mod writer;
 mod tests;
 
 pub use manifest::Manifest;
-pub use reader::{ReaderOptions, ShardReader, Verify};
+pub use reader::{Io, ReaderOptions, ShardReader, Verify};
 pub use sampler::{Order, Partial, Sampler, SamplerOptions};
 pub use writer::{DEFAULT_SHARD_TOKENS, ShardWriter, WriterOptions};

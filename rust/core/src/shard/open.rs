@@ -8,7 +8,7 @@ use super::disk::{self, read_whole};
 use super::format::{HEADER_BYTES, TokenType, corrupt, unhex};
 use super::header::Parsed;
 use super::manifest::{MANIFEST_NAME, Manifest};
-use super::reader::{ReaderOptions, ShardReader, Verify};
+use super::reader::{Io, ReaderOptions, ShardReader, Verify};
 use super::source::{Kind, OpenFiles, Source, read_header};
 use super::verify::check_length;
 use crate::publish::io_error;
@@ -38,7 +38,7 @@ impl ShardReader {
     }
 
     /// Opens a file that is nothing but ids, as nanoGPT writes them; what they are must be said.
-    pub fn open_raw(path: &Path, token_type: TokenType, vocab_size: u32) -> Result<Self> {
+    pub fn open_raw(path: &Path, token_type: TokenType, vocab_size: u32, io: Io) -> Result<Self> {
         let (_, metadata) = disk::open(path)?;
         let width = token_type.bytes() as u64;
         if metadata.len() % width != 0 {
@@ -51,7 +51,7 @@ impl ShardReader {
         let tokens = metadata.len() / width;
         let source = Source::new(path.to_path_buf(), token_type, tokens, 0, Kind::Plain);
         let sources = vec![source];
-        let mut reader = Self::from_sources(path, token_type, sources, Verify::Open);
+        let mut reader = Self::from_sources(path, token_type, sources, Verify::Open, io);
         reader.vocab_size = Some(vocab_size);
         Ok(reader)
     }
@@ -67,7 +67,7 @@ impl ShardReader {
             let file = path.join(&entry.file);
             Source::new(file, token_type, entry.tokens, HEADER_BYTES, kind)
         });
-        let mut reader = Self::from_sources(path, token_type, sources.collect(), options.verify);
+        let mut reader = Self::from_sources(path, token_type, sources.collect(), options.verify, options.io);
         reader.vocab_size = Some(manifest.vocab_size);
         reader.fingerprint = Some(manifest.fingerprint());
         reader.digest = unhex(&manifest.digest).expect("a parsed manifest has a sha256");
@@ -104,7 +104,7 @@ impl ShardReader {
             sources.push(Source::new(name, found, tokens, HEADER_BYTES, kind));
         }
         let token_type = token_type.unwrap_or(TokenType::U16);
-        let mut reader = Self::from_sources(path, token_type, sources, options.verify);
+        let mut reader = Self::from_sources(path, token_type, sources, options.verify, options.io);
         reader.vocab_size = match &header_of_one {
             Some(header) => Some(header.vocab_size),
             None => options.vocab_size,
@@ -118,6 +118,7 @@ impl ShardReader {
         token_type: TokenType,
         sources: Vec<Source>,
         verify: Verify,
+        io: Io,
     ) -> Self {
         // Without a manifest the names and lengths of the files have to stand for their content.
         let mut digest = Sha256::new();
@@ -138,7 +139,7 @@ impl ShardReader {
             vocab_size: None,
             fingerprint: None,
             digest: digest.finalize().into(),
-            files: OpenFiles::new(sources.len()),
+            files: OpenFiles::new(sources.len(), io),
             sources,
         }
     }

@@ -28,13 +28,15 @@ use super::verify::{check_shard_files, read_sidecar};
 use crate::{Error, Result};
 
 pub use super::ids::{Id, Tokens};
-pub use super::source::Verify;
+pub use super::source::{Io, Verify};
 
 /// How to read a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReaderOptions {
     /// What to check.
     pub verify: Verify,
+    /// How to read tokens.
+    pub io: Io,
     /// The vocabulary of files that do not state one (llm.c's); ignored for our own.
     pub vocab_size: Option<u32>,
 }
@@ -43,6 +45,7 @@ impl Default for ReaderOptions {
     fn default() -> Self {
         Self {
             verify: Verify::Lazy,
+            io: Io::Map,
             vocab_size: None,
         }
     }

@@ -10,7 +10,7 @@
 use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 
@@ -19,6 +19,7 @@ use super::disk::{self, Identity, read_range};
 use super::format::{HEADER_BYTES, TokenType, corrupt, hex};
 use super::header::{Header, Parsed};
 use super::manifest::ShardEntry;
+use super::map::{CutOff, Map};
 use super::sidecar::Sidecar;
 use super::verify::{check_length, read_sidecar};
 use crate::publish::io_error;
@@ -33,6 +34,15 @@ pub enum Verify {
     Lazy,
     /// Everything, when the reader is made.
     Full,
+}
+
+/// How tokens are read from files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// Through memory maps, where the system has them.
+    Map,
+    /// With a system call for each row: for network file systems, whose maps may hang or go stale.
+    Pread,
 }
 
 /// What a shard is by what lists it.
@@ -66,6 +76,7 @@ pub(super) struct Source {
 struct Opened {
     identity: Identity,
     checks: Option<Checks>,
+    map: Option<Map>,
 }
 
 impl Source {
@@ -110,35 +121,65 @@ impl Source {
         if begin == end {
             return Ok(&[]);
         }
-        let file = self.file(number, files)?;
-        let opened = self.opened.load();
-        let checks = opened.as_ref().and_then(|opened| opened.checks.as_ref());
+        let opened = self.opened(number, files)?;
+        let opened = opened.as_deref().expect("an opened shard");
         for block in blocks(begin, end) {
+            let checks = opened.checks.as_ref();
             let Some(checks) =
                 checks.filter(|checks| verify == Verify::Lazy && !checks.done(block))
             else {
                 continue;
             };
             let range = block_range(block, self.bytes());
-            self.read_bytes(&file, range, scratch)?;
+            self.read_bytes(opened, number, files, range, scratch)?;
             checks.check(block, scratch, &self.path)?;
             if range.0 <= begin && end <= range.1 {
                 return Ok(&scratch[(begin - range.0) as usize..(end - range.0) as usize]);
             }
         }
-        self.read_bytes(&file, (begin, end), scratch)?;
+        self.read_bytes(opened, number, files, (begin, end), scratch)?;
         Ok(scratch)
     }
 
-    fn read_bytes(&self, file: &File, range: (u64, u64), out: &mut Vec<u8>) -> Result<()> {
-        let range = (self.offset + range.0, self.offset + range.1);
-        read_range(file, &self.path, range, out)
+    fn read_bytes(
+        &self,
+        opened: &Opened,
+        number: usize,
+        files: &OpenFiles,
+        range: (u64, u64),
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let (begin, end) = (self.offset + range.0, self.offset + range.1);
+        match opened.map.as_ref().filter(|map| map.holds(end)) {
+            Some(map) => {
+                out.resize((end - begin) as usize, 0);
+                map.copy(begin, out).map_err(|CutOff| Error::ShardTruncated {
+                    path: self.path.clone(),
+                    expected: self.offset + self.bytes(),
+                    found: std::fs::metadata(&self.path).map_or(0, |found| found.len()),
+                })
+            }
+            None => read_range(&*self.file(number, files)?, &self.path, (begin, end), out),
+        }
+    }
+
+    /// What is known of the shard since it was opened.
+    fn opened(
+        &self,
+        number: usize,
+        files: &OpenFiles,
+    ) -> Result<Guard<Option<Arc<Opened>>>> {
+        let opened = self.opened.load();
+        if opened.is_some() {
+            return Ok(opened);
+        }
+        self.file(number, files)?;
+        Ok(self.opened.load())
     }
 
     /// The header, for shards that have one of ours.
     pub(super) fn header(&self, number: usize, files: &OpenFiles) -> Result<Option<Header>> {
-        self.file(number, files)?;
-        let opened = self.opened.load();
+        let opened = self.opened(number, files)?;
         let checks = opened.as_ref().and_then(|opened| opened.checks.as_ref());
         Ok(checks.map(|checks| (*checks.header).clone()))
     }
@@ -151,7 +192,7 @@ impl Source {
         let (file, metadata) = disk::open(&self.path)?;
         match self.opened.load().as_ref() {
             None => {
-                let opened = Some(Arc::new(self.check_opened(&file, &metadata)?));
+                let opened = Some(Arc::new(self.check_opened(&file, &metadata, files)?));
                 self.opened.compare_and_swap(&None::<Arc<Opened>>, opened);
             }
             Some(opened) if opened.identity != Identity::of(&metadata) => {
@@ -164,7 +205,12 @@ impl Source {
         Ok(files.put(number, file))
     }
 
-    fn check_opened(&self, file: &File, metadata: &Metadata) -> Result<Opened> {
+    fn check_opened(
+        &self,
+        file: &File,
+        metadata: &Metadata,
+        files: &OpenFiles,
+    ) -> Result<Opened> {
         let path = &self.path;
         let checks = match &self.kind {
             Kind::Plain => None,
@@ -194,6 +240,7 @@ impl Source {
         Ok(Opened {
             identity: Identity::of(metadata),
             checks,
+            map: files.map(file, metadata.len()),
         })
     }
 }
@@ -251,6 +298,9 @@ impl Checks {
 /// A shard has one slot, which it shares with others where there are more shards than slots.
 #[derive(Debug)]
 pub(super) struct OpenFiles {
+    io: Io,
+    /// How many more files may be mapped.
+    maps_left: AtomicUsize,
     slots: Box<[ArcSwapOption<(usize, File)>]>,
 }
 
@@ -270,11 +320,27 @@ impl OpenFiles {
     /// A quarter of the files that a process may usually have open.
     const MOST: usize = 256;
 
-    pub(super) fn new(shards: usize) -> Self {
+    /// A quarter of the maps that Linux usually lets a process have.
+    const MOST_MAPS: usize = 1 << 14;
+
+    pub(super) fn new(shards: usize, io: Io) -> Self {
         let slots = std::iter::repeat_with(ArcSwapOption::empty);
         Self {
+            io,
+            maps_left: AtomicUsize::new(Self::MOST_MAPS),
             slots: slots.take(shards.min(Self::MOST)).collect(),
         }
+    }
+
+    /// Maps a file that has this many bytes, where that is wanted and can be had.
+    fn map(&self, file: &File, length: u64) -> Option<Map> {
+        if self.io == Io::Pread {
+            return None;
+        }
+        let take = |left: usize| left.checked_sub(1);
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.maps_left.fetch_update(set, fetch, take).ok()?;
+        Map::new(file, length)
     }
 
     fn get(&self, shard: usize) -> Option<Guarded> {
