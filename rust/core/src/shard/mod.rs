@@ -7,6 +7,7 @@
 pub mod ahead;
 mod block;
 mod disk;
+pub mod fill;
 mod folder;
 pub mod format;
 pub mod header;
@@ -16,6 +17,7 @@ pub mod mixture;
 mod names;
 mod open;
 mod open_shard;
+mod options;
 pub mod order;
 mod packed;
 mod packing;
