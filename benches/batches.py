@@ -1,4 +1,4 @@
-"""Training batches from the page cache, on one thread: gptbpe's sampler beside nanoGPT's ``get_batch`` and others.
+"""Training batches from the page cache, one thread: gptbpe's sampler beside nanoGPT's ``get_batch``.
 
     python benches/batches.py                                   64 x 2,048, 20 rounds
     python benches/batches.py --rounds 2 --tokens 2e6           does everything work? seconds
@@ -6,12 +6,13 @@
     cargo build --release -p gptbpe-benches --bin batches       then also: a bare copy loop, and packing
     python benches/batches.py --json results/X.json
 
-Every loader reads the same tokens and returns inputs and targets of 64 rows of 2,048, int64 unless it says
-otherwise, as nanoGPT feeds them. In each round every loader makes so many batches as take some 50 ms, in turns
-whose order alternates; ratios are taken within a round. What a loader returns is compared with the file.
+Every loader reads the same tokens and returns inputs and targets of 64 rows of 2,048, as int64, which
+nanoGPT feeds, unless it says otherwise. In each round every loader makes so many batches as take some 50 ms,
+in turns whose order alternates; ratios are taken within a round. What a loader returns is compared with the
+file.
 
-The last columns say what an epoch of it is worth: is every window there exactly once, do 1, 2 and 4 ranks read
-the same global batches, is a file that was cut short an error?
+The last columns say what an epoch of it is worth: is every window there exactly once, do 1, 2 and 4 ranks
+read the same global batches, is a file that was cut short an error?
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ VERDICTS = ("exactly once", "same for 1, 2, 4 ranks", "cut file noticed")
 
 @dataclass(frozen=True)
 class Loader:
-    """One way to make a batch. ``make(n)`` makes the n-th; ``starts(n)`` says where its rows begin in the text."""
+    """One way to make batches: ``make(n)`` makes the n-th, whose rows stand at ``starts(n)`` in the text."""
 
     name: str
     make: Callable[[int], Pair]
@@ -101,8 +102,12 @@ def compare(folder: Path, settings: argparse.Namespace) -> dict[str, Any]:
         ratio = median(a / b for a, b in zip(seconds[base], times, strict=True))
         mean = median(times)
         verdicts = "  ".join(f"{v:<{len(name)}}" for v, name in zip(loader.verdicts, VERDICTS, strict=True))
-        print(f"{loader.name:<34} {mean * 1e6:8.0f} {rows * length / mean / 1e6:8.0f} {ratio:12.1f}  {verdicts}")
-        found.append({"name": loader.name, "seconds": times, "faster_than_nanogpt": ratio, "verdicts": loader.verdicts})
+        print(
+            f"{loader.name:<34} {mean * 1e6:8.0f} {rows * length / mean / 1e6:8.0f} {ratio:12.1f}  {verdicts}"
+        )
+        found.append(
+            {"name": loader.name, "seconds": times, "faster_than_nanogpt": ratio, "verdicts": loader.verdicts}
+        )
     core = bare_loop(folder / "data", rows, length)
     first = first_batch(folder, length)
     print(f"\nfirst batch over {first['shards']:,} shards: {first['seconds'] * 1e3:.1f} ms")
@@ -173,7 +178,9 @@ def verdicts_of_ours(sampler: Sampler) -> tuple[str, str, str]:
     )
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copytree(sampler.reader.path, Path(folder) / "cut")
-        os.truncate(copy / sampler.reader.shards[0].path.name, sampler.reader.shards[0].path.stat().st_size // 2)
+        os.truncate(
+            copy / sampler.reader.shards[0].path.name, sampler.reader.shards[0].path.stat().st_size // 2
+        )
         cut = noticed(lambda: Sampler(ShardReader(copy), sampler.sequence_length).batch(0, 64))
     return yes(once), yes(same), yes(cut)
 
@@ -203,7 +210,7 @@ def nanogpt(reader: ShardReader, rows: int, length: int) -> Loader:
 
 
 def litdata(folder: Path, reader: ShardReader, rows: int, length: int) -> Loader:
-    """litdata's ``StreamingDataset`` over ``TokensLoader`` chunks, item by item, stacked."""
+    """The ``StreamingDataset`` of litdata over ``TokensLoader`` chunks, item by item, stacked."""
     from litdata.streaming import StreamingDataset, TokensLoader  # type: ignore[import-not-found]
     from litdata.streaming.writer import BinaryWriter  # type: ignore[import-not-found]
 
@@ -243,7 +250,10 @@ def bare_loop(data: Path, rows: int, length: int) -> dict[str, float] | None:
     core: dict[str, float] = json.loads(done.stdout)
     for dtype in ("int64", "int32"):
         ours, bare = core[f"fill_{dtype}_us"], core[f"bare_{dtype}_us"]
-        print(f"\n{dtype}: core {ours:.0f} µs, a bare copy loop {bare:.0f} µs: {bare / ours:.0%} of its speed", end="")
+        print(
+            f"\n{dtype}: core {ours:.0f} µs, a bare copy loop {bare:.0f} µs: {bare / ours:.0%} of its speed",
+            end="",
+        )
     print(
         f"\npacking: {core['packed_documents_per_second'] / 1e6:.1f} million documents a second, "
         f"padding {core['padding']:.4%}"

@@ -27,7 +27,8 @@ def dataset(folder: Path, tokens: int, first: int) -> ShardReader:
 def readers(tmp_path_factory: pytest.TempPathFactory) -> list[ShardReader]:
     folder = tmp_path_factory.mktemp("mixture")
     return [
-        dataset(folder / str(number), tokens, 100_000 * number) for number, tokens in enumerate((1700, 5000, 900))
+        dataset(folder / str(number), tokens, 100_000 * number)
+        for number, tokens in enumerate((1700, 5000, 900))
     ]
 
 

@@ -1,4 +1,4 @@
-"""Packed documents: the recorded rows, every token in one place, and what says which documents stand in a row.
+"""Packed documents: the recorded rows, every token in one place, and which documents stand in a row.
 
 ``tests/data/packing.toml`` is read by the Rust tests, too. The twin below is the documented rule in plain
 Python; it and the compiled core must both give what stands there.
@@ -7,6 +7,7 @@ Python; it and the compiled core must both give what stands there.
 from __future__ import annotations
 
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_documents_in_a_row_are_told_apart(reader: ShardReader) -> None:
         assert bounds[0] == 0
         assert (np.diff(bounds) >= 0).all()
         assert bounds[-1] == 128
-        for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, end in pairwise(bounds):
             assert batch.position_ids[row, start:end].tolist() == list(range(end - start))
             inside = batch.inputs[row, start:end]
             assert (np.diff(inside) == 1).all() or (inside == 0).all()
@@ -150,7 +151,11 @@ def test_reserved_tokens_are_in_no_row(reader: ShardReader) -> None:
 # ---- windows ---------------------------------------------------------------------------------------
 
 
-@given(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=30), length=st.integers(1, 24), first=st.integers(0, 50))
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=2, max_size=30),
+    length=st.integers(1, 24),
+    first=st.integers(0, 50),
+)
 def test_windows_know_their_documents(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], length: int, first: int
 ) -> None:
@@ -169,7 +174,7 @@ def test_windows_know_their_documents(
         bounds = [0, *(c for c in range(1, length) if batch.inputs[row, c] in begins), length]
         padded = bounds + [length] * (length + 1 - len(bounds))
         assert batch.cu_seqlens[row].tolist() == padded[: length + 1]
-        expected = np.concatenate([np.arange(b - a) for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
+        expected = np.concatenate([np.arange(b - a) for a, b in pairwise(bounds)])
         assert np.array_equal(batch.position_ids[row], expected)
 
 

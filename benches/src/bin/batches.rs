@@ -17,11 +17,16 @@ use gptbpe_core::shard::{ReaderOptions, Sampler, SamplerOptions, ShardReader};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let number = |at: usize, default: usize| arguments.get(at).map_or(default, |n| n.parse().unwrap());
+    let number =
+        |at: usize, default: usize| arguments.get(at).map_or(default, |n| n.parse().unwrap());
     let (rows, length, rounds) = (number(2, 64), number(3, 2048), number(4, 300));
     let reader = ShardReader::open(Path::new(&arguments[1]), ReaderOptions::default()).unwrap();
     let reader = Arc::new(reader);
-    assert_eq!(reader.token_type(), TokenType::U16, "the bare loop reads 16-bit tokens");
+    assert_eq!(
+        reader.token_type(),
+        TokenType::U16,
+        "the bare loop reads 16-bit tokens"
+    );
     let (fill_64, bare_64) = fill::<i64>(&reader, rows, length, rounds);
     let (fill_32, bare_32) = fill::<i32>(&reader, rows, length, rounds);
     let (documents, seconds, padding) = pack(&reader, length);
@@ -43,7 +48,12 @@ fn fill<T: Id + PartialEq + std::fmt::Debug>(
     let file = File::open(reader.shard_path(0).unwrap()).unwrap();
     // SAFETY: the bench's own file; nobody writes to it meanwhile.
     let map = unsafe { memmap2::Mmap::map(&file) }.unwrap();
-    black_box(map.iter().step_by(4096).map(|&byte| u64::from(byte)).sum::<u64>()); // every page is mapped
+    black_box(
+        map.iter()
+            .step_by(4096)
+            .map(|&byte| u64::from(byte))
+            .sum::<u64>(),
+    ); // every page is mapped
     let tokens = &map[HEADER_BYTES..];
     let size = rows * length;
     let mut ours = (vec![T::default(); size], vec![T::default(); size]);
@@ -52,7 +62,9 @@ fn fill<T: Id + PartialEq + std::fmt::Debug>(
     let mut first = 0;
     for round in 0..rounds {
         let starts: Vec<usize> = loop {
-            let windows = (first..).map(|number| sampler.window(number).unwrap()).take(rows);
+            let windows = (first..)
+                .map(|number| sampler.window(number).unwrap())
+                .take(rows);
             let windows: Vec<_> = windows.collect();
             first += rows as u64;
             if windows.iter().all(|window| window.shard == 0) {
@@ -61,12 +73,17 @@ fn fill<T: Id + PartialEq + std::fmt::Debug>(
         };
         let mut fill = || {
             let began = Instant::now();
-            sampler.fill(first - rows as u64, &mut ours.0, &mut ours.1).unwrap();
+            sampler
+                .fill(first - rows as u64, &mut ours.0, &mut ours.1)
+                .unwrap();
             times.0.push(began.elapsed().as_secs_f64() * 1e6);
         };
         let mut copy = || {
             let began = Instant::now();
-            let pairs = bare.0.chunks_exact_mut(length).zip(bare.1.chunks_exact_mut(length));
+            let pairs = bare
+                .0
+                .chunks_exact_mut(length)
+                .zip(bare.1.chunks_exact_mut(length));
             for (&start, (inputs, targets)) in starts.iter().zip(pairs) {
                 widen(&tokens[2 * start..][..2 * (length + 1)], inputs, targets);
             }
@@ -95,7 +112,10 @@ fn widen<T: Id>(bytes: &[u8], inputs: &mut [T], targets: &mut [T]) {
         fn narrow<T: Id>(bytes: &[u8], inputs: &mut [T], targets: &mut [T]) {
             plain(bytes, inputs, targets);
         }
-        if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512dq") {
+        if is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+        {
             // SAFETY: the instructions were detected.
             return unsafe { wide(bytes, inputs, targets) };
         }
@@ -136,5 +156,9 @@ fn pack(reader: &Arc<ShardReader>, length: usize) -> (u64, f64, f64) {
         slots = sampler.len() * length as u64;
     }
     let documents = reader.manifest().map_or(0, |manifest| manifest.documents);
-    (documents, least, 1.0 - reader.total_tokens() as f64 / slots as f64)
+    (
+        documents,
+        least,
+        1.0 - reader.total_tokens() as f64 / slots as f64,
+    )
 }

@@ -1,8 +1,8 @@
 """Token shards: tokenized text on disk, and the order in which training reads it.
 
 :class:`ShardWriter` turns documents of ids into a folder of shards, :class:`ShardReader` opens such a folder,
-and :class:`Sampler` says which tokens are training sample number *g*; a :class:`Mixture` does that for several
-folders. :func:`shard_files` goes the whole way from text files to shards.
+and :class:`Sampler` says which tokens are training sample number *g*; a :class:`Mixture` does that for
+several folders. :func:`shard_files` goes the whole way from text files to shards.
 
 A shard is a ``.bin`` file that llm.c, modded-nanogpt and ``numpy.memmap`` read as it is (1,024 bytes of
 header, then uint16 or uint32), with a ``.gbx`` file beside it that holds document ends and checksums.

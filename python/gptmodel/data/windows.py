@@ -48,8 +48,8 @@ class SlidingWindowDataset(Dataset[tuple[Tensor, Tensor]]):
     stay inside a shard. ``stride`` is ``max_length`` when left out: windows that touch and do not overlap.
     The last partial window is dropped. Raises DataError when not even one window fits.
 
-    Over a ``ShardReader`` nothing is read before it is asked for, and what goes to the workers of a DataLoader
-    is the folder's name and the plan; over text and ids the ids go there.
+    Over a ``ShardReader`` nothing is read before it is asked for, and what goes to the workers of a
+    DataLoader is the folder's name and the plan; over text and ids the ids go there.
 
     >>> windows = SlidingWindowDataset(range(10), None, max_length=4, stride=3)
     >>> len(windows), windows[1][0].tolist(), windows[1][1].tolist()
@@ -114,7 +114,9 @@ class _ShardWindows:
         return torch.from_numpy(inputs[0]), torch.from_numpy(targets[0])
 
 
-def _windows(source: Any, tokenizer: Tokenizer | None, length: int, stride: int) -> _IdWindows | _ShardWindows:
+def _windows(
+    source: Any, tokenizer: Tokenizer | None, length: int, stride: int
+) -> _IdWindows | _ShardWindows:
     if isinstance(source, str | bytes):
         if tokenizer is None:
             raise DataError("text needs a tokenizer; ids do not")

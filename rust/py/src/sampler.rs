@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gptbpe_core::shard::ahead::{Ahead, AheadOptions, Buffers, Spare, Waited};
+use gptbpe_core::shard::fill::{self, Plan};
 use gptbpe_core::shard::format::hex;
 use gptbpe_core::shard::mixture::{Exhausted, Mixture, MixtureOptions, Source, Stage};
 use gptbpe_core::shard::reader::Id;
-use gptbpe_core::shard::rows::{self, Masks, Plan};
+use gptbpe_core::shard::rows::Masks;
 use gptbpe_core::shard::{Order, Partial, Sampler, SamplerOptions};
 use numpy::ndarray::ArrayView2;
 use numpy::{Element, PyArray2, PyArrayMethods, PyReadwriteArray2, PyUntypedArrayMethods};
@@ -92,16 +93,19 @@ impl CoreSampler {
         exhausted: &str,
     ) -> PyResult<Self> {
         guard(|| {
-            let sources = samplers.iter().zip(max_epochs).map(|(sampler, max_epochs)| {
-                let Kind::One(sampler) = &sampler.get().kind else {
-                    return Err(wrong("sources", "a mixture", "samplers"));
-                };
-                Ok(Source {
-                    reader: sampler.reader().clone(),
-                    options: *sampler.options(),
-                    max_epochs,
-                })
-            });
+            let sources = samplers
+                .iter()
+                .zip(max_epochs)
+                .map(|(sampler, max_epochs)| {
+                    let Kind::One(sampler) = &sampler.get().kind else {
+                        return Err(wrong("sources", "a mixture", "samplers"));
+                    };
+                    Ok(Source {
+                        reader: sampler.reader().clone(),
+                        options: *sampler.options(),
+                        max_epochs,
+                    })
+                });
             let sources = sources.collect::<PyResult<_>>()?;
             let stages = stages.into_iter();
             let options = MixtureOptions {
@@ -218,7 +222,8 @@ impl CoreSampler {
     ) -> PyResult<()> {
         guard(|| {
             let most = cu_seqlens.shape()[1].saturating_sub(1);
-            let (mut cu_seqlens, mut position_ids) = (writable(cu_seqlens)?, writable(position_ids)?);
+            let (mut cu_seqlens, mut position_ids) =
+                (writable(cu_seqlens)?, writable(position_ids)?);
             let mut loss_mask = writable(loss_mask)?;
             let masks = Masks {
                 cu_seqlens: rows_of(&mut cu_seqlens)?,
@@ -299,7 +304,7 @@ impl CoreSampler {
         }
         let (mut inputs, mut targets) = (writable(inputs)?, writable(targets)?);
         let (inputs, targets) = (rows_of(&mut inputs)?, rows_of(&mut targets)?);
-        py.detach(|| rows::fill(&*plan, first, inputs, targets, masks))
+        py.detach(|| fill::fill(&*plan, first, inputs, targets, masks))
             .map_err(to_python)
     }
 }

@@ -107,7 +107,9 @@ def reader(tmp_path: Path) -> ShardReader:
 
 def test_windows_over_shards_are_those_over_their_ids(reader: ShardReader) -> None:
     windows = SlidingWindowDataset(reader, None, 16, 5)
-    over_ids = [SlidingWindowDataset(reader.tokens(shard), None, 16, 5) for shard in range(len(reader.shards))]
+    over_ids = [
+        SlidingWindowDataset(reader.tokens(shard), None, 16, 5) for shard in range(len(reader.shards))
+    ]
     expected = [part[i] for part in over_ids for i in range(len(part))]
     assert len(windows) == len(expected)
     for found, wanted in zip((windows[i] for i in range(len(windows))), expected, strict=True):

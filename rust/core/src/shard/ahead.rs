@@ -10,8 +10,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::fill::{self, Plan};
 use super::reader::Id;
-use super::rows::{self, Plan};
 use crate::{Error, Result};
 
 /// Which batches, and how they are made.
@@ -149,7 +149,12 @@ impl<T: Id + PartialEq + 'static> Ahead<T> {
         }
         let crew = match &mut self.crew {
             Some(crew) => crew,
-            none => none.insert(Crew::start(&self.plan, self.options, self.next, &self.spare)?),
+            none => none.insert(Crew::start(
+                &self.plan,
+                self.options,
+                self.next,
+                &self.spare,
+            )?),
         };
         let number = self.next;
         let made = match crew.shared.wait(number, patience) {
@@ -300,6 +305,6 @@ fn make<T: Id + PartialEq>(
     }
     let step = options.step.saturating_mul(number);
     let first = options.first.saturating_add(step);
-    rows::fill(plan, first, &mut buffers.inputs, &mut buffers.targets, None)?;
+    fill::fill(plan, first, &mut buffers.inputs, &mut buffers.targets, None)?;
     Ok(buffers)
 }

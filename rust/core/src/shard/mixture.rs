@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::fill::{self, Plan};
 use super::format::hex;
 use super::order::{Cursor, tables};
 use super::permutation::{Key, Permutation};
 use super::reader::{Id, ShardReader};
 use super::recent::Recent;
-use super::rows::{self, Plan};
 use super::sampler::{Sampler, SamplerOptions};
 pub use super::schedule::{Exhausted, Stage};
 use super::schedule::{Schedule, quotas};
@@ -69,7 +69,11 @@ impl Mixture {
             return Err(wrong("block", options.block.to_string(), "1 to 4294967296"));
         }
         if sources.is_empty() || options.stages.is_empty() {
-            return Err(wrong("sources", "empty".into(), "one dataset or more, and weights for them"));
+            return Err(wrong(
+                "sources",
+                "empty".into(),
+                "one dataset or more, and weights for them",
+            ));
         }
         let mut samplers = Vec::with_capacity(sources.len());
         let mut caps = Vec::with_capacity(sources.len());
@@ -121,7 +125,7 @@ impl Mixture {
 
     /// sha256 over everything that decides which tokens a sample number stands for.
     pub fn fingerprint(&self) -> [u8; 32] {
-        self.digests.last().copied().unwrap_or_default() // there is a stage, so there is one
+        *self.digests.last().expect("a mixture has a stage")
     }
 
     /// Refuses a state, saved with sample `number` as the next, under another plan: one that differs before that sample.
@@ -153,7 +157,7 @@ impl Mixture {
         inputs: &mut [T],
         targets: &mut [T],
     ) -> Result<()> {
-        rows::fill(self, first, inputs, targets, None)
+        fill::fill(self, first, inputs, targets, None)
     }
 
     fn find(&self, number: u64, cursor: &mut Cursor) -> Result<(usize, u64)> {

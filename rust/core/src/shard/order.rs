@@ -87,11 +87,7 @@ impl Cursor {
 }
 
 /// A permutation, from the tables used last where it is one.
-fn permutation(
-    tables: &Recent<(Key, u64), Permutation>,
-    key: Key,
-    n: u64,
-) -> Arc<Permutation> {
+fn permutation(tables: &Recent<(Key, u64), Permutation>, key: Key, n: u64) -> Arc<Permutation> {
     if n > TABLE_LIMIT {
         return Arc::new(Permutation::new(n, &key)); // six numbers
     }

@@ -101,7 +101,7 @@ impl Packed {
 
     /// How many rows there are.
     pub(crate) fn len(&self) -> u64 {
-        self.before.last().copied().unwrap_or(0)
+        *self.before.last().expect("the sums begin with 0")
     }
 
     /// The row at a place of the text.

@@ -330,7 +330,8 @@ mod tests {
         let mut rows: Vec<Vec<(u64, u64, bool)>> = Vec::new();
         let mut changed: Vec<usize> = Vec::new(); // rows by when they came to their room
         for fragment in fragments {
-            let room = |row: &Vec<(u64, u64, bool)>| capacity - row.iter().map(|f| f.1).sum::<u64>();
+            let room =
+                |row: &Vec<(u64, u64, bool)>| capacity - row.iter().map(|f| f.1).sum::<u64>();
             let best = changed
                 .iter()
                 .copied()
@@ -427,10 +428,17 @@ mod tests {
 
     /// Documents as long as those of the web: lognormal, a few hundred tokens in the middle.
     fn web(count: usize) -> Vec<u32> {
-        let mut random = super::super::permutation::Key { seed: 1, source: 0, epoch: 0, level: 0 }.stream();
+        let mut random = super::super::permutation::Key {
+            seed: 1,
+            source: 0,
+            epoch: 0,
+            level: 0,
+        }
+        .stream();
         let mut uniform = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         let lengths = (0..count).map(|_| {
-            let normal = (-2.0 * (1.0 - uniform()).ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
+            let normal =
+                (-2.0 * (1.0 - uniform()).ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
             ((6.0 + 1.1 * normal).exp() as u32).max(1)
         });
         lengths.collect()

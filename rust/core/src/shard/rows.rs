@@ -1,21 +1,8 @@
-//! Fills batches: rows of inputs and targets and, where they are wanted, what says which documents stand in them.
-//!
-//! A [`Plan`] says which sampler a global sample number belongs to, and which of its samples it is; everything else is the same
-//! for one dataset and for a mixture.
+//! What stands in the rows of a batch besides tokens: segments, positions, and which targets count.
 
 use super::order::Cursor;
 use super::reader::Id;
-use super::sampler::Sampler;
 use crate::{Error, Result};
-
-/// What samples are numbered by: a dataset, or a mixture of them.
-pub trait Plan: Send + Sync + std::fmt::Debug {
-    /// Inputs per sample.
-    fn sequence_length(&self) -> u64;
-
-    /// The source of a sample, by its number among the sources and itself, and the sample's number there.
-    fn locate(&self, number: u64, cursor: &mut Cursor) -> Result<(usize, &Sampler, u64)>;
-}
 
 /// What one thread keeps while it fills rows of one source.
 #[derive(Debug, Default)]
@@ -39,46 +26,7 @@ pub struct Masks<'a> {
     pub boundaries: bool,
 }
 
-/// Fills rows with samples `first`, `first + 1`, …; `inputs` and `targets` hold the sequence length of ids per row.
-pub fn fill<T: Id + PartialEq>(
-    plan: &dyn Plan,
-    first: u64,
-    inputs: &mut [T],
-    targets: &mut [T],
-    mut masks: Option<Masks<'_>>,
-) -> Result<()> {
-    let length = plan.sequence_length() as usize;
-    let rows = inputs.len() / length;
-    if inputs.len() != targets.len() || !inputs.len().is_multiple_of(length) {
-        let found = format!("{} inputs and {} targets", inputs.len(), targets.len());
-        return Err(wrong_size(found, format!("equal multiples of {length}")));
-    }
-    if let Some(masks) = &masks {
-        masks.check(rows, length)?;
-    }
-    let mut cursor = Cursor::default();
-    let mut scratch: Vec<RowScratch> = Vec::new();
-    let mut ends = Vec::new();
-    let pairs = inputs
-        .chunks_exact_mut(length)
-        .zip(targets.chunks_exact_mut(length));
-    for (row, (inputs, targets)) in pairs.enumerate() {
-        let number = first.saturating_add(row as u64);
-        let (source, sampler, local) = plan.locate(number, &mut cursor)?;
-        if scratch.len() <= source {
-            scratch.resize_with(source + 1, RowScratch::default);
-        }
-        let scratch = &mut scratch[source];
-        let wanted = masks.is_some().then_some(&mut ends);
-        sampler.row(local, inputs, targets, scratch, wanted)?;
-        if let Some(masks) = &mut masks {
-            masks.fill_row(row, number, &ends, targets)?;
-        }
-    }
-    Ok(())
-}
-
-fn wrong_size(found: String, expected: String) -> Error {
+pub(crate) fn wrong_size(found: String, expected: String) -> Error {
     Error::ShardArgument {
         name: "out",
         found,
@@ -87,7 +35,7 @@ fn wrong_size(found: String, expected: String) -> Error {
 }
 
 impl Masks<'_> {
-    fn check(&self, rows: usize, length: usize) -> Result<()> {
+    pub(super) fn check(&self, rows: usize, length: usize) -> Result<()> {
         let found = [
             self.cu_seqlens.len(),
             self.position_ids.len(),
@@ -101,7 +49,7 @@ impl Masks<'_> {
     }
 
     /// `ends` are the columns at which segments end, ascending up to the sequence length.
-    fn fill_row<T: Id + PartialEq>(
+    pub(super) fn fill_row<T: Id + PartialEq>(
         &mut self,
         row: usize,
         number: u64,

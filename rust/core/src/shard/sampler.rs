@@ -29,115 +29,17 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::format::hex;
+pub use super::options::{Partial, SamplerOptions};
 pub use super::order::Order;
 use super::order::{Cursor, Orders};
 use super::packed::{Documents, Packed, PackedRow};
 use super::packing::group_size;
 use super::reader::{Id, ShardReader};
-use super::rows::{self, Plan, RowScratch, Segment};
+use super::rows::{RowScratch, Segment};
 use super::widen::{last, shifted};
 pub use super::windows::Window;
 use super::windows::Windows;
 use crate::{Error, Result};
-
-/// What happens to the tokens after a shard's last whole window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Partial {
-    /// They are left out.
-    Drop,
-    /// They become a window filled up with input 0 and target -1.
-    Pad,
-}
-
-/// The plan, besides the dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SamplerOptions {
-    /// Inputs per sample.
-    pub sequence_length: u64,
-    /// Tokens from the beginning of one window to the next; `sequence_length` unless evaluating.
-    pub stride: u64,
-    /// Chooses the order.
-    pub seed: u64,
-    /// The kind of order.
-    pub order: Order,
-    /// Whether targets that the window before has scored are -1.
-    pub mask_overlap: bool,
-    /// The end of a shard.
-    pub partial: Partial,
-    /// Tokens at the end of the last shard that no window may touch: they are kept for evaluating.
-    pub reserve: u64,
-    /// Whether rows are packed documents instead of windows.
-    pub pack: bool,
-    /// Which dataset of a mixture this is; each has orders of its own.
-    pub source: u64,
-}
-
-impl SamplerOptions {
-    /// Windows side by side in random order.
-    pub fn new(sequence_length: u64) -> Self {
-        Self {
-            sequence_length,
-            stride: sequence_length,
-            seed: 0,
-            order: Order::Global,
-            mask_overlap: false,
-            partial: Partial::Drop,
-            reserve: 0,
-            pack: false,
-            source: 0,
-        }
-    }
-
-    fn validate(&self) -> Result<()> {
-        let wrong = |name, found: String, expected: &str| {
-            Err(Error::ShardArgument {
-                name,
-                found,
-                expected: expected.into(),
-            })
-        };
-        let length = self.sequence_length;
-        if !(1..1 << 31).contains(&length) {
-            return wrong("sequence_length", length.to_string(), "1 to 2147483647");
-        }
-        if !(1..1 << 31).contains(&self.stride) {
-            return wrong("stride", self.stride.to_string(), "1 to 2147483647");
-        }
-        if let Order::Block { io, window } = self.order
-            && ![io, window].iter().all(|size| (1..=1 << 20).contains(size))
-        {
-            return wrong(
-                "order",
-                format!("{:?}", self.order),
-                "sizes from 1 to 1048576",
-            );
-        }
-        let sequential = self.order == Order::Sequential;
-        if self.mask_overlap && (!sequential || self.stride > length) {
-            return wrong(
-                "mask_overlap",
-                "true".into(),
-                "used with order \"sequential\" and a stride of at most the sequence length",
-            );
-        }
-        if self.partial == Partial::Pad && (!sequential || self.stride > length) {
-            return wrong(
-                "partial",
-                "pad".into(),
-                "\"drop\" unless the order is \"sequential\" and the stride at most the sequence length",
-            );
-        }
-        if self.pack && (self.stride != length || self.mask_overlap || self.partial == Partial::Pad)
-        {
-            return wrong(
-                "pack",
-                "true".into(),
-                "used without stride, mask_overlap and partial: rows of whole documents do not overlap",
-            );
-        }
-        Ok(())
-    }
-}
 
 /// A plan over a dataset; can be shared among threads.
 #[derive(Debug)]
@@ -274,16 +176,6 @@ impl Sampler {
         }
     }
 
-    /// Fills rows of inputs and targets with samples `first`, `first + 1`, …; both hold `sequence_length` ids per row.
-    pub fn fill<T: Id + PartialEq>(
-        &self,
-        first: u64,
-        inputs: &mut [T],
-        targets: &mut [T],
-    ) -> Result<()> {
-        rows::fill(self, first, inputs, targets, None)
-    }
-
     /// Fills one row, and says where the documents in it end if that is wanted.
     pub(crate) fn row<T: Id>(
         &self,
@@ -369,7 +261,12 @@ impl Sampler {
             let (inputs, targets) = (&mut inputs[at..][..length], &mut targets[at..][..length]);
             let count = length + usize::from(fragment.goes_on());
             let bytes = self.reader.row(row.shard, start, count, scratch)?;
-            let largest = shifted(token_type, bytes, &mut inputs[..count - 1], &mut targets[..count - 1]);
+            let largest = shifted(
+                token_type,
+                bytes,
+                &mut inputs[..count - 1],
+                &mut targets[..count - 1],
+            );
             self.reader.check_row(row.shard, start, largest)?;
             if !fragment.goes_on() {
                 inputs[length - 1] = last(token_type, bytes);
@@ -407,15 +304,5 @@ impl Sampler {
 
     fn phase(&self, epoch: u64) -> u64 {
         self.orders.phase(epoch, self.options.stride)
-    }
-}
-
-impl Plan for Sampler {
-    fn sequence_length(&self) -> u64 {
-        self.options.sequence_length
-    }
-
-    fn locate(&self, number: u64, _: &mut Cursor) -> Result<(usize, &Sampler, u64)> {
-        Ok((0, self, number))
     }
 }

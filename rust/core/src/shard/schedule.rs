@@ -116,7 +116,8 @@ fn check(stages: &[Stage], number: usize, block: u64, sources: usize) -> Result<
     let stage = &stages[number];
     let weights = &stage.weights;
     let valid = |weight: &f64| weight.is_finite() && *weight >= 0.0;
-    if weights.len() != sources || !weights.iter().all(valid) || weights.iter().sum::<f64>() <= 0.0 {
+    if weights.len() != sources || !weights.iter().all(valid) || weights.iter().sum::<f64>() <= 0.0
+    {
         return wrong(
             "weights",
             format!("{weights:?}"),
@@ -143,12 +144,17 @@ fn check(stages: &[Stage], number: usize, block: u64, sources: usize) -> Result<
         return wrong("start", stage.start.to_string(), expected);
     }
     let quotas = quotas(weights, block);
-    let lost = weights.iter().zip(&quotas).position(|(&weight, &quota)| weight > 0.0 && quota == 0);
+    let lost = weights
+        .iter()
+        .zip(&quotas)
+        .position(|(&weight, &quota)| weight > 0.0 && quota == 0);
     if let Some(source) = lost {
         return wrong(
             "weights",
             format!("{weights:?}"),
-            format!("a weight for source {source} that gives it a sample in a block of {block}, or a larger block"),
+            format!(
+                "a weight for source {source} that gives it a sample in a block of {block}, or a larger block"
+            ),
         );
     }
     Ok(())
@@ -217,7 +223,8 @@ impl Planner<'_> {
                 .map(|(&weight, fixed)| if fixed.is_some() { 0.0 } else { weight })
                 .collect();
             let shares = quotas(&open, self.block - taken);
-            let short = |source: &usize| fixed[*source].is_none() && shares[*source] > self.left(*source);
+            let short =
+                |source: &usize| fixed[*source].is_none() && shares[*source] > self.left(*source);
             let over: Vec<usize> = (0..weights.len()).filter(short).collect();
             if over.is_empty() {
                 return fixed
@@ -281,7 +288,12 @@ mod tests {
     fn segments(schedule: &Schedule) -> Vec<(u64, u64, Vec<u64>, Vec<u64>)> {
         let row = |segment: &Segment| {
             let quotas = segment.slots.windows(2).map(|pair| pair[1] - pair[0]);
-            (segment.start, segment.block, quotas.collect(), segment.bases.clone())
+            (
+                segment.start,
+                segment.block,
+                quotas.collect(),
+                segment.bases.clone(),
+            )
         };
         schedule.segments.iter().map(row).collect()
     }
@@ -321,13 +333,20 @@ mod tests {
         assert_eq!(made.length, 13);
         assert_eq!(
             segments(&made),
-            [(0, 8, vec![5, 3], vec![0, 0]), (8, 5, vec![5, 0], vec![5, 3])]
+            [
+                (0, 8, vec![5, 3], vec![0, 0]),
+                (8, 5, vec![5, 0], vec![5, 3])
+            ]
         );
     }
 
     #[test]
     fn weights_change_without_a_gap() {
-        let stages = [stage(0, &[1.0, 1.0]), stage(32, &[0.0, 1.0]), stage(40, &[3.0, 1.0])];
+        let stages = [
+            stage(0, &[1.0, 1.0]),
+            stage(32, &[0.0, 1.0]),
+            stage(40, &[3.0, 1.0]),
+        ];
         let made = Schedule::new(&stages, 8, &[ANY, ANY], Exhausted::Stop).unwrap();
         assert_eq!(
             segments(&made),
@@ -350,7 +369,11 @@ mod tests {
             vec![stage(0, &[1.0, 1000.0])],
             vec![stage(0, &[1.0, 1.0]), stage(9, &[1.0, 1.0])],
             vec![stage(0, &[1.0, 1.0]), stage(0, &[1.0, 1.0])],
-            vec![stage(0, &[1.0, 1.0]), stage(16, &[1.0, 1.0]), stage(8, &[1.0, 1.0])],
+            vec![
+                stage(0, &[1.0, 1.0]),
+                stage(16, &[1.0, 1.0]),
+                stage(8, &[1.0, 1.0]),
+            ],
         ] {
             let made = Schedule::new(&stages, 8, &[ANY, ANY], Exhausted::Stop);
             assert!(made.is_err(), "{stages:?}");

@@ -32,8 +32,12 @@ pub(crate) fn shifted<T: Id>(
 /// The last token in `bytes`; 0 without any.
 pub(crate) fn last<T: Id>(token_type: TokenType, bytes: &[u8]) -> T {
     match token_type {
-        TokenType::U16 => bytes.last_chunk().map_or(T::default(), |&id| T::from_u16(u16::from_le_bytes(id))),
-        TokenType::U32 => bytes.last_chunk().map_or(T::default(), |&id| T::from_u32(u32::from_le_bytes(id))),
+        TokenType::U16 => bytes
+            .last_chunk()
+            .map_or(T::default(), |&id| T::from_u16(u16::from_le_bytes(id))),
+        TokenType::U32 => bytes
+            .last_chunk()
+            .map_or(T::default(), |&id| T::from_u32(u32::from_le_bytes(id))),
     }
 }
 

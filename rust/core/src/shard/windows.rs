@@ -2,7 +2,7 @@
 //!
 //! 8 bytes per shard are kept, and nothing per window. The rules are in [`super::sampler`].
 
-use super::sampler::{Partial, SamplerOptions};
+use super::options::{Partial, SamplerOptions};
 
 /// Where a sample lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Windows {
 
     /// How many there are.
     pub(crate) fn len(&self) -> u64 {
-        self.before.last().copied().unwrap_or(0)
+        *self.before.last().expect("the sums begin with 0")
     }
 
     /// The window at a place of the text, moved by the phase of its epoch.
