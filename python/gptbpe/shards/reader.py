@@ -41,9 +41,10 @@ class ShardReader:
         verify: what is checked against checksums. ``"lazy"``: each block of 1 MiB when it is first touched
             (once; 16 GB/s). ``"open"``: headers and sizes only, for cold storage where reading whole
             blocks is dear. ``"full"``: everything, now. Ids outside the vocabulary are found in any case.
-        io: ``"pread"`` or ``"mmap"``, which is another name for it: tokens are always copied out of the file
-            and checked after that, never looked at through a memory map. So a file that is cut off, replaced
-            or written over while it is read ends in an exception, and never in SIGBUS.
+        io: ``"mmap"`` reads tokens from memory maps; ``"pread"`` with a system call for each range, which is
+            slower and meant for network file systems, whose maps may hang. In both cases tokens are copied
+            and checked after that, so a file that is cut off, replaced or written over while it is read ends
+            in an exception, and never in SIGBUS.
         vocab_size: the vocabulary of files that do not state one; ours do.
 
     Raises:
@@ -68,11 +69,10 @@ class ShardReader:
         path: Name,
         *,
         verify: Literal["open", "lazy", "full"] = "lazy",
-        io: Literal["pread", "mmap"] = "pread",
+        io: Literal["mmap", "pread"] = "mmap",
         vocab_size: int | None = None,
     ) -> None:
-        _check_io(io)
-        self._core = CoreShardReader.open(Path(path), verify, vocab_size)
+        self._core = CoreShardReader.open(Path(path), verify, io, vocab_size)
         self._arguments: tuple[Any, ...] = (path, verify, io, vocab_size)
 
     @classmethod
@@ -82,7 +82,7 @@ class ShardReader:
         dtype: Literal["uint16", "uint32"],
         vocab_size: int,
         *,
-        io: Literal["pread", "mmap"] = "pread",
+        io: Literal["mmap", "pread"] = "mmap",
     ) -> Self:
         """Open a file that is nothing but ids, such as nanoGPT's ``train.bin``; its type is never guessed.
 
@@ -95,9 +95,8 @@ class ShardReader:
         >>> ShardReader.open_raw(path, "uint16", vocab_size=8).tokens(0).tolist()
         [5, 6, 7]
         """
-        _check_io(io)
         self = cls.__new__(cls)
-        self._core = CoreShardReader.open_raw(Path(path), np.dtype(dtype).name, vocab_size)
+        self._core = CoreShardReader.open_raw(Path(path), np.dtype(dtype).name, vocab_size, io)
         self._arguments = ("raw", path, dtype, vocab_size, io)
         return self
 
@@ -217,11 +216,6 @@ class ShardReader:
     def _length(self, shard: int) -> int:
         shards = self._core.shards()
         return shards[shard][1] if 0 <= shard < len(shards) else 0
-
-
-def _check_io(io: str) -> None:
-    if io not in ("pread", "mmap"):
-        raise ShardError(f"io is {io!r}, expected 'pread' or 'mmap'")
 
 
 def _reopen(cls: type[ShardReader], arguments: tuple[Any, ...]) -> ShardReader:

@@ -10,7 +10,7 @@ use gptbpe_core::publish;
 use gptbpe_core::shard::format::{TokenType, hex};
 use gptbpe_core::shard::reader::Tokens;
 use gptbpe_core::shard::{
-    Manifest, ReaderOptions, ShardReader, ShardWriter, Verify, WriterOptions,
+    Io, Manifest, ReaderOptions, ShardReader, ShardWriter, Verify, WriterOptions,
 };
 use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
@@ -69,6 +69,14 @@ impl AtomicFile {
     }
 }
 
+fn io(name: &str) -> PyResult<Io> {
+    match name {
+        "mmap" => Ok(Io::Map),
+        "pread" => Ok(Io::Pread),
+        _ => Err(wrong("io", name, "\"mmap\" or \"pread\"")),
+    }
+}
+
 /// Reads a dataset; see `gptbpe.shards.ShardReader`.
 #[pyclass(module = "gptbpe._core", frozen)]
 pub(crate) struct CoreShardReader {
@@ -82,6 +90,7 @@ impl CoreShardReader {
         py: Python<'_>,
         path: PathBuf,
         verify: &str,
+        io: &str,
         vocab_size: Option<u32>,
     ) -> PyResult<Self> {
         guard(|| {
@@ -92,6 +101,7 @@ impl CoreShardReader {
                     "full" => Verify::Full,
                     _ => return Err(wrong("verify", verify, "\"open\", \"lazy\" or \"full\"")),
                 },
+                io: self::io(io)?,
                 vocab_size,
             };
             Self::new(py.detach(|| ShardReader::open(&path, options)))
@@ -99,11 +109,11 @@ impl CoreShardReader {
     }
 
     #[staticmethod]
-    fn open_raw(path: PathBuf, dtype: &str, vocab_size: u32) -> PyResult<Self> {
+    fn open_raw(path: PathBuf, dtype: &str, vocab_size: u32, io: &str) -> PyResult<Self> {
         guard(|| {
             let token_type = TokenType::from_name(dtype)
                 .ok_or_else(|| wrong("dtype", dtype, "\"uint16\" or \"uint32\""))?;
-            Self::new(ShardReader::open_raw(&path, token_type, vocab_size))
+            Self::new(ShardReader::open_raw(&path, token_type, vocab_size, self::io(io)?))
         })
     }
 

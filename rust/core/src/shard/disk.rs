@@ -1,8 +1,6 @@
 //! Opening and reading the files of a dataset, none of which may be more than a plain file.
 //!
-//! Tokens are read with `pread`, never through a memory map: a program that touches a map whose file was cut off ends
-//! with SIGBUS, and a map shows what another program writes into the file between a check and its use. A read copies
-//! first, and what is missing is an error. It costs no more: see `benches/LOG.md`.
+//! Here files are read with `pread`: a read copies, and what is missing is an error. Maps are in [`map`](super::map).
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};

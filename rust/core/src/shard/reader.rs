@@ -2,7 +2,7 @@
 //!
 //! Opening reads the manifest and nothing else; a shard is opened when it is first needed ([`source`](super::source)).
 //!
-//! Tokens are copied out of the file with `pread`, and checked after they were copied. So whatever happens to a
+//! Tokens are copied out of a map of the file, or with `pread`, and checked after they were copied. So whatever happens to a
 //! file while it is open, a caller gets the right number of ids, each inside the vocabulary, or an error: a file that
 //! was cut off is [`Error::ShardTruncated`]. What another program writes into an open shard without changing its
 //! length is found by a checksum only where the block is touched for the first time.

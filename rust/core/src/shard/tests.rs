@@ -46,8 +46,13 @@ impl Dataset {
     }
 
     fn reader(&self, verify: Verify) -> Result<ShardReader> {
+        self.reader_with(verify, Io::Map)
+    }
+
+    fn reader_with(&self, verify: Verify, io: Io) -> Result<ShardReader> {
         let options = ReaderOptions {
             verify,
+            io,
             ..ReaderOptions::default()
         };
         ShardReader::open(self.path(), options)

@@ -51,15 +51,15 @@ fn raw_arrays_are_read_when_their_type_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("train.bin");
     std::fs::write(&path, [1u16, 2, 299].map(u16::to_le_bytes).concat()).unwrap();
-    let reader = ShardReader::open_raw(&path, TokenType::U16, 300).unwrap();
+    let reader = ShardReader::open_raw(&path, TokenType::U16, 300, Io::Map).unwrap();
     assert_eq!(read_all(&reader).unwrap(), [1, 2, 299]);
-    let reader = ShardReader::open_raw(&path, TokenType::U16, 299).unwrap();
+    let reader = ShardReader::open_raw(&path, TokenType::U16, 299, Io::Map).unwrap();
     typed(
         read_all(&reader).map(|_| ()),
         "an id above the stated vocabulary",
     );
     typed(
-        ShardReader::open_raw(&path, TokenType::U32, 300).map(|_| ()),
+        ShardReader::open_raw(&path, TokenType::U32, 300, Io::Map).map(|_| ()),
         "half a token",
     );
     typed(
@@ -67,7 +67,7 @@ fn raw_arrays_are_read_when_their_type_is_said() {
         "no header",
     );
     std::fs::write(&path, b"").unwrap();
-    let empty = ShardReader::open_raw(&path, TokenType::U16, 300).unwrap();
+    let empty = ShardReader::open_raw(&path, TokenType::U16, 300, Io::Map).unwrap();
     assert_eq!(read_all(&empty).unwrap(), [0i64; 0]);
 }
 
