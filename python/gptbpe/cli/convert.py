@@ -76,6 +76,8 @@ def import_(
     force
         Replace a file that is there already.
     """
+    if len(inputs) not in (1, 2):
+        raise console.Failure(f"expected one file, or vocab.json and merges.txt; found {len(inputs)} inputs")
     console.check_output(output, *inputs)
     if output.is_file() and not force:
         raise console.Failure(f"{output} exists already; give -o another name, or --force to replace it")
@@ -87,10 +89,8 @@ def import_(
         if specials:
             raise console.Failure("vocab.json has the special tokens itself; leave --special-token out")
         tok = Tokenizer.from_gpt2(vocab, merges, pattern=pattern or "gpt2")
-    elif len(inputs) == 1:
-        tok = _one(inputs[0], pattern, specials)
     else:
-        raise console.Failure(f"expected one file, or vocab.json and merges.txt; found {len(inputs)} inputs")
+        tok = _one(inputs[0], pattern, specials)
     console.save(output, tok.to_bytes())
     console.say(f"{tok.vocab_size:,} tokens -> {console.shown(output)}")
 
