@@ -1,7 +1,5 @@
 """``python -m gptmodel``: the same as the command ``gptmodel``."""
 
-import sys
+from gptmodel.cli import run
 
-from gptmodel.cli import main
-
-sys.exit(main())
+run()
