@@ -123,8 +123,8 @@ def expect(path: Path, pattern: Sequence[str] | Pattern, special_tokens: Sequenc
     if core.special_tokens != list(special_tokens):
         raise CountsMismatchError(
             f"{path} was counted with the special tokens {shown(core.special_tokens)}, and "
-            f"{shown(list(special_tokens))} are asked for; leave them out to take those of the file, or count "
-            "the text again"
+            f"{shown(list(special_tokens))} are asked for; leave them out to take those of the file, or "
+            "count the text again"
         )
 
 

@@ -105,8 +105,8 @@ def encoding(name: str, known: Iterable[str]) -> str:
             f"gptbpe.compat.tiktoken.get_encoding({meant!r})"
         )
     raise TokenizerError(
-        f"no packaged encoding is named {shown(name)}{did_you_mean(name, known)}; there are {', '.join(known)}; "
-        "files and folders are read by Tokenizer.load"
+        f"no packaged encoding is named {shown(name)}{did_you_mean(name, known)}; there are "
+        f"{', '.join(known)}; files and folders are read by Tokenizer.load"
     )
 
 
