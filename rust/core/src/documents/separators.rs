@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind, PatternID};
+use aho_corasick::{AhoCorasick, Input, PatternID};
 use memchr::memmem::Finder;
 
 use crate::error::SpecialTokenProblem;
+use crate::special::finder;
 use crate::{Error, Result};
 
 /// What ends documents in running text.
@@ -66,14 +67,11 @@ impl Separators {
         let Some(longest) = marks.iter().max_by_key(|mark| mark.len()) else {
             return Ok(Self::none());
         };
-        let finder = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(&marks)
-            .map_err(|_| Error::SpecialToken {
-                content: (*longest).to_owned(),
-                id: 0,
-                problem: SpecialTokenProblem::TooLongTogether,
-            })?;
+        let finder = finder(marks.iter().copied()).ok_or_else(|| Error::SpecialToken {
+            content: (*longest).to_owned(),
+            id: 0,
+            problem: SpecialTokenProblem::TooLongTogether,
+        })?;
         Ok(Self(Kind::AnyOf {
             finder,
             longest: longest.len(),
