@@ -1,7 +1,7 @@
-# Two commands, each of which sets itself up in .venv and needs Python 3.11+, Rust and a package registry, no GPU:
+# Two commands. Each sets up .venv first; they need Python 3.11+, Rust and a package registry, and no GPU:
 #
 #   make demo     text -> tokenizer -> shards -> a small GPT that writes, in about a minute of training
-#   make test     every check there is: format, lints, types, Rust, Python, documentation, a quick benchmark
+#   make test     all checks: format, lints, types, Rust, Python, documentation, a quick benchmark
 #
 # Two variables:
 #
