@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple, PyTupleMethods};
 
-use crate::error::{ArgumentError, TextError, guard, to_python};
+use crate::error::{ArgumentError, TextError, to_python};
 
 /// A piece of text that stays where Python keeps it.
 pub(crate) enum Text<'py> {
