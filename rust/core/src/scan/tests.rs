@@ -313,7 +313,7 @@ fn what_follows_a_no_is_not_looked_at() {
             cuts: Cuts::of(&Pattern::none()),
         };
         let mut pieces = 0;
-        let said_no = !pretokenizer.each_while(&[b'a'; 1 << 20], &mut |_| {
+        let said_no = !pretokenizer.each_while(&b"a".repeat(1 << 20), &mut |_| {
             pieces += 1;
             pieces < 5
         });
