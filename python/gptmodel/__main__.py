@@ -1,17 +1,17 @@
 """``python -m gptmodel``, and the command ``gptmodel``."""
 
-import sys
+from typing import NoReturn
 
 from gptmodel.threads import wait_politely
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Run the command line; what must be decided before torch is loaded is decided first."""
     wait_politely()
-    from gptmodel import cli
+    from gptmodel.cli import run
 
-    return cli.main()
+    run()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

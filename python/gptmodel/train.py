@@ -14,6 +14,6 @@ from gptmodel.training.state import TrainState
 __all__ = ["TrainState", "train"]
 
 if __name__ == "__main__":
-    from gptmodel.cli import train_main
+    from gptmodel.cli import run_train
 
-    train_main()
+    run_train()

@@ -74,13 +74,16 @@ def shard(
         )
     tok = console.tokenizer(tokenizer)
     names = [sources.STANDARD_INPUT if path == console.STANDARD else path for path in inputs]
+    files = sources.expand(names, output)
+    if sources.are_regular(files) and not any(Path(file).stat().st_size for file in files):
+        raise console.Failure(f"{files[0]} is empty; there is nothing to make shards of")
     began = time.monotonic()
     if format == "nanogpt":
         nanogpt.check(tok.vocab_size)
     folder = output if format == "gptbpe" else output / ".shards"
     with console.progress(quiet=json) as show:
         reader = shard_files(
-            names,
+            files,
             tok,
             folder,
             separator=separator or None,

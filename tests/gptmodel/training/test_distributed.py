@@ -260,6 +260,24 @@ def test_without_torchrun_there_is_one_process() -> None:
     assert Ranks().from_first(lambda: "here") == "here"
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_one_of_several_processes_ends_without_tearing_python_down(size: int) -> None:
+    """Threads of Gloo may free tensors late, and abort a process whose interpreter is being finalized."""
+    script = """
+import atexit
+from gptmodel.training.distributed import leave
+atexit.register(print, "torn down")
+print("written", end=" ")
+leave(3)
+"""
+    address = {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    environment = {**os.environ, **address, "RANK": "0", "WORLD_SIZE": str(size)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stdout == ("written torn down\n" if size == 1 else "written ")
+
+
 def test_each_process_has_a_card_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
