@@ -188,8 +188,11 @@ def note_spikes(
     windows = {"first_sample": last - state.config.train.batch_size, "last_sample": last - 1}
     above = {f"{name}_deviations": deviations for name, deviations in found.items()}
     log.scalars("spike", state.step, {**values, **above, **windows})
-    said = ", ".join(f"{n.replace('_', ' ')} {values[n]:.3g} is {d:.0f} deviations" for n, d in found.items())
-    progress.say(f"spike     step {state.step}: {said} above the last ones")
+    if "loss" in found:  # gradients jump every few hundred steps and are in the record
+        progress.say(
+            f"spike     step {state.step}: the loss is {values['loss']:.3f}, {found['loss']:.0f} deviations "
+            "above the last ones"
+        )
 
 
 def flops_utilization(state: TrainState, tokens_per_second: float) -> tuple[float | None, float | None]:
