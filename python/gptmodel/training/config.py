@@ -24,6 +24,10 @@ from gptmodel.training.schedule import ScheduleConfig
 __all__ = ["SECTIONS", "Config", "TrainConfig", "dump_toml", "parse"]
 
 
+EVALUATED_BATCHES = 20
+"""Batches of each evaluation in a long run."""
+
+
 class TrainConfig(BaseModel):
     """How long, how much at once, on what, and what is shown meanwhile."""
 
@@ -61,7 +65,12 @@ class TrainConfig(BaseModel):
     eval_every: int | None = Field(
         None, gt=0, description="evaluate held-out text every N steps; left out: a tenth of the run"
     )
-    eval_batches: int = Field(20, gt=0, le=2**40, description="batches of each evaluation")
+    eval_batches: int | None = Field(
+        None,
+        gt=0,
+        le=2**40,
+        description="batches of each evaluation; left out: 20, in a run of less than 700 steps fewer",
+    )
     sample_every: int | None = Field(
         None, gt=0, description="write a sample every N steps; left out: as eval-every"
     )
@@ -82,6 +91,14 @@ class TrainConfig(BaseModel):
         "for models that do not fit one card",
     )
     freeze_layers: int = Field(0, ge=0, description="keep the first N blocks and the embeddings as they are")
+
+    def evaluated_batches(self, total_steps: int) -> int:
+        """How many batches each evaluation of a run of ``total_steps`` has.
+
+        A batch evaluated costs a third of one trained on. Ten evaluations of 20 would be two thirds of a run
+        of 100 steps; with three batches for every 100 steps they take a tenth of any.
+        """
+        return self.eval_batches or max(1, min(EVALUATED_BATCHES, total_steps * 3 // 100))
 
     def rows_at_once(self, rows: int) -> int:
         """How many of ``rows`` windows are on the device at once."""

@@ -168,7 +168,8 @@ def run_evaluation(state: TrainState, log: RunLog, progress: Progress, requests:
     if state.data.evaluation is None:
         return
     settings = state.config.train
-    batches = itertools.islice(state.data.evaluation(settings.batch_size), settings.eval_batches)
+    most = settings.evaluated_batches(state.total_steps)
+    batches = itertools.islice(state.data.evaluation(settings.batch_size), most)
     found = evaluate.measure(
         state.model,
         itertools.takewhile(
