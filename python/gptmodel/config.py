@@ -13,6 +13,7 @@ as epochs, steps or tokens; whoever says it later says it alone.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -155,9 +156,18 @@ def _set_batch(tables: Layer, origins: dict[str, str], tokens: Any, origin: str)
 
 def _validate(tables: dict[str, Any], origins: Mapping[str, str]) -> Config:
     try:
-        return Config(**tables)
+        config = Config(**tables)
     except ValidationError as error:
         raise ConfigError(complaint(error, origins)) from None
+    for name, value in config.flat().items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{name.partition('.')[2]} = {value!a} is a name that is not UTF-8, as config.toml must be: "
+                "rename the file, or give a link to it"
+            ) from None
+    return config
 
 
 def _preset_layer(name: str) -> dict[str, tuple[str, Any]]:

@@ -151,3 +151,8 @@ def test_a_batch_in_tokens_is_whole_windows() -> None:
         with pytest.raises(ConfigError, match="batch_tokens"):
             compose(wrong)
     assert compose({}, environment={"GPTMODEL_MICRO_BATCH_SIZE": "8"}).config.train.rows_at_once(12) == 8
+
+
+def test_a_name_that_no_toml_can_hold_is_refused_as_what_it_is() -> None:
+    with pytest.raises(ConfigError, match=r"train_data = .*udcff.* not UTF-8.*rename the file"):
+        compose({"train_data": (Path("te\udcffxt.txt"),)})
