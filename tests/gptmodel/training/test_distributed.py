@@ -127,7 +127,8 @@ def test_losses_do_not_depend_on_ranks_micro_batches_or_sharding(trained: Path, 
         for name in ("loss", "bits_per_byte", "gradient_norm", "evaluated_tokens", "tokens"):
             had, wanted = ([row.get(name) for row in rows.values()] for rows in (found, expected))
             if wanted[0] is not None:
-                assert had == pytest.approx(wanted, rel=1e-6), name
+                # a norm adds up squares of gradients that were rounded in another order
+                assert had == pytest.approx(wanted, rel=1e-5 if name == "gradient_norm" else 1e-6), name
 
 
 @pytest.mark.slow
