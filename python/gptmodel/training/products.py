@@ -37,13 +37,18 @@ MOST_ROWS = 1024
 REPEATS = 3
 
 
-def choose_products(config: ModelConfig, rows: int) -> tuple[Products, str]:
-    """The faster one that is exact for a model and a micro-batch of ``rows``, and a phrase that says why."""
+def choose_products(
+    config: ModelConfig, rows: int, wanted: Products | Literal["auto"] = "auto"
+) -> tuple[Products, str]:
+    """The faster one that is exact for a model and a micro-batch of ``rows``, and a phrase that says why.
+
+    ``wanted`` is taken without timing, if it is exact here: a run may be resumed on another computer.
+    """
     switch = getattr(torch.backends.mkldnn, "matmul", None)
     if not hasattr(switch, "fp32_precision"):
         return "mkl", "this torch has no switch"
-    if config.width < LEAST_WIDTH:
-        return "mkl", "the model is too narrow for it to matter"
+    if wanted == "mkl" or (wanted == "auto" and config.width < LEAST_WIDTH):
+        return "mkl", "it was asked for" if wanted == "mkl" else "the model is too narrow for it to matter"
     generator = torch.Generator().manual_seed(0)
     tokens, width = min(rows * config.context_length, MOST_ROWS), config.width
     x = torch.randn(tokens, width, generator=generator)
@@ -56,6 +61,8 @@ def choose_products(config: ModelConfig, rows: int) -> tuple[Products, str]:
     said = f"errors {errors['onednn']:.1g} and {errors['mkl']:.1g}"
     if errors["onednn"] > AS_EXACT * errors["mkl"]:
         return "mkl", f"oneDNN's products are not exact here: {said}"
+    if wanted == "onednn":
+        return "onednn", f"it was asked for and is as exact as MKL: {said}"
     seconds: dict[Products, float] = {}
     for products in both:
         with using(products):

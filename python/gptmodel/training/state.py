@@ -133,7 +133,7 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
             keep_freed_memory()
         if settings.micro_batch_size == "auto":
             settings = _fitting(model.to(device).train(), settings, ranks)
-        if device.type == "cpu" and precision == "fp32" and settings.cpu_products == "auto":
+        if device.type == "cpu" and precision == "fp32":
             settings = _multiplying(model_config, settings, ranks)
         held.enter_context(using(settings.cpu_products))
         config = config.model_copy(update={"train": settings})
@@ -188,9 +188,10 @@ def _as_measured(config: Config, found: checkpoint.Checkpoint) -> TrainConfig:
 def _multiplying(model_config: ModelConfig, settings: TrainConfig, ranks: Ranks) -> TrainConfig:
     """``settings`` with the matrix products that every rank uses."""
     rows = settings.rows_at_once(settings.batch_size // ranks.size)
-    chosen, why = ranks.from_first(lambda: choose_products(model_config, rows))
-    if ranks.first and chosen == "onednn":
-        print(f"matrix products by oneDNN: {why}", file=sys.stderr)
+    wanted = settings.cpu_products
+    chosen, why = ranks.from_first(lambda: choose_products(model_config, rows, wanted))
+    if ranks.first and "onednn" in (chosen, wanted):
+        print(f"matrix products by {'oneDNN' if chosen == 'onednn' else 'MKL'}: {why}", file=sys.stderr)
     return settings.model_copy(update={"cpu_products": chosen})
 
 

@@ -42,6 +42,15 @@ def test_the_faster_one_is_taken_only_where_it_is_exact(
     assert why in said
 
 
+def test_what_was_chosen_elsewhere_is_kept_only_where_it_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, error=1e-7, seconds=5.0)
+    assert choose_products(SHAPE, 4, "onednn")[0] == "onednn"
+    assert choose_products(SHAPE, 4, "mkl")[0] == "mkl"
+    pretend(monkeypatch, error=2.4e-3, seconds=0.1)
+    found, said = choose_products(SHAPE, 4, "onednn")
+    assert (found, "not exact here" in said) == ("mkl", True)
+
+
 def test_what_is_chosen_here_is_exact_and_the_switch_is_set_back() -> None:
     before = SWITCH.fp32_precision  # type: ignore[union-attr]
     chosen, _ = choose_products(SHAPE, 4)
