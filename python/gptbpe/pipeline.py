@@ -222,7 +222,10 @@ def _work_together(group: _Group, helpers: int, cancel: Cancel) -> None:
     tasks: list[Task[None]] = []
     try:
         for _ in range(helpers):
-            tasks.append(Task(group.work))
+            try:
+                tasks.append(Task(group.work))
+            except RuntimeError:
+                break  # the system has no more threads: those that there are do all the work
         group.work()
         for task in tasks:
             task.result()

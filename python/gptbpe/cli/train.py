@@ -84,7 +84,7 @@ def train(
     output
         Where the tokenizer goes; `-` is standard output.
     threads
-        How many threads count; one per core by default.
+        How many threads count and merge; one per core by default.
     json
         Print a summary as JSON on standard output.
     """
@@ -130,6 +130,7 @@ def train(
                 "tie_break": tie_break,
                 "min_count": min_count,
                 "max_token_bytes": max_token_bytes,
+                "threads": threads,
                 "progress": show,
             }
             if pattern is not None:
