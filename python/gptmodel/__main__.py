@@ -1,5 +1,17 @@
-"""``python -m gptmodel``: the same as the command ``gptmodel``."""
+"""``python -m gptmodel``, and the command ``gptmodel``."""
 
-from gptmodel.cli import run
+from typing import NoReturn
 
-run()
+from gptmodel.threads import wait_politely
+
+
+def main() -> NoReturn:
+    """Run the command line; what must be decided before torch is loaded is decided first."""
+    wait_politely()
+    from gptmodel.cli import run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

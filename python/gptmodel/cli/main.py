@@ -42,7 +42,7 @@ def _run(words: list[str]) -> int:
     except SaidElsewhereError as error:
         return error.exit_code
     except InterruptedRunError as error:
-        return _fail(str(error), error.exit_code, label="")
+        return _fail(str(error), error.exit_code, label="" if error.exit_code == 130 else "error: ")
     except GptModelError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -57,7 +57,8 @@ def _run(words: list[str]) -> int:
 
 
 def _explain(error: Exception) -> str:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    allocation = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    if isinstance(error, MemoryError) or allocation or type(error).__name__ == "OutOfMemoryError":
         return "out of memory: lower --micro-batch-size (same result, less memory), or take a smaller model"
     name = type(error).__name__
     return f"{name}: {error} (a bug in gptmodel; GPTMODEL_DEBUG=1 shows where, please report it)"
