@@ -2,8 +2,8 @@
 
     python tests/faults/kill_sharding.py --kills 2000
 
-Two stories take turns. A new dataset: a killed run leaves no manifest or the whole dataset, and running again
-ends with the bytes of a run that nobody disturbed. A dataset that replaces another with ``force``: at every
+Two stories take turns. A new dataset: a killed run leaves no manifest or the whole dataset, and running
+again ends with the bytes of a run that nobody disturbed. A dataset that replaces another with ``force``: at every
 moment the folder holds the whole old dataset or the whole new one. Afterwards nothing of a dead writer is left.
 
 A child is forked for each run, so a kill costs as little as the work that it ends.
@@ -140,8 +140,8 @@ def main() -> None:
     began = time.monotonic()
     landed = campaign(arguments.kills, arguments.seed)
     print(
-        f"{sum(landed.values())} kills ({landed['new']} of new datasets, {landed['replaced']} of replacements): "
-        f"nothing wrong ({time.monotonic() - began:.0f} s)"
+        f"{sum(landed.values())} kills ({landed['new']} of new datasets, {landed['replaced']} of "
+        f"replacements): nothing wrong ({time.monotonic() - began:.0f} s)"
     )
 
 

@@ -14,6 +14,7 @@ pub mod manifest;
 mod names;
 mod open;
 mod open_shard;
+mod options;
 pub mod permutation;
 mod publication;
 pub mod reader;
@@ -29,6 +30,7 @@ mod writer;
 mod tests;
 
 pub use manifest::Manifest;
+pub use options::{DEFAULT_SHARD_TOKENS, WriterOptions};
 pub use reader::{ReaderOptions, ShardReader, Verify};
 pub use sampler::{Order, Partial, Sampler, SamplerOptions};
-pub use writer::{DEFAULT_SHARD_TOKENS, ShardWriter, WriterOptions};
+pub use writer::ShardWriter;
