@@ -3,8 +3,9 @@
     python tests/faults/kill_sharding.py --kills 2000
 
 Two stories take turns. A new dataset: a killed run leaves no manifest or the whole dataset, and running
-again ends with the bytes of a run that nobody disturbed. A dataset that replaces another with ``force``: at every
-moment the folder holds the whole old dataset or the whole new one. Afterwards nothing of a dead writer is left.
+again ends with the bytes of a run that nobody disturbed. A dataset that replaces another with ``force``: at
+every moment the folder holds the whole old dataset or the whole new one. Afterwards nothing of a dead writer
+is left.
 
 A child is forked for each run, so a kill costs as little as the work that it ends.
 """
