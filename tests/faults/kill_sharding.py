@@ -50,7 +50,7 @@ class Story:
         self.texts = [folder / "one.txt", folder / "two.txt"]
         self.texts[0].write_text("It was the best of times.\n<|endoftext|>\n" * 1500)
         self.texts[1].write_text("It was the worst of times.\n<|endoftext|>\n" * 1500)
-        self.tokenizer = Tokenizer.train(self.texts[0].read_bytes(), vocab_size=300)
+        self.tokenizer = Tokenizer.train(self.texts[0].read_bytes(), vocab_size=270)
         self.whole = []
         self.seconds = 0.0
         for number in range(2):

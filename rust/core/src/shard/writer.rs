@@ -73,7 +73,7 @@ impl ShardWriter {
         let (lock, stock) = match FolderLock::take(name) {
             Ok(lock) => (Some(lock), take_stock(&folder, &request)?),
             Err(error) if is_read_only(&error) => match find_whole(&folder, &request)? {
-                Some(manifest) => (None, Stock::Finished(manifest)),
+                Some(manifest) => (None, Stock::Finished(Box::new(manifest))),
                 None => return Err(error),
             },
             Err(error) => return Err(error),
@@ -98,8 +98,8 @@ impl ShardWriter {
             Stock::Finished(manifest) => {
                 writer.resumed_documents = manifest.documents;
                 writer.finished = Some(match writer.lock {
-                    Some(_) => settle(&writer.folder, manifest)?,
-                    None => manifest,
+                    Some(_) => settle(&writer.folder, *manifest)?,
+                    None => *manifest,
                 });
             }
             Stock::Unfinished {
@@ -226,13 +226,10 @@ impl ShardWriter {
                 Some(document) => self.move_document(document)?,
             }
         }
-        let shard = match &mut self.open {
-            Some(shard) => shard,
-            None => {
-                let next = self.begin_shard(self.next_index())?;
-                self.open.insert(next)
-            }
-        };
+        if self.open.is_none() {
+            self.open = Some(self.begin_shard(self.next_index())?);
+        }
+        let shard = self.open.as_mut().expect("a shard was begun");
         if !ends && before.is_none() {
             self.document = Some(OpenDocument::begin(shard));
         }
