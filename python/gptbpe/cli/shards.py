@@ -14,10 +14,10 @@ import numpy as np
 from cyclopts import Parameter
 
 from gptbpe import nanogpt, sources
+from gptbpe._core import thread_count
 from gptbpe.cli import console
 from gptbpe.counts import CountsFile
 from gptbpe.errors import GptBpeError
-from gptbpe._core import thread_count
 from gptbpe.shards import DEFAULT_SHARD_TOKENS, ReadProgress, ShardReader, shard_files
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.types import END_OF_TEXT, Progress

@@ -29,6 +29,7 @@ mod replace;
 mod resume;
 pub mod rows;
 pub mod sampler;
+mod sampler_options;
 mod schedule;
 pub mod sidecar;
 mod source;
@@ -41,6 +42,7 @@ mod writer;
 mod tests;
 
 pub use manifest::Manifest;
+pub use options::{DEFAULT_SHARD_TOKENS, WriterOptions};
 pub use reader::{ReaderOptions, ShardReader, Verify};
 pub use sampler::{Order, Partial, Sampler, SamplerOptions};
-pub use writer::{DEFAULT_SHARD_TOKENS, ShardWriter, WriterOptions};
+pub use writer::ShardWriter;
