@@ -106,7 +106,7 @@ GPTMODEL_ROOMS = (
 GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "model": ("config", "attention", "positions", "initialize", "loss", "gpt"),
     "hf": ("mapping", "read", "write"),
-    "data": ("windows", "tokenize", "split", "loader"),
+    "data": ("windows", "samples", "tokenize", "split", "loader"),
     "checkpoint": ("format", "store", "writer", "runs"),
     "training": (
         "optim", "schedule", "config", "distributed", "compile", "fit", "products",
@@ -159,6 +159,19 @@ def test_rooms_of_gptmodel_point_one_way(name: str) -> None:
             assert not rest, f"{name} imports the face of its own room"
 
 
+#: The modules of gptbpe.shards from the lowest up.
+SHARDS = ("reader", "writer", "samples", "sampler", "mixture", "build")
+
+
+def test_modules_of_shards_point_one_way() -> None:
+    room = PYTHON / "gptbpe" / "shards"
+    assert {path.stem for path in room.glob("*.py")} == {*SHARDS, "__init__"}
+    for number, name in enumerate(SHARDS):
+        for target in imported_modules(room / f"{name}.py"):
+            if target.startswith("gptbpe.shards"):
+                assert target.split(".")[2] in SHARDS[:number], f"{name} imports {target}"
+
+
 def test_modules_of_gptmodel_form_no_circle() -> None:
     modules = gptmodel_modules()
     arrows = {
@@ -199,7 +212,8 @@ def test_init_files_only_re_export() -> None:
         ast.FunctionDef,
     )
     faces = [path for path in sources("gptmodel") if path.name == "__init__.py"]
-    for path in (PYTHON / "gptbpe" / "__init__.py", *faces):
+    faces += [PYTHON / "gptbpe" / "__init__.py", PYTHON / "gptbpe" / "shards" / "__init__.py"]
+    for path in faces:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             assert isinstance(node, allowed), f"{path} line {node.lineno}: {type(node).__name__}"
 
@@ -285,7 +299,7 @@ ROOMS: dict[str, set[str]] = {
     "encoding": {"error", "documents", "special", "model", "encode", "tokenizer"},
     "dropout": {"error", "merge", "vocab", "special", "model", "rewrite", "encode", "tokenizer", "encoding"},
     "decode": {"error", "memory", "special", "model", "tokenizer"},
-    "shard": {"error", "publish"},
+    "shard": {"error", "publish", "simd"},
     "format": {
         "error", "alphabet", "template", "pattern", "normalize", "pipeline", "vocab", "characters", "special",
         "model", "tokenizer", "shard",
@@ -325,7 +339,7 @@ def files_of_tests(folder: Path) -> set[Path]:
         code = RUST_NOISE.sub('""', path.read_text(encoding="utf-8"))
         parent = path.parent if path.name in ("mod.rs", "lib.rs") else path.with_suffix("")
         for name in re.findall(r"#\[cfg\(test\)\](?:\s*#\[[^\]]*\])*\s*mod (\w+);", code):
-            found.add(parent / f"{name}.rs")
+            found |= {parent / f"{name}.rs", *(parent / name).glob("*.rs")}
     return found
 
 

@@ -8,7 +8,7 @@
 
 from gptbpe._core import StreamDecoder, __version__
 from gptbpe.counts import CountsFile
-from gptbpe.shards import Sampler, ShardReader, ShardWriter, shard_files
+from gptbpe.shards import Mixture, Sampler, ShardReader, ShardWriter, shard_files
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.training import count_pretokens
 from gptbpe.types import AddedToken
@@ -16,6 +16,7 @@ from gptbpe.types import AddedToken
 __all__ = [
     "AddedToken",
     "CountsFile",
+    "Mixture",
     "Sampler",
     "ShardReader",
     "ShardWriter",

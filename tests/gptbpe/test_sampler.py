@@ -6,8 +6,11 @@ documented order in plain Python; it and the compiled core must both give what s
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 import threading
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -314,3 +317,41 @@ def test_threads_and_other_processes_read_the_same(reader: ShardReader) -> None:
     for thread in threads:
         thread.join()
     assert np.array_equal(np.concatenate([found[part] for part in range(10)]), expected)
+
+
+# ---- goals -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the files are sparse")
+def test_a_sampler_of_10_to_the_12_samples_takes_no_memory_and_no_time(tmp_path: Path) -> None:
+    """466 sparse files in llm.c's format, of 2^31 - 1 tokens each, and windows that begin one token apart."""
+    header = np.zeros(256, np.int32)
+    header[:3] = 20240520, 1, 2**31 - 1
+    for number in range(466):
+        with (tmp_path / f"tokens_{number:03}.bin").open("wb") as file:
+            file.write(header.tobytes())
+            try:
+                file.truncate(1024 + 2 * (2**31 - 1))
+            except OSError:
+                pytest.skip("this file system has no files of 4 GiB")
+    reader = ShardReader(tmp_path, vocab_size=50_257)
+    Sampler(reader, 1024).batch(0, 1)  # what is made once in a process
+    tracked = [resident()]
+    samplers = [Sampler(reader, 1024, stride=1, seed=seed) for seed in range(10)]
+    tracked.append(resident())
+    assert len(samplers[0]) > 10**12
+    assert (tracked[1] - tracked[0]) / 10 < 2**20
+    times = []
+    for sampler in samplers:
+        state = sampler.state(7 * 10**12 + 5)
+        began = time.perf_counter()
+        first = sampler.resume(state)
+        inputs, _ = sampler.batch(first, 1)
+        times.append(time.perf_counter() - began)
+        assert not inputs.any()
+    assert min(times) < 0.001
+
+
+def resident() -> int:
+    """Bytes of memory that are this process's own."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gptbpe import ShardReader, ShardWriter, Tokenizer, errors, shard_files
+from gptbpe import Sampler, ShardReader, ShardWriter, Tokenizer, errors, shard_files
 from gptbpe._core import atomic_write
 from gptbpe.shards import Shard
 
@@ -161,7 +161,7 @@ def test_what_is_written_is_read(io: Any, verify: Any, tmp_path: Path) -> None:
     assert single.shards == [Shard(reader.shards[1].path, len(parts[1]))]
 
 
-def test_a_view_outlives_its_reader_and_its_file(tmp_path: Path) -> None:
+def test_tokens_outlive_their_reader_and_their_file(tmp_path: Path) -> None:
     expected = write(tmp_path)
     reader = ShardReader(tmp_path)
     view = reader.tokens(0)
@@ -223,23 +223,25 @@ def test_damage_has_types_and_values(tmp_path: Path) -> None:
         ShardReader(tmp_path)
 
 
-def test_reading_survives_a_cut_under_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("io", ["mmap", "pread"])
+def test_reading_survives_a_cut_under_it(io: str, tmp_path: Path) -> None:
     """In a process of its own, which would die of SIGBUS if the tokens came from a map."""
     write(tmp_path)
     script = """
 import os, sys
 from gptbpe import ShardReader
 from gptbpe.errors import ShardTruncatedError
-reader = ShardReader(sys.argv[1], io="pread", verify="open")
-reader.tokens(0)
+reader = ShardReader(sys.argv[1], io=sys.argv[2], verify="open")
+before = reader.tokens(0)
+expected = before.tolist()
 os.truncate(reader.shards[0].path, 1500)
 try:
     reader.tokens(0)
 except ShardTruncatedError as error:
-    print(error.found)
+    print(error.found, before.tolist() == expected)
 """
-    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, check=True)
-    assert done.stdout == b"1500\n"
+    done = subprocess.run([sys.executable, "-c", script, tmp_path, io], capture_output=True, check=True)
+    assert done.stdout == b"1500 True\n"
 
 
 # ---- tokenizers ------------------------------------------------------------------------------------
@@ -293,10 +295,35 @@ def test_ids_outside_the_vocabulary_are_not_written(bad: Any, tmp_path: Path) ->
     assert ShardReader(tmp_path).tokens(0).tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("offsets", [[0, 5], [0, 2, 1], [-1, 2], [3, 2]])
+@pytest.mark.parametrize(
+    "offsets", [[0, 5], [0, 2, 1], [-1, 2], [3, 2], [0, 2], [1, 3], [0, 2, 1, 3], [], [3]]
+)
 def test_impossible_offsets_are_refused(offsets: list[int], tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, vocab_size=10) as writer, pytest.raises(errors.ShardError):
-        writer.write_ragged(np.array([1, 2, 3]), np.array(offsets))
+    """A batch is checked whole before its first document is written."""
+    with ShardWriter(tmp_path, vocab_size=10) as writer:
+        writer.write([7])
+        with pytest.raises(errors.ShardError):
+            writer.write_ragged(np.array([1, 2, 3]), np.array(offsets))
+        with pytest.raises(errors.UnknownTokenError):
+            writer.write_ragged(np.array([1, 2, 10]), np.array([0, 2, 3]))
+        writer.write([8])
+    assert ShardReader(tmp_path).tokens(0).tolist() == [7, 8]
+
+
+def test_an_id_that_would_be_a_negative_target_is_refused(tmp_path: Path) -> None:
+    """Of files that state no vocabulary: as int32 it would be -1, which no loss counts."""
+    header = np.zeros(256, np.int32)
+    header[:3] = 20240801, 7, 4
+    for bad in (2**32 - 1, 2**31):
+        ids = np.array([1, 2, bad, 3], np.uint32)
+        (tmp_path / "train.bin").write_bytes(header.tobytes() + ids.tobytes())
+        reader = ShardReader(tmp_path)
+        assert reader.vocab_size == 2**31
+        with pytest.raises(errors.ShardChecksumError, match=str(bad)):
+            Sampler(reader, 3).batch(0, 1)
+        with pytest.raises(errors.ShardChecksumError, match=str(bad)):
+            reader.tokens(0)
+        assert reader.tokens(0, 0, 2).tolist() == [1, 2]
 
 
 def test_an_error_leaves_no_dataset(tmp_path: Path) -> None:
@@ -372,7 +399,7 @@ def test_a_killed_writer_leaves_nothing_wrong(tok: Tokenizer, tmp_path: Path) ->
     script = """
 import sys
 from gptbpe import Tokenizer, shard_files, shards
-shards.BATCH_BYTES = 2000
+shards.build.BATCH_BYTES = 2000
 write = shards.ShardWriter._write_batch
 def write_and_say_so(*arguments):
     write(*arguments)
@@ -441,11 +468,149 @@ def test_an_interrupted_run_of_another_input_is_not_continued(tok: Tokenizer, tm
     source.write_text("one two\n<|endoftext|>\n" * 50)
     shard_files(source, tok, folder, shard_tokens=20)
     (folder / "manifest.json").unlink()  # as if killed just before the end
+    before = contents(folder)
     source.write_text("six ten\n<|endoftext|>\n" * 50)
-    reader = shard_files(source, tok, folder, shard_tokens=20)
+    with pytest.raises(errors.ShardExistsError):
+        shard_files(source, tok, folder, shard_tokens=20)
+    assert contents(folder) == before, "the other run's work is still there"
+    reader = shard_files(source, tok, folder, shard_tokens=20, force=True)
     assert {tok.decode(reader.tokens(i)) for i in range(len(reader.shards))} <= {
         "six ten\n<|endoftext|>" * n for n in range(1, 9)
     }
+
+
+def test_the_old_shards_are_readable_until_the_new_ones_are_whole(tok: Tokenizer, tmp_path: Path) -> None:
+    write(tmp_path)
+    before = contents(tmp_path)
+    expected = ShardReader(tmp_path).tokens(0).tolist()
+    writer = ShardWriter(tmp_path, tokenizer=tok, shard_tokens=50, force=True)
+    for _ in range(20):
+        writer.write(range(40))
+    assert len(list(tmp_path.glob("shard-*.new.bin"))) > 10
+    assert ShardReader(tmp_path, verify="full").tokens(0).tolist() == expected
+    with pytest.raises(errors.UnknownTokenError):
+        writer.write([10**6])
+    writer.close()
+    assert contents(tmp_path) == before, "a run that fails takes nothing away and leaves nothing"
+    with ShardWriter(tmp_path, tokenizer=tok, shard_tokens=50, force=True) as writer:
+        writer.write(range(40))
+    assert sorted(contents(tmp_path)) == [
+        "manifest.json", "shard-00000.bin", "shard-00000.gbx", "tokenizer.json",
+    ]  # fmt: skip
+    assert ShardReader(tmp_path).tokenizer() == tok
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links and fork")
+def test_a_lock_is_not_followed_through_a_link_and_foreign_ones_stay(tmp_path: Path) -> None:
+    folder, precious = tmp_path / "data", tmp_path / "precious"
+    folder.mkdir()
+    precious.write_text("data")
+    (folder / ".lock").write_text("somebody else's")
+    write(folder)
+    assert (folder / ".lock").read_text() == "somebody else's"
+    (folder / ".gptbpe.lock").symlink_to(precious)
+    with pytest.raises(OSError, match="gptbpe"):
+        ShardWriter(folder, vocab_size=10, force=True)
+    assert precious.read_text() == "data"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_touches_nothing_of_its_parents(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from gptbpe import ShardReader, ShardWriter
+writer = ShardWriter(sys.argv[1], vocab_size=300, shard_tokens=100)
+for _ in range(5):
+    writer.write(range(80))
+child = os.fork()
+if child == 0:
+    try:
+        writer.write([1])
+    except Exception as error:
+        print(type(error).__name__, flush=True)
+    writer.close()
+    del writer
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+writer.write(range(80))
+writer.finish()
+print(ShardReader(sys.argv[1], verify="full").total_tokens)
+"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b"ShardError\n480\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_forked_beside_reading_threads_reads(tmp_path: Path) -> None:
+    """Nothing in a reader is locked at the moment of a fork, so a child never waits for a thread."""
+    write(tmp_path)
+    script = """
+import os, sys, threading
+from gptbpe import Sampler, ShardReader
+stop = threading.Event()
+
+def read():
+    while not stop.is_set():
+        sampler = Sampler(ShardReader(sys.argv[1], verify="lazy"), 16)
+        sampler.reader.tokens(0)
+        sampler.batch(0, 8)
+
+reader = ShardReader(sys.argv[1])
+expected = reader.tokens(1).tolist()
+threads = [threading.Thread(target=read) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for _ in range(60):
+    child = os.fork()
+    if child == 0:
+        same = reader.tokens(1).tolist() == expected
+        os._exit(0 if same and len(ShardReader(sys.argv[1]).tokens(0)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+for thread in threads:
+    thread.join()
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script, tmp_path], check=True)
+
+
+def test_equal_writers_at_once_end_with_one_dataset(tok: Tokenizer, tmp_path: Path) -> None:
+    """One writes, those that come too early are told so, and those that come later find all done."""
+    source, folder = tmp_path / "input.txt", tmp_path / "data"
+    source.write_text("one two\n<|endoftext|>\nthree\n" * 50)
+    tok.save(tmp_path / "tokenizer.json")
+    script = """
+import sys
+from gptbpe import Tokenizer, errors, shard_files
+tokenizer = Tokenizer.load(sys.argv[2])
+while True:
+    try:
+        shard_files(sys.argv[1], tokenizer, sys.argv[3], shard_tokens=50)
+        break
+    except errors.ShardLockedError:
+        pass
+"""
+    command = [sys.executable, "-c", script, source, tmp_path / "tokenizer.json", folder]
+    writers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
+    for writer in writers:
+        _, error = writer.communicate()
+        assert writer.returncode == 0, error
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == [".inputs.json"]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_what_is_whole_needs_no_room_to_write(tok: Tokenizer, tmp_path: Path) -> None:
+    source, folder = tmp_path / "input.txt", tmp_path / "data"
+    source.write_text("one two\n")
+    shard_files(source, tok, folder)
+    folder.chmod(0o555)
+    try:
+        assert shard_files(source, tok, folder).total_tokens > 0
+        source.write_text("three\n")
+        with pytest.raises(PermissionError):
+            shard_files(source, tok, folder)
+    finally:
+        folder.chmod(0o755)
 
 
 # ---- files in general ------------------------------------------------------------------------------

@@ -408,7 +408,7 @@ def test_the_same_bytes_for_any_batches_and_threads(
     (tmp_path / "input.txt").write_text("some words\n<|endoftext|>\n" * 500)
     found = set()
     for batch_bytes, threads in ((16 << 20, 1), (100, 2), (1, 1)):
-        monkeypatch.setattr("gptbpe.shards.BATCH_BYTES", batch_bytes)
+        monkeypatch.setattr("gptbpe.shards.build.BATCH_BYTES", batch_bytes)
         folder = tmp_path / f"data-{batch_bytes}"
         reader = shard_files(tmp_path / "input.txt", tok, folder, shard_tokens=700, threads=threads)
         found.add(reader.fingerprint)

@@ -181,7 +181,7 @@ class Progress:
         "merging": " merges",
         "measuring": "B",
         "sharding": "B",
-        "verifying": " shards",
+        "verifying": "B",
     }
     SECONDS_BETWEEN_LINES = 5.0
     SECONDS_BETWEEN_ESTIMATES = 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Iterator
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,12 +14,15 @@ import numpy as np
 from cyclopts import Parameter
 
 from gptbpe import nanogpt, sources
+from gptbpe._core import thread_count
 from gptbpe.cli import console
 from gptbpe.counts import CountsFile
 from gptbpe.errors import GptBpeError
-from gptbpe.shards import DEFAULT_SHARD_TOKENS, ShardReader, shard_files
+from gptbpe.shards import DEFAULT_SHARD_TOKENS, ReadProgress, ShardReader, shard_files
 from gptbpe.tokenizer import Tokenizer
-from gptbpe.types import END_OF_TEXT
+from gptbpe.types import END_OF_TEXT, Progress
+
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def shard(
@@ -63,7 +66,7 @@ def shard(
     threads
         How many threads encode; one per core by default.
     force
-        Replace other shards in the folder.
+        Replace other shards in the folder. They can be read until the new ones are whole.
     json
         Print a summary as JSON on standard output.
     """
@@ -170,9 +173,7 @@ def verify(
         else:
             summary = _summary(reader)
             with console.progress(quiet=json) as show:
-                for done, problem in enumerate(_problems(reader, threads), 1):
-                    show("verifying", done, len(reader.shards) + 1)
-                    problems += [] if problem is None else [problem]
+                problems = _problems(reader, threads, show)
         seconds = time.monotonic() - began
         good = good and not problems
         if json:
@@ -210,19 +211,28 @@ def _verify_counts(path: Path, json: bool) -> bool:
     return not problems
 
 
-def _problems(reader: ShardReader, threads: int | None) -> Iterator[str | None]:
-    """One line, or None, for each shard and for the tokenizer."""
-
-    def problem(check: Any, *arguments: Any) -> str | None:
+def _problems(reader: ShardReader, threads: int | None, show: Progress) -> list[str]:
+    """One line for each shard that is damaged, and for the tokenizer."""
+    read = ReadProgress()
+    total = reader.total_tokens * reader.dtype.itemsize
+    with ThreadPoolExecutor(thread_count(threads)) as pool:
+        checks: list[futures.Future[object]] = [
+            pool.submit(reader.check, number, read) for number in range(len(reader.shards))
+        ]
+        checks.append(pool.submit(reader.tokenizer))
         try:
-            check(*arguments)
+            while futures.wait(checks, SECONDS_BETWEEN_LOOKS).not_done:
+                show("verifying", read.bytes, total)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    problems = []
+    for check in checks:
+        try:
+            check.result()
         except (GptBpeError, OSError) as error:
-            return console.one_line(error)
-        return None
-
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(lambda number: problem(reader.check, number), range(len(reader.shards)))
-    yield problem(reader.tokenizer)
+            problems.append(console.one_line(error))
+    return problems
 
 
 def inspect(

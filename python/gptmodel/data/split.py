@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gptmodel.data.tokenize import existing, shard_text
+from gptmodel.data.windows import ShardPart
 from gptmodel.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ def held_out_tokens(lengths: Sequence[int], length: int) -> int:
     return wanted if wanted > 1 and enough_left else 0
 
 
-def end_of(reader: ShardReader, count: int) -> list[Any]:
+def end_of(reader: ShardReader, count: int) -> list[ShardPart]:
     """The last ``count`` tokens of the last shard; only they are read and checked."""
     shard = len(reader.shards) - 1
     tokens = reader.shards[shard].tokens
-    return [reader.tokens(shard, tokens - count, tokens)]
+    return [ShardPart(reader, shard, tokens - count, tokens)]
 
 
 def evaluation_reader(

@@ -23,7 +23,7 @@ from gptmodel.errors import DataError
 if TYPE_CHECKING:
     from gptbpe import ShardReader, Tokenizer
 
-__all__ = ["IGNORE_INDEX", "SlidingWindowDataset", "evaluation_windows", "window_count"]
+__all__ = ["IGNORE_INDEX", "ShardPart", "SlidingWindowDataset", "evaluation_windows", "window_count"]
 
 IGNORE_INDEX = -1
 """The target that no loss counts."""
@@ -48,6 +48,9 @@ class SlidingWindowDataset(Dataset[tuple[Tensor, Tensor]]):
     stay inside a shard. ``stride`` is ``max_length`` when left out: windows that touch and do not overlap.
     The last partial window is dropped. Raises DataError when not even one window fits.
 
+    Over a ``ShardReader`` nothing is read before it is asked for, and what goes to the workers of a
+    DataLoader is the folder's name and the plan; over text and ids the ids go there.
+
     >>> windows = SlidingWindowDataset(range(10), None, max_length=4, stride=3)
     >>> len(windows), windows[1][0].tolist(), windows[1][1].tolist()
     (2, [3, 4, 5, 6], [4, 5, 6, 7])
@@ -64,46 +67,93 @@ class SlidingWindowDataset(Dataset[tuple[Tensor, Tensor]]):
             raise DataError(f"max_length and stride should be 1 or more, found {max_length} and {stride}")
         self.max_length = max_length
         self.stride = max_length if stride is None else stride
-        self._parts = _parts(text_or_ids, tokenizer)
-        counts = [window_count(len(part), self.max_length, self.stride) for part in self._parts]
-        self._ends = np.cumsum(counts)
-        if not len(self):
-            longest = max((len(part) for part in self._parts), default=0)
-            raise DataError(
-                f"{longest:,} tokens are too few for one window of {max_length} and its targets: "
-                "give more text or a smaller max_length"
-            )
+        self._windows = _windows(text_or_ids, tokenizer, self.max_length, self.stride)
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return len(self._windows)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if not -len(self) <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
-        index %= len(self)
-        part = int(np.searchsorted(self._ends, index, side="right"))
-        start = (index - (int(self._ends[part - 1]) if part else 0)) * self.stride
-        ids = torch.from_numpy(self._parts[part][start : start + self.max_length + 1].astype(np.int64))
+        return self._windows.window(index % len(self))
+
+
+class _IdWindows:
+    """Windows over ids in memory."""
+
+    def __init__(self, ids: Ids, length: int, stride: int) -> None:
+        self._ids, self._length, self._stride = ids, length, stride
+        if not len(self):
+            raise _too_few(len(ids), length)
+
+    def __len__(self) -> int:
+        return window_count(len(self._ids), self._length, self._stride)
+
+    def window(self, index: int) -> tuple[Tensor, Tensor]:
+        start = index * self._stride
+        ids = torch.from_numpy(self._ids[start : start + self._length + 1].astype(np.int64))
         return ids[:-1], ids[1:]
 
 
-def _parts(source: Any, tokenizer: Tokenizer | None) -> list[Ids]:
+class _ShardWindows:
+    """Windows over shards, read when they are asked for."""
+
+    def __init__(self, reader: ShardReader, length: int, stride: int) -> None:
+        from gptbpe import Sampler
+
+        longest = max((shard.tokens for shard in reader.shards), default=0)
+        if not window_count(longest, length, stride):
+            raise _too_few(longest, length)
+        self._sampler = Sampler(reader, length, stride=stride, order="sequential")
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def window(self, index: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = self._sampler.batch(index, 1)
+        return torch.from_numpy(inputs[0]), torch.from_numpy(targets[0])
+
+
+def _windows(
+    source: Any, tokenizer: Tokenizer | None, length: int, stride: int
+) -> _IdWindows | _ShardWindows:
     if isinstance(source, str | bytes):
         if tokenizer is None:
             raise DataError("text needs a tokenizer; ids do not")
-        return [np.asarray(tokenizer.encode_to_numpy(source))]
+        return _IdWindows(np.asarray(tokenizer.encode_to_numpy(source)), length, stride)
     if hasattr(source, "tokens") and hasattr(source, "shards"):
-        return shard_parts(source)
-    return [np.asarray(source)]
+        return _ShardWindows(source, length, stride)
+    return _IdWindows(np.asarray(source), length, stride)
 
 
-def shard_parts(reader: ShardReader) -> list[Ids]:
-    """The ids of each shard, mapped, not read."""
-    return [reader.tokens(shard, 0, None) for shard in range(len(reader.shards))]
+def _too_few(tokens: int, length: int) -> DataError:
+    return DataError(
+        f"{tokens:,} tokens are too few for one window of {length} and its targets: "
+        "give more text or a smaller max_length"
+    )
+
+
+class ShardPart:
+    """Ids of a shard that are read when a slice of them is asked for."""
+
+    def __init__(self, reader: ShardReader, shard: int, start: int, stop: int) -> None:
+        self._reader, self._shard, self._range = reader, shard, range(start, stop)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    def __getitem__(self, where: slice) -> Ids:
+        found = self._range[where]
+        return np.asarray(self._reader.tokens(self._shard, found.start, max(found.start, found.stop)))
+
+
+def shard_parts(reader: ShardReader) -> list[ShardPart]:
+    """The ids of each shard."""
+    return [ShardPart(reader, number, 0, shard.tokens) for number, shard in enumerate(reader.shards)]
 
 
 def evaluation_windows(
-    parts: Sequence[Ids], length: int, stride: int, batch_size: int
+    parts: Sequence[Ids | ShardPart], length: int, stride: int, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (inputs, targets), int64 (≤ batch_size, length): each id but a part's first is a target once.
 
@@ -127,7 +177,7 @@ def evaluation_windows(
 
 
 def _evaluation_rows(
-    part: Ids, length: int, stride: int
+    part: Ids | ShardPart, length: int, stride: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     scored = 1  # ids[0] has nothing before it
     while scored < len(part):

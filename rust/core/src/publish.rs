@@ -7,16 +7,17 @@
 //!
 //! Errors tell two situations apart. [`Error::Io`]: nothing happened, what was there before is still there.
 //! [`Error::DurabilityUncertain`]: the new content has its final name, but the disk did not confirm it.
-//!
-//! One folder has one writer at a time: `FolderLock` is an operating system lock, so a killed writer leaves none
-//! behind. Where the file system has no locks (some parallel file systems) there is no protection, and no failure.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Error, Result};
+
+mod lock;
+
+pub(crate) use lock::FolderLock;
 
 /// Replaces the file at `path` by `data`, atomically and durably. A symbolic link is followed, and an existing
 /// file's permissions are kept.
@@ -35,6 +36,8 @@ pub struct AtomicFile {
     temporary: PathBuf,
     /// None once it is committed.
     file: Option<File>,
+    /// The process that began it: a forked child has a copy of this value and no right to the file.
+    process: u32,
 }
 
 impl AtomicFile {
@@ -48,6 +51,7 @@ impl AtomicFile {
             path,
             temporary,
             file: Some(file),
+            process: std::process::id(),
         })
     }
 
@@ -61,7 +65,14 @@ impl AtomicFile {
     }
 
     /// Puts the file in its place.
-    pub fn commit(mut self) -> Result<()> {
+    pub fn commit(self) -> Result<()> {
+        let path = self.path.clone();
+        self.commit_before_others()?;
+        flush_name(&path)
+    }
+
+    /// The same, but the name is on the disk only when the caller flushes the folder, with a file that comes later.
+    pub(crate) fn commit_before_others(mut self) -> Result<()> {
         let permissions = std::fs::metadata(&self.path).ok();
         let permissions = permissions.map(|old| old.permissions());
         if let Some(file) = &self.file {
@@ -71,13 +82,13 @@ impl AtomicFile {
                 .map_err(|source| io_error("write", &self.path, source))?;
         }
         self.file = None;
-        rename(&self.temporary, &self.path)
+        move_over(&self.temporary, &self.path)
     }
 }
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        if self.file.take().is_some() {
+        if self.file.take().is_some() && self.process == std::process::id() {
             remove_quietly(&self.temporary);
         }
     }
@@ -85,10 +96,18 @@ impl Drop for AtomicFile {
 
 /// Gives a finished and flushed temporary file its final name, and flushes the folder.
 pub(crate) fn rename(temporary: &Path, path: &Path) -> Result<()> {
-    if let Err(source) = std::fs::rename(temporary, path) {
+    move_over(temporary, path)?;
+    flush_name(path)
+}
+
+fn move_over(temporary: &Path, path: &Path) -> Result<()> {
+    std::fs::rename(temporary, path).map_err(|source| {
         remove_quietly(temporary);
-        return Err(io_error("write", path, source));
-    }
+        io_error("write", path, source)
+    })
+}
+
+fn flush_name(path: &Path) -> Result<()> {
     sync_folder(parent(path)).map_err(|source| Error::DurabilityUncertain {
         path: path.to_path_buf(),
         source,
@@ -168,85 +187,12 @@ fn temporary_name(path: &Path) -> Result<PathBuf> {
     Ok(parent(path).join(temporary))
 }
 
-/// The right to write in a folder, held until it is dropped.
-#[derive(Debug)]
-pub(crate) struct FolderLock {
-    path: PathBuf,
-    file: File,
-}
-
-/// The lock's file while somebody writes in the folder.
-pub(crate) const LOCK_NAME: &str = ".lock";
-
-impl FolderLock {
-    /// Takes the lock, or says at once who has it.
-    pub(crate) fn take(folder: &Path) -> Result<Self> {
-        let path = folder.join(LOCK_NAME);
-        loop {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .map_err(|source| io_error("lock", &path, source))?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let mut owner = String::new();
-                    let _ = file.take(100).read_to_string(&mut owner);
-                    return Err(Error::ShardLocked {
-                        path: folder.to_path_buf(),
-                        owner: owner.trim().to_owned(),
-                    });
-                }
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-                Err(TryLockError::Error(source)) => return Err(io_error("lock", &path, source)),
-            }
-            // Between our open and our lock the last owner may have removed the file; then it protects nothing.
-            if !same_file(&file, &path) {
-                continue;
-            }
-            // Who it is matters only to the message that another writer gets.
-            let note = format!("process {}\n", std::process::id());
-            let _ = file
-                .set_len(0)
-                .and_then(|()| file.rewind())
-                .and_then(|()| file.write_all(note.as_bytes()));
-            return Ok(Self { path, file });
-        }
-    }
-}
-
-impl Drop for FolderLock {
-    fn drop(&mut self) {
-        if cfg!(unix) {
-            remove_quietly(&self.path);
-        }
-        let _ = self.file.unlock();
-    }
-}
-
-#[cfg(unix)]
-fn same_file(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(ours), Ok(named)) => (ours.dev(), ours.ino()) == (named.dev(), named.ino()),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn same_file(_: &File, _: &Path) -> bool {
-    true // an open file cannot be removed there
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    fn names(folder: &Path) -> Vec<String> {
+    pub(in crate::publish) fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -294,27 +240,5 @@ mod tests {
         atomic_write(&link, b"new").unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"new");
         assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
-    }
-
-    #[test]
-    fn a_second_writer_is_told_who_the_first_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = FolderLock::take(folder.path()).unwrap();
-        match FolderLock::take(folder.path()) {
-            Err(Error::ShardLocked { owner, .. }) => {
-                assert_eq!(owner, format!("process {}", std::process::id()));
-            }
-            other => panic!("{other:?}"),
-        }
-        drop(first);
-        drop(FolderLock::take(folder.path()).unwrap());
-        assert!(names(folder.path()).is_empty());
-    }
-
-    #[test]
-    fn a_lock_left_by_a_killed_writer_is_taken_over() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(LOCK_NAME), "process 1\n").unwrap();
-        FolderLock::take(folder.path()).unwrap();
     }
 }

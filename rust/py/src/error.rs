@@ -244,16 +244,18 @@ pub(crate) enum ArgumentError {
         found: String,
         expected: &'static str,
     },
-    #[error("the tokens are not aligned in this file")]
-    Unaligned,
     #[error("offsets must ascend from 0 to the number of ids")]
     Offsets,
     #[error(
         "there are {offsets} offsets for {documents} documents, expected one more than documents"
     )]
     OffsetCount { offsets: usize, documents: usize },
+    #[error("text_bytes must be numbers of bytes, 0 or more")]
+    TextBytes,
     #[error("this writer is closed; make a new one")]
     Closed,
+    #[error("this writer was made by another process, before a fork; make one in this process")]
+    Forked,
     #[error("out must be two numpy arrays of two dimensions, both int64 or both int32")]
     NoBatch,
     #[error("out has shapes {found:?} and {targets:?}, expected (batch_size, {length}) twice")]
@@ -289,13 +291,15 @@ impl From<ArgumentError> for PyErr {
                 TokenizerError::new_err(message)
             }
             E::NoPattern => PatternError::new_err(message),
-            E::NoThreads { .. } | E::EmptySeparator | E::Unaligned | E::Kernel { .. } => {
+            E::NoThreads { .. } | E::EmptySeparator | E::Kernel { .. } => {
                 PyValueError::new_err(message)
             }
             E::Choice { .. }
             | E::Offsets
             | E::OffsetCount { .. }
+            | E::TextBytes
             | E::Closed
+            | E::Forked
             | E::NoBatch
             | E::BatchShape { .. }
             | E::ReadOnly { .. }

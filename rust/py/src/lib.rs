@@ -35,9 +35,11 @@ mod _core {
     #[pymodule_export]
     use crate::input::thread_count;
     #[pymodule_export]
-    use crate::sampler::CoreSampler;
+    use crate::sampler::{CoreAhead, CoreSampler};
     #[pymodule_export]
-    use crate::shard::{AtomicFile, CoreShardReader, CoreShardWriter, atomic_write};
+    use crate::shard::{
+        AtomicFile, CoreShardReader, CoreShardWriter, ReadProgress, atomic_write,
+    };
     #[pymodule_export]
     use crate::signals::Cancel;
     #[pymodule_export]

@@ -1,18 +1,31 @@
 //! The order of training samples, and batches of them, from Python.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use gptbpe_core::shard::ahead::{Ahead, AheadOptions, Buffers, Spare, Waited};
+use gptbpe_core::shard::fill::{self, Plan};
 use gptbpe_core::shard::format::hex;
+use gptbpe_core::shard::mixture::{Exhausted, Mixture, MixtureOptions, Source, Stage};
 use gptbpe_core::shard::reader::Id;
+use gptbpe_core::shard::rows::Masks;
 use gptbpe_core::shard::{Order, Partial, Sampler, SamplerOptions};
+use numpy::ndarray::ArrayView2;
 use numpy::{Element, PyArray2, PyArrayMethods, PyReadwriteArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use crate::error::{ArgumentError, guard, to_python};
 use crate::shard::{CoreShardReader, fingerprint, wrong};
 
-/// Plans samples; see `gptbpe.shards.Sampler`.
+/// Plans samples of one dataset or of a mixture; see `gptbpe.Sampler` and `gptbpe.Mixture`.
 #[pyclass(module = "gptbpe._core", frozen)]
 pub(crate) struct CoreSampler {
-    sampler: Sampler,
+    kind: Kind,
+}
+
+enum Kind {
+    One(Arc<Sampler>),
+    Mixed(Arc<Mixture>),
 }
 
 #[pymethods]
@@ -20,6 +33,7 @@ impl CoreSampler {
     #[new]
     #[allow(clippy::too_many_arguments)] // one plan
     fn new(
+        py: Python<'_>,
         reader: &CoreShardReader,
         sequence_length: u64,
         stride: u64,
@@ -28,6 +42,7 @@ impl CoreSampler {
         mask_overlap: bool,
         partial: &str,
         reserve: u64,
+        pack: bool,
     ) -> PyResult<Self> {
         guard(|| {
             let options = SamplerOptions {
@@ -53,36 +68,124 @@ impl CoreSampler {
                     _ => return Err(wrong("partial", partial, "\"drop\" or \"pad\"")),
                 },
                 reserve,
+                pack,
+                source: 0,
             };
-            let sampler = Sampler::new(reader.reader.clone(), options).map_err(to_python)?;
-            Ok(Self { sampler })
+            let reader = reader.reader.clone();
+            let sampler = py
+                .detach(|| Sampler::new(reader, options))
+                .map_err(to_python)?;
+            Ok(Self {
+                kind: Kind::One(Arc::new(sampler)),
+            })
         })
     }
 
-    fn __len__(&self) -> usize {
-        self.sampler.len() as usize
+    /// Mixes the datasets of samplers. Stages are (first sample, weights).
+    #[staticmethod]
+    fn mixture(
+        py: Python<'_>,
+        samplers: Vec<Py<CoreSampler>>,
+        max_epochs: Vec<Option<f64>>,
+        stages: Vec<(u64, Vec<f64>)>,
+        seed: u64,
+        block: u64,
+        exhausted: &str,
+    ) -> PyResult<Self> {
+        guard(|| {
+            let sources = samplers
+                .iter()
+                .zip(max_epochs)
+                .map(|(sampler, max_epochs)| {
+                    let Kind::One(sampler) = &sampler.get().kind else {
+                        return Err(wrong("sources", "a mixture", "samplers"));
+                    };
+                    Ok(Source {
+                        reader: sampler.reader().clone(),
+                        options: *sampler.options(),
+                        max_epochs,
+                    })
+                });
+            let sources = sources.collect::<PyResult<_>>()?;
+            let stages = stages.into_iter();
+            let options = MixtureOptions {
+                seed,
+                block,
+                stages: stages
+                    .map(|(start, weights)| Stage { start, weights })
+                    .collect(),
+                exhausted: match exhausted {
+                    "stop" => Exhausted::Stop,
+                    "renormalise" => Exhausted::Renormalise,
+                    _ => {
+                        let names = "\"stop\" or \"renormalise\"";
+                        return Err(wrong("exhausted", exhausted, names));
+                    }
+                },
+            };
+            let mixture = py
+                .detach(|| Mixture::new(sources, options))
+                .map_err(to_python)?;
+            Ok(Self {
+                kind: Kind::Mixed(Arc::new(mixture)),
+            })
+        })
+    }
+
+    /// Samples per epoch of one dataset, or of a mixture until it ends; None for one that does not.
+    #[getter]
+    fn length(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::One(sampler) => Some(sampler.len()),
+            Kind::Mixed(mixture) => mixture.length(),
+        }
     }
 
     #[getter]
     fn fingerprint(&self) -> String {
-        hex(&self.sampler.fingerprint())
+        hex(&match &self.kind {
+            Kind::One(sampler) => sampler.fingerprint(),
+            Kind::Mixed(mixture) => mixture.fingerprint(),
+        })
     }
 
-    fn expect_fingerprint(&self, expected: &str) -> PyResult<()> {
+    /// Refuses a state of another plan, to go on with sample `number`.
+    fn expect_fingerprint(&self, expected: &str, number: u64) -> PyResult<()> {
         guard(|| {
             let expected = fingerprint(expected)?;
-            self.sampler
-                .expect_fingerprint(&expected)
-                .map_err(to_python)
+            let found = match &self.kind {
+                Kind::One(sampler) => sampler.expect_fingerprint(&expected),
+                Kind::Mixed(mixture) => mixture.expect_fingerprint(&expected, number),
+            };
+            found.map_err(to_python)
         })
     }
 
-    /// (shard, start, tokens, masked targets) of a sample.
-    fn window(&self, number: u64) -> PyResult<(usize, u64, u64, u64)> {
+    /// (shard, start, tokens, masked targets) of a sample that is a window.
+    fn window(&self, number: u64) -> PyResult<Option<(usize, u64, u64, u64)>> {
         guard(|| {
-            let window = self.sampler.window(number);
-            Ok((window.shard, window.start, window.tokens, window.masked))
+            let Kind::One(sampler) = &self.kind else {
+                return Ok(None);
+            };
+            let window = sampler.window(number);
+            Ok(window.map(|w| (w.shard, w.start, w.tokens, w.masked)))
         })
+    }
+
+    /// (source, sample there) of a sample of a mixture.
+    fn source(&self, number: u64) -> PyResult<(usize, u64)> {
+        guard(|| match &self.kind {
+            Kind::One(_) => Ok((0, number)),
+            Kind::Mixed(mixture) => mixture.source(number).map_err(to_python),
+        })
+    }
+
+    /// Samples of each source per block, stage by stage.
+    fn quotas(&self) -> Vec<Vec<u64>> {
+        match &self.kind {
+            Kind::One(_) => Vec::new(),
+            Kind::Mixed(mixture) => mixture.quotas(),
+        }
     }
 
     /// Fills two arrays (rows, `sequence_length`), both int64 or both int32.
@@ -95,25 +198,100 @@ impl CoreSampler {
     ) -> PyResult<()> {
         guard(|| {
             if let (Ok(inputs), Ok(targets)) = (inputs.cast(), targets.cast()) {
-                return self.fill_typed::<i64>(py, first, inputs, targets);
+                return self.fill_typed::<i64>(py, first, inputs, targets, None);
             }
             if let (Ok(inputs), Ok(targets)) = (inputs.cast(), targets.cast()) {
-                return self.fill_typed::<i32>(py, first, inputs, targets);
+                return self.fill_typed::<i32>(py, first, inputs, targets, None);
             }
             Err(ArgumentError::NoBatch.into())
+        })
+    }
+
+    /// Fills inputs and targets, and what says which documents stand in them.
+    #[allow(clippy::too_many_arguments)] // arrays of one batch
+    fn fill_masked(
+        &self,
+        py: Python<'_>,
+        first: u64,
+        inputs: &Bound<'_, PyAny>,
+        targets: &Bound<'_, PyAny>,
+        cu_seqlens: &Bound<'_, PyArray2<i32>>,
+        position_ids: &Bound<'_, PyArray2<i32>>,
+        loss_mask: &Bound<'_, PyArray2<bool>>,
+        boundaries: bool,
+    ) -> PyResult<()> {
+        guard(|| {
+            let most = cu_seqlens.shape()[1].saturating_sub(1);
+            let (mut cu_seqlens, mut position_ids) =
+                (writable(cu_seqlens)?, writable(position_ids)?);
+            let mut loss_mask = writable(loss_mask)?;
+            let masks = Masks {
+                cu_seqlens: rows_of(&mut cu_seqlens)?,
+                position_ids: rows_of(&mut position_ids)?,
+                loss_mask: rows_of(&mut loss_mask)?,
+                most,
+                boundaries,
+            };
+            if let (Ok(inputs), Ok(targets)) = (inputs.cast(), targets.cast()) {
+                return self.fill_typed::<i64>(py, first, inputs, targets, Some(masks));
+            }
+            if let (Ok(inputs), Ok(targets)) = (inputs.cast(), targets.cast()) {
+                return self.fill_typed::<i32>(py, first, inputs, targets, Some(masks));
+            }
+            Err(ArgumentError::NoBatch.into())
+        })
+    }
+
+    /// A stream of batches that threads make ahead.
+    #[allow(clippy::too_many_arguments)] // one stream
+    fn ahead(
+        &self,
+        dtype: &str,
+        first: u64,
+        step: u64,
+        rows: usize,
+        batches: Option<u64>,
+        depth: u64,
+        threads: usize,
+    ) -> PyResult<CoreAhead> {
+        guard(|| {
+            let options = AheadOptions {
+                first,
+                step,
+                rows,
+                batches,
+                depth,
+                threads,
+            };
+            let plan = self.plan();
+            let stream = match dtype {
+                "int64" => Stream::Wide(Ahead::new(plan, options).map_err(to_python)?),
+                "int32" => Stream::Narrow(Ahead::new(plan, options).map_err(to_python)?),
+                _ => return Err(wrong("dtype", dtype, "\"int64\" or \"int32\"")),
+            };
+            Ok(CoreAhead { stream, rows })
         })
     }
 }
 
 impl CoreSampler {
-    fn fill_typed<T: Id + Element>(
+    fn plan(&self) -> Arc<dyn Plan> {
+        match &self.kind {
+            Kind::One(sampler) => sampler.clone(),
+            Kind::Mixed(mixture) => mixture.clone(),
+        }
+    }
+
+    fn fill_typed<T: Id + PartialEq + Element>(
         &self,
         py: Python<'_>,
         first: u64,
         inputs: &Bound<'_, PyArray2<T>>,
         targets: &Bound<'_, PyArray2<T>>,
+        masks: Option<Masks<'_>>,
     ) -> PyResult<()> {
-        let length = self.sampler.options().sequence_length as usize;
+        let plan = self.plan();
+        let length = plan.sequence_length() as usize;
         let rows = inputs.shape()[0];
         if [inputs.shape(), targets.shape()] != [[rows, length]; 2] {
             let (found, targets) = (inputs.shape().to_vec(), targets.shape().to_vec());
@@ -126,9 +304,136 @@ impl CoreSampler {
         }
         let (mut inputs, mut targets) = (writable(inputs)?, writable(targets)?);
         let (inputs, targets) = (rows_of(&mut inputs)?, rows_of(&mut targets)?);
-        py.detach(|| self.sampler.fill(first, inputs, targets))
+        py.detach(|| fill::fill(&*plan, first, inputs, targets, masks))
             .map_err(to_python)
     }
+}
+
+/// Batches that are made before they are asked for; see `gptbpe.Sampler.batches`.
+#[pyclass(module = "gptbpe._core")]
+pub(crate) struct CoreAhead {
+    stream: Stream,
+    rows: usize,
+}
+
+enum Stream {
+    Wide(Ahead<i64>),
+    Narrow(Ahead<i32>),
+}
+
+#[pymethods]
+impl CoreAhead {
+    fn __iter__(this: Bound<'_, Self>) -> Bound<'_, Self> {
+        this
+    }
+
+    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Pair<'py>>> {
+        guard(|| match &mut self.stream {
+            Stream::Wide(stream) => next(py, stream, self.rows),
+            Stream::Narrow(stream) => next(py, stream, self.rows),
+        })
+    }
+
+    /// Ends the threads.
+    fn close(&mut self, py: Python<'_>) {
+        py.detach(|| match &mut self.stream {
+            Stream::Wide(stream) => stream.stop(),
+            Stream::Narrow(stream) => stream.stop(),
+        });
+    }
+}
+
+type Pair<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+/// How long a batch is waited for before Python may handle a signal.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+fn next<'py, T: Id + PartialEq + Element + Sync>(
+    py: Python<'py>,
+    stream: &mut Ahead<T>,
+    rows: usize,
+) -> PyResult<Option<Pair<'py>>>
+where
+    HolderOf<T>: Into<Holder>,
+{
+    loop {
+        match py.detach(|| stream.next(PATIENCE)).map_err(to_python)? {
+            Waited::Batch(buffers) => {
+                let holder = HolderOf {
+                    buffers,
+                    spare: Arc::clone(stream.spare()),
+                };
+                return arrays(py, holder, rows).map(Some);
+            }
+            Waited::NotYet => py.check_signals()?,
+            Waited::End => return Ok(None),
+        }
+    }
+}
+
+/// Keeps the memory of two arrays, and gives it back when both are gone.
+struct HolderOf<T> {
+    buffers: Buffers<T>,
+    spare: Arc<Spare<T>>,
+}
+
+impl<T> Drop for HolderOf<T> {
+    fn drop(&mut self) {
+        let buffers = Buffers {
+            inputs: std::mem::take(&mut self.buffers.inputs),
+            targets: std::mem::take(&mut self.buffers.targets),
+        };
+        self.spare.give(buffers);
+    }
+}
+
+#[pyclass(module = "gptbpe._core", frozen)]
+struct Holder {
+    #[allow(dead_code)] // held, not used
+    held: Held,
+}
+
+#[allow(dead_code)] // held, not used
+enum Held {
+    Wide(HolderOf<i64>),
+    Narrow(HolderOf<i32>),
+}
+
+impl From<HolderOf<i64>> for Holder {
+    fn from(holder: HolderOf<i64>) -> Self {
+        Self {
+            held: Held::Wide(holder),
+        }
+    }
+}
+
+impl From<HolderOf<i32>> for Holder {
+    fn from(holder: HolderOf<i32>) -> Self {
+        Self {
+            held: Held::Narrow(holder),
+        }
+    }
+}
+
+/// Two arrays (rows, sequence length) over the buffers of a batch.
+fn arrays<T: Element>(py: Python<'_>, mut holder: HolderOf<T>, rows: usize) -> PyResult<Pair<'_>>
+where
+    HolderOf<T>: Into<Holder>,
+{
+    let Buffers { inputs, targets } = &mut holder.buffers;
+    let parts = [inputs, targets].map(|buffer| (buffer.as_mut_ptr().cast_const(), buffer.len()));
+    let holder: Bound<'_, Holder> = Bound::new(py, holder.into())?;
+    let [inputs, targets] = parts.map(|(start, count)| {
+        // SAFETY: `start` is followed by `count` integers of a vector that `holder` keeps, whose memory does not move with it. The
+        // array has `holder` as its base object, so they outlive it, and nothing else reads or writes them until then:
+        // the vector goes back to the threads that fill batches when `holder` is dropped.
+        unsafe {
+            let view = ArrayView2::from_shape_ptr((rows, count / rows), start);
+            PyArray2::borrow_from_array(&view, holder.clone().into_any())
+        }
+        .into_any()
+    });
+    Ok((inputs, targets))
 }
 
 fn writable<'py, T: Element>(

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use gptbpe_core::Ids;
 use gptbpe_core::publish;
 use gptbpe_core::shard::format::{TokenType, hex};
-use gptbpe_core::shard::reader::{MappedTokens, Tokens};
+use gptbpe_core::shard::reader::Tokens;
 use gptbpe_core::shard::{
-    Io, Manifest, ReaderOptions, ShardReader, ShardWriter, Verify, WriterOptions,
+    Manifest, ReaderOptions, ShardReader, ShardWriter, Verify, WriterOptions,
 };
-use numpy::ndarray::ArrayView1;
 use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -75,13 +75,6 @@ pub(crate) struct CoreShardReader {
     pub(crate) reader: Arc<ShardReader>,
 }
 
-/// Holds a map while numpy looks into it.
-#[pyclass(module = "gptbpe._core", frozen)]
-struct MapGuard {
-    #[allow(dead_code)] // held, not used
-    tokens: MappedTokens,
-}
-
 #[pymethods]
 impl CoreShardReader {
     #[staticmethod]
@@ -89,7 +82,6 @@ impl CoreShardReader {
         py: Python<'_>,
         path: PathBuf,
         verify: &str,
-        io: &str,
         vocab_size: Option<u32>,
     ) -> PyResult<Self> {
         guard(|| {
@@ -100,7 +92,6 @@ impl CoreShardReader {
                     "full" => Verify::Full,
                     _ => return Err(wrong("verify", verify, "\"open\", \"lazy\" or \"full\"")),
                 },
-                io: io_mode(io)?,
                 vocab_size,
             };
             Self::new(py.detach(|| ShardReader::open(&path, options)))
@@ -108,16 +99,11 @@ impl CoreShardReader {
     }
 
     #[staticmethod]
-    fn open_raw(path: PathBuf, dtype: &str, vocab_size: u32, io: &str) -> PyResult<Self> {
+    fn open_raw(path: PathBuf, dtype: &str, vocab_size: u32) -> PyResult<Self> {
         guard(|| {
             let token_type = TokenType::from_name(dtype)
                 .ok_or_else(|| wrong("dtype", dtype, "\"uint16\" or \"uint32\""))?;
-            Self::new(ShardReader::open_raw(
-                &path,
-                token_type,
-                vocab_size,
-                io_mode(io)?,
-            ))
+            Self::new(ShardReader::open_raw(&path, token_type, vocab_size))
         })
     }
 
@@ -183,21 +169,10 @@ impl CoreShardReader {
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
             let tokens = py.detach(|| self.reader.tokens(shard, start, stop));
-            match (tokens.map_err(to_python)?, self.reader.token_type()) {
-                (Tokens::Mapped(tokens), TokenType::U16) => view::<u16>(py, tokens),
-                (Tokens::Mapped(tokens), TokenType::U32) => view::<u32>(py, tokens),
-                (Tokens::Read(bytes), TokenType::U16) => {
-                    let ids = bytes
-                        .chunks_exact(2)
-                        .map(|b| u16::from_le_bytes([b[0], b[1]]));
-                    Ok(read_only(ids.collect::<Vec<_>>().into_pyarray(py)))
-                }
-                (Tokens::Read(bytes), TokenType::U32) => {
-                    let ids = bytes.chunks_exact(4);
-                    let ids = ids.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-                    Ok(read_only(ids.collect::<Vec<_>>().into_pyarray(py)))
-                }
-            }
+            Ok(match tokens.map_err(to_python)? {
+                Tokens::U16(ids) => read_only(ids.into_pyarray(py)),
+                Tokens::U32(ids) => read_only(ids.into_pyarray(py)),
+            })
         })
     }
 
@@ -215,9 +190,24 @@ impl CoreShardReader {
         })
     }
 
-    /// Reads and checks all of a shard.
-    fn check(&self, py: Python<'_>, shard: usize) -> PyResult<()> {
-        guard(|| py.detach(|| self.reader.check(shard)).map_err(to_python))
+    /// Reads and checks all of a shard; `progress` counts the bytes of tokens that are done.
+    #[pyo3(signature = (shard, progress=None))]
+    fn check(
+        &self,
+        py: Python<'_>,
+        shard: usize,
+        progress: Option<PyRef<'_, ReadProgress>>,
+    ) -> PyResult<()> {
+        guard(|| {
+            let done = progress.map(|progress| Arc::clone(&progress.bytes));
+            let report = |bytes| {
+                if let Some(done) = &done {
+                    done.fetch_add(bytes, Ordering::Relaxed);
+                }
+            };
+            py.detach(|| self.reader.check_with(shard, report))
+                .map_err(to_python)
+        })
     }
 
     fn tokenizer_json<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
@@ -248,22 +238,25 @@ fn read_only<T: Element>(array: Bound<'_, PyArray1<T>>) -> Bound<'_, PyAny> {
     array.into_any()
 }
 
-/// An array over the map itself.
-fn view<T: Element>(py: Python<'_>, tokens: MappedTokens) -> PyResult<Bound<'_, PyAny>> {
-    let bytes = tokens.bytes();
-    let (start, count) = (bytes.as_ptr().cast::<T>(), bytes.len() / size_of::<T>());
-    if !start.is_aligned() {
-        return Err(ArgumentError::Unaligned.into());
+/// Bytes that were read so far, by threads that do not wait for whoever asks.
+#[pyclass(module = "gptbpe._core", frozen)]
+pub(crate) struct ReadProgress {
+    bytes: Arc<AtomicU64>,
+}
+
+#[pymethods]
+impl ReadProgress {
+    #[new]
+    fn new() -> Self {
+        Self {
+            bytes: Arc::default(),
+        }
     }
-    let holder = Bound::new(py, MapGuard { tokens })?.into_any();
-    // SAFETY: `start` is aligned and followed by `count` integers, for which every bit pattern is valid. They lie in the map,
-    // which does not move and lives as long as `holder`, the base object of the array; the array is made read-only before
-    // anybody else sees it.
-    let array = unsafe {
-        let view = ArrayView1::from_shape_ptr(count, start);
-        PyArray1::borrow_from_array(&view, holder)
-    };
-    Ok(read_only(array))
+
+    #[getter]
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
 }
 
 /// Writes a dataset; see `gptbpe.shards.ShardWriter`.
@@ -271,6 +264,8 @@ fn view<T: Element>(py: Python<'_>, tokens: MappedTokens) -> PyResult<Bound<'_, 
 pub(crate) struct CoreShardWriter {
     vocab_size: u32,
     writer: Mutex<Option<ShardWriter>>,
+    /// The process that made it. In a forked child a thread that is not there may hold the lock for ever.
+    process: u32,
 }
 
 #[pymethods]
@@ -287,6 +282,7 @@ impl CoreShardWriter {
         shard_tokens: u64,
         options: BTreeMap<String, String>,
         resume: bool,
+        journal: Option<Vec<u8>>,
         force: bool,
     ) -> PyResult<Self> {
         guard(|| {
@@ -299,6 +295,7 @@ impl CoreShardWriter {
                 shard_tokens,
                 options,
                 resume,
+                journal,
                 force,
             };
             let writer = py
@@ -307,25 +304,34 @@ impl CoreShardWriter {
             Ok(Self {
                 vocab_size,
                 writer: Mutex::new(Some(writer)),
+                process: std::process::id(),
             })
         })
     }
 
     #[getter]
-    fn resumed_documents(&self) -> PyResult<u64> {
-        guard(|| self.with(|writer| Ok(writer.resumed_documents())))
+    fn resumed_documents(&self, py: Python<'_>) -> PyResult<u64> {
+        guard(|| self.with(py, |writer| Ok(writer.resumed_documents())))
     }
 
     /// Whether the dataset was already there, whole.
     #[getter]
-    fn finished(&self) -> PyResult<bool> {
-        guard(|| self.with(|writer| Ok(writer.finished().is_some())))
+    fn finished(&self, py: Python<'_>) -> PyResult<bool> {
+        guard(|| self.with(py, |writer| Ok(writer.finished().is_some())))
+    }
+
+    /// Stores which inputs these are.
+    fn begin(&self, py: Python<'_>) -> PyResult<()> {
+        guard(|| self.with(py, ShardWriter::begin))
     }
 
     fn write(&self, py: Python<'_>, ids: &Bound<'_, PyAny>, source_bytes: u64) -> PyResult<()> {
         guard(|| {
-            let ids = self::ids(ids, self.vocab_size as usize)?.into_wide();
-            py.detach(|| self.with(|writer| writer.write(&ids, source_bytes)))
+            let ids = self::ids(ids, self.vocab_size as usize)?;
+            self.with(py, |writer| match &ids {
+                Ids::Narrow(ids) => writer.write(ids, source_bytes),
+                Ids::Wide(ids) => writer.write(ids, source_bytes),
+            })
         })
     }
 
@@ -338,29 +344,17 @@ impl CoreShardWriter {
         source_bytes: PyReadonlyArray1<'_, i64>,
     ) -> PyResult<()> {
         guard(|| {
-            let ids = self::ids(ids, self.vocab_size as usize)?.into_wide();
+            let ids = self::ids(ids, self.vocab_size as usize)?;
             let (offsets, bytes) = (offsets.as_slice()?, source_bytes.as_slice()?);
-            let mut documents = Vec::with_capacity(bytes.len());
-            for (pair, &bytes) in offsets.windows(2).zip(bytes) {
-                let range = usize::try_from(pair[0])
-                    .ok()
-                    .zip(usize::try_from(pair[1]).ok());
-                let document = range.and_then(|(start, stop)| ids.get(start..stop));
-                match document.zip(u64::try_from(bytes).ok()) {
-                    Some(document) => documents.push(document),
-                    None => return Err(ArgumentError::Offsets.into()),
-                }
-            }
             if offsets.len() != bytes.len() + 1 {
                 let (offsets, documents) = (offsets.len(), bytes.len());
                 return Err(ArgumentError::OffsetCount { offsets, documents }.into());
             }
-            py.detach(|| {
-                self.with(|writer| {
-                    documents
-                        .iter()
-                        .try_for_each(|(ids, bytes)| writer.write(ids, *bytes))
-                })
+            let offsets = whole::<usize>(offsets).ok_or(ArgumentError::Offsets)?;
+            let bytes = whole::<u64>(bytes).ok_or(ArgumentError::TextBytes)?;
+            self.with(py, |writer| match &ids {
+                Ids::Narrow(ids) => writer.write_batch(ids, &offsets, &bytes, false),
+                Ids::Wide(ids) => writer.write_batch(ids, &offsets, &bytes, false),
             })
         })
     }
@@ -368,11 +362,10 @@ impl CoreShardWriter {
     /// Appends the documents of a batch, of which the first and the last may be parts.
     fn write_batch(&self, py: Python<'_>, batch: &EncodedBatch) -> PyResult<()> {
         guard(|| {
-            py.detach(|| {
-                self.with(|writer| match &batch.ragged.ids {
-                    Ids::Narrow(ids) => write_parts(writer, ids, batch),
-                    Ids::Wide(ids) => write_parts(writer, ids, batch),
-                })
+            let (offsets, bytes) = (&batch.ragged.offsets, &batch.text_bytes);
+            self.with(py, |writer| match &batch.ragged.ids {
+                Ids::Narrow(ids) => writer.write_batch(ids, offsets, bytes, batch.open),
+                Ids::Wide(ids) => writer.write_batch(ids, offsets, bytes, batch.open),
             })
         })
     }
@@ -381,15 +374,16 @@ impl CoreShardWriter {
     fn store_tokenizer(&self, py: Python<'_>, json: &Bound<'_, PyBytes>) -> PyResult<()> {
         guard(|| {
             let json = json.as_bytes();
-            py.detach(|| self.with(|writer| writer.store_tokenizer(json)))
+            self.with(py, |writer| writer.store_tokenizer(json))
         })
     }
 
     /// Publishes the rest and the manifest, which is returned as JSON.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         guard(|| {
-            let writer = self.lock().take().ok_or(ArgumentError::Closed)?;
-            let manifest = py.detach(|| writer.finish()).map_err(to_python)?;
+            self.check_process()?;
+            let finished = py.detach(|| Some(self.lock().take()?.finish()));
+            let manifest = finished.ok_or(ArgumentError::Closed)?.map_err(to_python)?;
             Ok(PyBytes::new(py, &manifest.to_bytes()))
         })
     }
@@ -397,47 +391,44 @@ impl CoreShardWriter {
     /// Gives the folder free; what is not finished stays unfinished.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         guard(|| {
-            let writer = self.lock().take();
-            py.detach(|| drop(writer));
+            if self.check_process().is_ok() {
+                py.detach(|| drop(self.lock().take()));
+            }
             Ok(())
         })
     }
 }
 
-fn write_parts<I: Copy + Ord + Into<u32>>(
-    writer: &mut ShardWriter,
-    ids: &[I],
-    batch: &EncodedBatch,
-) -> gptbpe_core::Result<()> {
-    let parts = batch.ragged.offsets.windows(2).zip(&batch.text_bytes);
-    let last = batch.text_bytes.len().saturating_sub(1);
-    for (number, (range, &text_bytes)) in parts.enumerate() {
-        let ends = number < last || !batch.open;
-        writer.write_part(&ids[range[0]..range[1]], text_bytes, ends)?;
-    }
-    Ok(())
+/// Numbers from numpy, none of which may be negative.
+fn whole<T: TryFrom<i64>>(values: &[i64]) -> Option<Vec<T>> {
+    values.iter().map(|&value| value.try_into().ok()).collect()
 }
 
 impl CoreShardWriter {
+    /// Waits while another thread writes, so the GIL must not be held.
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<ShardWriter>> {
         self.writer
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn with<T>(
-        &self,
-        body: impl FnOnce(&mut ShardWriter) -> gptbpe_core::Result<T>,
-    ) -> PyResult<T> {
-        body(self.lock().as_mut().ok_or(ArgumentError::Closed)?).map_err(to_python)
+    fn check_process(&self) -> PyResult<()> {
+        if self.process == std::process::id() {
+            Ok(())
+        } else {
+            Err(ArgumentError::Forked.into())
+        }
     }
-}
 
-fn io_mode(io: &str) -> PyResult<Io> {
-    match io {
-        "mmap" => Ok(Io::Map),
-        "pread" => Ok(Io::Read),
-        _ => Err(wrong("io", io, "\"mmap\" or \"pread\"")),
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        body: impl FnOnce(&mut ShardWriter) -> gptbpe_core::Result<T> + Send,
+    ) -> PyResult<T> {
+        self.check_process()?;
+        py.detach(|| self.lock().as_mut().map(body))
+            .ok_or(ArgumentError::Closed)?
+            .map_err(to_python)
     }
 }
 

@@ -79,8 +79,10 @@ pub fn write(tokenizer: &Tokenizer) -> Result<(Vec<u8>, Vec<u8>)> {
         .map_err(|error| refuse(Inexpressible::Json(error.to_string())))?;
     let mut lines = String::from("#version: 0.2\n");
     for merge in vocab.merges() {
-        let [left, right] = [merge.left, merge.right]
-            .map(|id| alphabet::to_text(vocab.token(id).unwrap_or_default()));
+        let [left, right] = [merge.left, merge.right].map(|id| {
+            let bytes = vocab.token(id).expect("both tokens of a merge exist");
+            alphabet::to_text(bytes)
+        });
         lines.extend([&left, " ", &right, "\n"]);
     }
     Ok((entries, lines.into_bytes()))

@@ -16,7 +16,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::format::{Header, MAX_SHARD_TOKENS, TokenType, corrupt, hex, unhex};
+use super::format::{MAX_SHARD_TOKENS, TokenType, corrupt, hex, unhex};
+use super::header::Header;
 use crate::{Error, Result};
 
 /// The file's name in the dataset's folder.
@@ -68,6 +69,9 @@ pub struct TokenizerEntry {
     pub fingerprint: String,
     /// sha256 of `tokenizer.json` in the folder, in hexadecimal, where there is one.
     pub sha256: Option<String>,
+    /// The name of that file where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// One shard of a dataset.
@@ -133,6 +137,7 @@ pub(crate) struct ManifestParts {
     pub(crate) vocab_size: u32,
     pub(crate) fingerprint: [u8; 32],
     pub(crate) tokenizer_sha256: Option<[u8; 32]>,
+    pub(crate) tokenizer_file: Option<String>,
     pub(crate) bos: Option<u32>,
     pub(crate) eos: Option<u32>,
     pub(crate) work: [u8; 16],
@@ -150,6 +155,7 @@ impl Manifest {
             tokenizer: TokenizerEntry {
                 fingerprint: hex(&parts.fingerprint),
                 sha256: parts.tokenizer_sha256.map(|digest| hex(&digest)),
+                file: parts.tokenizer_file,
             },
             bos: parts.bos,
             eos: parts.eos,
@@ -161,7 +167,27 @@ impl Manifest {
             shards,
             digest: String::new(),
         };
-        manifest.digest = hex(&Sha256::digest(manifest.body()));
+        manifest.seal();
+        manifest
+    }
+
+    /// Makes the digest that of what stands before it.
+    fn seal(&mut self) {
+        self.digest = hex(&Sha256::digest(self.body()));
+    }
+
+    /// The manifest of the same dataset with files of other names.
+    pub(crate) fn renamed(
+        &self,
+        shard: impl Fn(&str) -> String,
+        tokenizer_file: Option<String>,
+    ) -> Self {
+        let mut manifest = self.clone();
+        for entry in &mut manifest.shards {
+            entry.file = shard(&entry.file);
+        }
+        manifest.tokenizer.file = tokenizer_file;
+        manifest.seal();
         manifest
     }
 
@@ -176,8 +202,8 @@ impl Manifest {
 
     /// Everything before the digest.
     fn body(&self) -> Vec<u8> {
-        // Strings, numbers and maps with string keys: writing them to memory cannot fail.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(self)
+            .expect("strings, numbers and maps with string keys are written to memory");
         let end = text.trim_end_matches('}').trim_end().len();
         text.truncate(end);
         text.into_bytes()
@@ -229,11 +255,18 @@ impl Manifest {
         if unhex::<32>(&self.tokenizer.fingerprint).is_none() || unhex::<16>(&self.work).is_none() {
             return Err("a fingerprint is no hexadecimal number of the right length".into());
         }
+        if let Some(name) = self
+            .tokenizer
+            .file
+            .as_deref()
+            .filter(|name| !is_plain(name))
+        {
+            return Err(format!("the tokenizer has the impossible name {name:?}"));
+        }
         let mut totals = (0u64, 0u64, 0u64);
         for shard in &self.shards {
-            // A name from a file must not lead out of the folder.
-            let plain = Path::new(&shard.file).file_name() == Some(shard.file.as_ref())
-                && Path::new(&shard.file).extension() == Some("bin".as_ref());
+            let plain =
+                is_plain(&shard.file) && Path::new(&shard.file).extension() == Some("bin".as_ref());
             if !plain || shard.tokens > MAX_SHARD_TOKENS {
                 return Err(format!(
                     "shard {:?} has an impossible name or size",
@@ -257,6 +290,11 @@ impl Manifest {
 
     /// The tokenizer's fingerprint.
     pub fn fingerprint(&self) -> [u8; 32] {
-        unhex(&self.tokenizer.fingerprint).unwrap_or_default()
+        unhex(&self.tokenizer.fingerprint).expect("a manifest has a sha256 of its tokenizer")
     }
+}
+
+/// Whether a name from a file stays in the folder.
+fn is_plain(name: &str) -> bool {
+    Path::new(name).file_name() == Some(name.as_ref())
 }

@@ -141,7 +141,10 @@ impl Permutation {
     pub fn get(&self, index: u64) -> u64 {
         debug_assert!(index < self.n);
         match &self.kind {
-            Kind::Table(table) => table.get(index as usize).map_or(index, |&at| at.into()),
+            Kind::Table(table) => {
+                let at = table.get(index as usize);
+                u64::from(*at.expect("a position is below n"))
+            }
             Kind::Network(network) => {
                 let mut x = network.permute(index);
                 while x >= self.n {

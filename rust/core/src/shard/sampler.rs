@@ -17,163 +17,49 @@
 //! **Overlap.** With a stride below the sequence length neighbours share tokens. For measuring perplexity `mask_overlap` sets the
 //! first `sequence_length - stride` targets of all but a shard's first window to -1: each token is scored once, with at least that much context.
 //!
-//! **Order.** `Global` is a random order of all windows. `Block` reads 256 neighbouring windows as a unit:
-//! units come in random order, and 512 units that follow one another in it are shuffled together; on disks and object stores that
-//! must seek this reads large pieces and is nearly as good (Marin found the losses equal). `Sequential` is the order of the text.
+//! **Packing.** With `pack` a sample is not a window but a row of whole documents, side by side, as [`super::packing`] places them;
+//! only documents longer than a row are cut. Every token is an input exactly once an epoch, and every token but a
+//! document's first is a target exactly once. The target of a document's last token is -1, and so are those of the padding.
+//!
+//! The orders are in [`super::order`].
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::format::hex;
-use super::permutation::{Key, Permutation, TABLE_LIMIT};
+pub use super::order::Order;
+use super::order::{Cursor, Orders};
+use super::packed::{Documents, Packed, PackedRow};
+use super::packing::group_size;
 use super::reader::{Id, ShardReader};
+use super::rows::{RowScratch, Segment};
+pub use super::sampler_options::{Partial, SamplerOptions};
+use super::widen::{last, shifted};
+pub use super::windows::Window;
+use super::windows::Windows;
 use crate::{Error, Result};
-
-/// In which order windows are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Random over the whole dataset.
-    Global,
-    /// Random, in units of neighbouring windows.
-    Block {
-        /// Windows per unit.
-        io: u64,
-        /// Units shuffled together.
-        window: u64,
-    },
-    /// As the text stands.
-    Sequential,
-}
-
-impl Order {
-    /// [`Order::Block`] with the sizes that are known to work.
-    pub const BLOCK: Self = Self::Block {
-        io: 256,
-        window: 512,
-    };
-}
-
-/// What happens to the tokens after a shard's last whole window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Partial {
-    /// They are left out.
-    Drop,
-    /// They become a window filled up with input 0 and target -1.
-    Pad,
-}
-
-/// The plan, besides the dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SamplerOptions {
-    /// Inputs per sample.
-    pub sequence_length: u64,
-    /// Tokens from the beginning of one window to the next; `sequence_length` unless evaluating.
-    pub stride: u64,
-    /// Chooses the order.
-    pub seed: u64,
-    /// The kind of order.
-    pub order: Order,
-    /// Whether targets that the window before has scored are -1.
-    pub mask_overlap: bool,
-    /// The end of a shard.
-    pub partial: Partial,
-    /// Tokens at the end of the last shard that no window may touch: they are kept for evaluating.
-    pub reserve: u64,
-}
-
-impl SamplerOptions {
-    /// Windows side by side in random order.
-    pub fn new(sequence_length: u64) -> Self {
-        Self {
-            sequence_length,
-            stride: sequence_length,
-            seed: 0,
-            order: Order::Global,
-            mask_overlap: false,
-            partial: Partial::Drop,
-            reserve: 0,
-        }
-    }
-
-    fn validate(&self) -> Result<()> {
-        let wrong = |name, found: String, expected: &str| {
-            Err(Error::ShardArgument {
-                name,
-                found,
-                expected: expected.into(),
-            })
-        };
-        let length = self.sequence_length;
-        if !(1..1 << 31).contains(&length) {
-            return wrong("sequence_length", length.to_string(), "1 to 2147483647");
-        }
-        if !(1..1 << 31).contains(&self.stride) {
-            return wrong("stride", self.stride.to_string(), "1 to 2147483647");
-        }
-        if let Order::Block { io, window } = self.order
-            && ![io, window].iter().all(|size| (1..=1 << 20).contains(size))
-        {
-            return wrong(
-                "order",
-                format!("{:?}", self.order),
-                "sizes from 1 to 1048576",
-            );
-        }
-        let sequential = self.order == Order::Sequential;
-        if self.mask_overlap && (!sequential || self.stride > length) {
-            return wrong(
-                "mask_overlap",
-                "true".into(),
-                "used with order \"sequential\" and a stride of at most the sequence length",
-            );
-        }
-        if self.partial == Partial::Pad && (!sequential || self.stride > length) {
-            return wrong(
-                "partial",
-                "pad".into(),
-                "\"drop\" unless the order is \"sequential\" and the stride at most the sequence length",
-            );
-        }
-        Ok(())
-    }
-}
-
-/// Where a sample lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// The shard.
-    pub shard: usize,
-    /// Its first input in the shard.
-    pub start: u64,
-    /// Tokens that are there from `start` on, at most `sequence_length + 1`.
-    pub tokens: u64,
-    /// Targets at the beginning that do not count.
-    pub masked: u64,
-}
 
 /// A plan over a dataset; can be shared among threads.
 #[derive(Debug)]
 pub struct Sampler {
-    reader: Arc<ShardReader>,
     options: SamplerOptions,
-    /// Tokens of each shard that windows may cover.
-    tokens: Vec<u64>,
-    /// Windows before each shard, and at the end all of them.
-    before: Vec<u64>,
-    /// Permutations used last. They follow from their keys; this only saves making them again.
-    recent: Mutex<Vec<(Key, Arc<Permutation>)>>,
+    layout: Layout,
+    orders: Orders,
+    documents: Documents,
+    reader: Arc<ShardReader>,
 }
 
-/// Levels of [`Key`]: units (or single windows), then one for each group of units, and at the far end what is drawn once per epoch.
-const LEVEL_ORDER: u64 = 0;
-const LEVEL_GROUP: u64 = 1;
-const LEVEL_PHASE: u64 = u64::MAX;
-const LEVEL_ROTATION: u64 = u64::MAX - 1;
+/// What stands at the places of the text.
+#[derive(Debug)]
+enum Layout {
+    Windows(Windows),
+    Packed(Packed),
+}
 
 impl Sampler {
-    /// Plans the windows of a dataset.
+    /// Plans the windows of a dataset, or its packed rows.
     pub fn new(reader: Arc<ShardReader>, options: SamplerOptions) -> Result<Self> {
         options.validate()?;
         let mut tokens: Vec<u64> = (0..reader.shards())
@@ -182,30 +68,35 @@ impl Sampler {
         if let Some(last) = tokens.last_mut() {
             *last = last.saturating_sub(options.reserve);
         }
-        let mut before = vec![0];
-        let mut total = 0;
-        for &tokens in &tokens {
-            total += windows(tokens, &options);
-            before.push(total);
-        }
-        if total == 0 {
-            let longest = tokens.into_iter().max();
+        let longest = tokens.iter().copied().max().unwrap_or(0);
+        let documents = Documents::new(reader.clone(), tokens.clone());
+        let layout = if options.pack {
+            Layout::Packed(Packed::new(options.sequence_length, &documents)?)
+        } else {
+            Layout::Windows(Windows::new(options, tokens))
+        };
+        let samples = match &layout {
+            Layout::Windows(windows) => windows.len(),
+            Layout::Packed(packed) => packed.len(),
+        };
+        if samples == 0 {
             return Err(Error::TooFewTokens {
                 path: PathBuf::from(reader.path()),
                 sequence_length: options.sequence_length,
-                needed: match options.partial {
-                    Partial::Drop => options.sequence_length + 1,
-                    Partial::Pad => 2,
+                needed: match (options.pack, options.partial) {
+                    (true, _) => 1,
+                    (false, Partial::Drop) => options.sequence_length + 1,
+                    (false, Partial::Pad) => 2,
                 },
-                longest: longest.unwrap_or(0),
+                longest,
             });
         }
         Ok(Self {
-            reader,
             options,
-            tokens,
-            before,
-            recent: Mutex::new(Vec::new()),
+            layout,
+            orders: Orders::new(options.order, samples, options.seed, options.source),
+            documents,
+            reader,
         })
     }
 
@@ -221,10 +112,10 @@ impl Sampler {
 
     /// Samples per epoch.
     pub fn len(&self) -> u64 {
-        self.before.last().copied().unwrap_or(0)
+        self.orders.len()
     }
 
-    /// Never: there is at least one window.
+    /// Never: there is at least one sample.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -239,22 +130,30 @@ impl Sampler {
             mask_overlap,
             partial,
             reserve,
+            pack,
+            source,
         } = self.options;
-        let order = match order {
-            Order::Global => "global".to_owned(),
-            Order::Block { io, window } => format!("block {io} {window}"),
-            Order::Sequential => "sequential".to_owned(),
-        };
         let partial = match partial {
             Partial::Drop => "drop",
             Partial::Pad => "pad",
         };
-        let plan = format!(
+        let mut plan = vec![format!(
             "gptbpe sampler 1\ndataset {}\nsequence_length {sequence_length}\nstride {stride}\nseed {seed}\n\
-             order {order}\nmask_overlap {mask_overlap}\npartial {partial}\nreserve {reserve}\n",
-            hex(&self.reader.digest())
-        );
-        Sha256::digest(plan).into()
+             order {}\nmask_overlap {mask_overlap}\npartial {partial}\nreserve {reserve}\n",
+            hex(&self.reader().digest()),
+            order.name(),
+        )];
+        // What earlier versions did not have is not named where it is not used, so that their states stay valid.
+        if pack {
+            plan.push(format!(
+                "packing best-fit {}\n",
+                group_size(sequence_length)
+            ));
+        }
+        if source > 0 {
+            plan.push(format!("source {source}\n"));
+        }
+        Sha256::digest(plan.concat()).into()
     }
 
     /// Refuses a state that was saved under another plan.
@@ -264,169 +163,149 @@ impl Sampler {
             return Ok(());
         }
         Err(Error::FingerprintMismatch {
-            path: self.reader.path().to_path_buf(),
+            path: self.reader().path().to_path_buf(),
             what: "sampler plan",
             expected: hex(expected),
             found: hex(&found),
         })
     }
 
-    /// Where sample `number` lies.
-    pub fn window(&self, number: u64) -> Window {
-        let (epoch, at) = (number / self.len(), number % self.len());
-        let index = match self.options.order {
-            Order::Sequential => at,
-            Order::Global => self
-                .permutation(self.len(), self.key(epoch, LEVEL_ORDER))
-                .get(at),
-            Order::Block { io, window } => self.block_index(epoch, at, io, window),
-        };
-        self.window_at(epoch, index)
+    /// Where sample `number` lies; nothing for packed rows, which lie in many places.
+    pub fn window(&self, number: u64) -> Option<Window> {
+        let (epoch, place) = self.orders.place(number, &mut Cursor::default());
+        match &self.layout {
+            Layout::Windows(windows) => Some(windows.at(place, self.phase(epoch))),
+            Layout::Packed(_) => None,
+        }
     }
 
-    /// Fills rows of inputs and targets with samples `first`, `first + 1`, …; both hold `sequence_length` ids per row.
-    pub fn fill<T: Id>(&self, first: u64, inputs: &mut [T], targets: &mut [T]) -> Result<()> {
-        let length = self.options.sequence_length as usize;
-        if inputs.len() != targets.len() || !inputs.len().is_multiple_of(length) {
-            return Err(Error::ShardArgument {
-                name: "out",
-                found: format!("{} inputs and {} targets", inputs.len(), targets.len()),
-                expected: format!("equal multiples of {length}"),
-            });
+    /// Fills one row, and says where the documents in it end if that is wanted.
+    pub(crate) fn row<T: Id>(
+        &self,
+        number: u64,
+        inputs: &mut [T],
+        targets: &mut [T],
+        scratch: &mut RowScratch,
+        ends: Option<&mut Vec<Segment>>,
+    ) -> Result<()> {
+        let (epoch, place) = self.orders.place(number, &mut scratch.cursor);
+        match &self.layout {
+            Layout::Windows(windows) => {
+                let window = windows.at(place, self.phase(epoch));
+                self.window_row(window, inputs, targets, &mut scratch.bytes)?;
+                ends.map_or(Ok(()), |ends| self.window_ends(window, ends))
+            }
+            Layout::Packed(packed) => {
+                let row = packed.at(place, &self.documents)?;
+                self.packed_row(&row, inputs, targets, &mut scratch.bytes, ends)
+            }
         }
-        let mut scratch = Vec::new();
-        let mut row = vec![T::default(); length + 1];
-        let rows = inputs
-            .chunks_exact_mut(length)
-            .zip(targets.chunks_exact_mut(length));
-        for (number, (inputs, targets)) in (0..).zip(rows) {
-            let window = self.window(first.saturating_add(number));
-            let there = window.tokens as usize;
-            // One pass over the shard, then two copies within the first-level cache.
-            self.reader
-                .copy(window.shard, window.start, &mut row[..there], &mut scratch)?;
-            inputs[..there - 1].copy_from_slice(&row[..there - 1]);
-            targets[..there - 1].copy_from_slice(&row[1..there]);
-            inputs[there - 1..].fill(T::default());
-            targets[there - 1..].fill(T::IGNORED);
-            targets[..window.masked as usize].fill(T::IGNORED);
+    }
+
+    fn window_row<T: Id>(
+        &self,
+        window: Window,
+        inputs: &mut [T],
+        targets: &mut [T],
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        let Window { shard, start, .. } = window;
+        let count = window.tokens as usize;
+        let bytes = self.reader.row(shard, start, count, scratch)?;
+        let (there, padded) = inputs.split_at_mut(count - 1);
+        let (targets_there, ignored) = targets.split_at_mut(count - 1);
+        let token_type = self.reader().token_type();
+        let largest = shifted(token_type, bytes, there, targets_there);
+        self.reader.check_row(shard, start, largest)?;
+        padded.fill(T::default());
+        ignored.fill(T::IGNORED);
+        targets_there[..window.masked as usize].fill(T::IGNORED);
+        Ok(())
+    }
+
+    fn window_ends(&self, window: Window, segments: &mut Vec<Segment>) -> Result<()> {
+        segments.clear();
+        let length = self.options.sequence_length;
+        let documents = self.documents.ends(window.shard)?;
+        let from = documents.partition_point(|&end| u64::from(end) <= window.start);
+        let used = (window.tokens - 1).min(length);
+        let segment = |end: u64, document_ends| Segment {
+            end: end as usize,
+            document_ends,
+        };
+        let ends = documents[from..]
+            .iter()
+            .map(|&end| u64::from(end) - window.start)
+            .take_while(|&end| end <= used);
+        segments.extend(ends.map(|end| segment(end, true)));
+        for end in [used, length] {
+            if segments.last().is_none_or(|last| (last.end as u64) < end) && end > 0 {
+                segments.push(segment(end, false)); // a document that goes on, or padding
+            }
         }
         Ok(())
     }
 
-    fn key(&self, epoch: u64, level: u64) -> Key {
-        Key {
-            seed: self.options.seed,
-            source: 0,
-            epoch,
-            level,
+    fn packed_row<T: Id>(
+        &self,
+        row: &PackedRow,
+        inputs: &mut [T],
+        targets: &mut [T],
+        scratch: &mut Vec<u8>,
+        mut ends: Option<&mut Vec<Segment>>,
+    ) -> Result<()> {
+        let token_type = self.reader().token_type();
+        if let Some(ends) = &mut ends {
+            ends.clear();
         }
-    }
-
-    /// The window that stands at a place of the text, whatever the order.
-    fn window_at(&self, epoch: u64, index: u64) -> Window {
-        let SamplerOptions {
-            sequence_length,
-            stride,
-            mask_overlap,
-            ..
-        } = self.options;
-        let shard = self.before.partition_point(|&before| before <= index) - 1;
-        let number = index - self.before[shard];
-        let tokens = self.tokens[shard];
-        let start = match (
-            self.options.partial,
-            tokens.checked_sub(sequence_length + 1),
-        ) {
-            (Partial::Drop, Some(last)) => (self.phase(epoch) + number * stride).min(last),
-            _ => number * stride,
-        };
-        Window {
-            shard,
-            start,
-            tokens: (tokens - start).min(sequence_length + 1),
-            masked: if mask_overlap && number > 0 {
-                (sequence_length - stride).min(tokens - start - 1)
-            } else {
-                0
-            },
+        let mut at = 0;
+        for &fragment in row.rows.row(row.number) {
+            let (start, length) = (u64::from(fragment.start), fragment.length());
+            let (inputs, targets) = (&mut inputs[at..][..length], &mut targets[at..][..length]);
+            let count = length + usize::from(fragment.goes_on());
+            let bytes = self.reader.row(row.shard, start, count, scratch)?;
+            let largest = shifted(
+                token_type,
+                bytes,
+                &mut inputs[..count - 1],
+                &mut targets[..count - 1],
+            );
+            self.reader.check_row(row.shard, start, largest)?;
+            if !fragment.goes_on() {
+                inputs[length - 1] = last(token_type, bytes);
+                targets[length - 1] = T::IGNORED;
+            }
+            at += length;
+            if let Some(ends) = &mut ends {
+                ends.push(Segment {
+                    end: at,
+                    document_ends: !fragment.goes_on(),
+                });
+            }
         }
+        inputs[at..].fill(T::default());
+        targets[at..].fill(T::IGNORED);
+        if let Some(ends) = ends
+            && at < inputs.len()
+        {
+            ends.push(Segment {
+                end: inputs.len(),
+                document_ends: false,
+            });
+        }
+        Ok(())
     }
 
     #[cfg(test)]
     pub(crate) fn window_at_for_test(&self, epoch: u64, index: u64) -> (usize, u64) {
-        let window = self.window_at(epoch, index);
+        let Layout::Windows(windows) = &self.layout else {
+            unreachable!()
+        };
+        let window = windows.at(index, self.phase(epoch));
         (window.shard, window.start)
     }
 
     fn phase(&self, epoch: u64) -> u64 {
-        if epoch == 0 || self.options.order == Order::Sequential {
-            return 0;
-        }
-        self.key(epoch, LEVEL_PHASE)
-            .stream()
-            .below(self.options.stride)
-    }
-
-    /// The order in units of `io` windows. The text is rotated by less than a unit first, so that the short
-    /// unit at the end is not the same windows in every epoch.
-    fn block_index(&self, epoch: u64, at: u64, io: u64, window: u64) -> u64 {
-        let n = self.len();
-        let rotation = self.key(epoch, LEVEL_ROTATION).stream().below(io);
-        let whole_units = n / io;
-        let group_size = io * window;
-        let (group, within) = (at / group_size, at % group_size);
-        let size = group_size.min(n - group * group_size);
-        let within = self
-            .permutation(size, self.key(epoch, LEVEL_GROUP + group))
-            .get(within);
-        let place = group * window + within / io;
-        let unit = if place < whole_units {
-            self.permutation(whole_units, self.key(epoch, LEVEL_ORDER))
-                .get(place)
-        } else {
-            whole_units // the short one stays at the end
-        };
-        (unit * io + within % io + rotation) % n
-    }
-
-    /// A permutation, from those used last if it is a table.
-    fn permutation(&self, n: u64, key: Key) -> Arc<Permutation> {
-        const MOST: usize = 4;
-        if n > TABLE_LIMIT {
-            return Arc::new(Permutation::new(n, &key)); // six numbers
-        }
-        let mut recent = self
-            .recent
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(at) = recent
-            .iter()
-            .position(|(known, permutation)| *known == key && permutation.len() == n)
-        {
-            let found = recent.remove(at);
-            let permutation = Arc::clone(&found.1);
-            recent.push(found);
-            return permutation;
-        }
-        let permutation = Arc::new(Permutation::new(n, &key));
-        if recent.len() == MOST {
-            recent.remove(0);
-        }
-        recent.push((key, Arc::clone(&permutation)));
-        permutation
-    }
-}
-
-/// Windows in a shard of so many tokens.
-fn windows(tokens: u64, options: &SamplerOptions) -> u64 {
-    match (
-        options.partial,
-        tokens.checked_sub(options.sequence_length + 1),
-    ) {
-        (Partial::Drop, None) => 0,
-        (Partial::Drop, Some(room)) => room / options.stride + 1,
-        (Partial::Pad, Some(room)) => room.div_ceil(options.stride) + 1,
-        (Partial::Pad, None) => u64::from(tokens >= 2),
+        self.orders.phase(epoch, self.options.stride)
     }
 }

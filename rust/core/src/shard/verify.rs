@@ -2,30 +2,26 @@
 //!
 //! One pass in 1 MiB steps with plain reads, so neither memory nor a file that shrinks meanwhile is a danger.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use xxhash_rust::xxh3::Xxh3;
-
-use super::format::{BLOCK_BYTES, HEADER_BYTES, Header, Parsed, Sidecar, check_block, corrupt};
+use super::block::check_block;
+use super::disk;
+use super::format::{BLOCK_BYTES, HEADER_BYTES, corrupt};
+use super::header::{Header, Parsed};
+use super::sidecar::Sidecar;
 use crate::publish::io_error;
 use crate::{Error, Result};
 
-/// Checks the `.bin` file at `path` and the sidecar beside it.
-pub(crate) fn check_shard_files(path: &Path) -> Result<Header> {
-    let file = File::open(path).map_err(|source| io_error("read", path, source))?;
-    let length = file
-        .metadata()
-        .map_err(|source| io_error("read", path, source))?
-        .len();
-    check_shard(file, length, path, &read_sidecar(path)?)
+/// Checks the `.bin` file at `path` and the sidecar beside it; `report` is told of each block how many bytes it has.
+pub(crate) fn check_shard_files(path: &Path, report: impl FnMut(u64)) -> Result<Header> {
+    let (file, metadata) = disk::open(path)?;
+    check_shard(file, metadata.len(), path, &read_sidecar(path)?, report)
 }
 
 /// The bytes of the sidecar of a `.bin` file.
 pub(crate) fn read_sidecar(path: &Path) -> Result<Vec<u8>> {
-    let path = path.with_extension("gbx");
-    std::fs::read(&path).map_err(|source| io_error("read", &path, source))
+    disk::read_whole(&path.with_extension("gbx"))
 }
 
 /// Checks a shard of `length` bytes.
@@ -34,6 +30,7 @@ pub(crate) fn check_shard(
     length: u64,
     path: &Path,
     sidecar: &[u8],
+    mut report: impl FnMut(u64),
 ) -> Result<Header> {
     let mut read = |buffer: &mut [u8]| match bin.read_exact(buffer) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Error::ShardTruncated {
@@ -54,7 +51,7 @@ pub(crate) fn check_shard(
     };
     check_length(path, header.file_bytes(), length)?;
     let sidecar = Sidecar::parse(sidecar, &header, &path.with_extension("gbx"))?;
-    let mut digest = Xxh3::new();
+    let mut digest = xxhash_rust::xxh3::Xxh3::new();
     let mut buffer = vec![0; BLOCK_BYTES];
     let mut left = length - HEADER_BYTES as u64;
     for (number, &sum) in sidecar.block_sums.iter().enumerate() {
@@ -63,6 +60,7 @@ pub(crate) fn check_shard(
         check_block(block, number, sum, &header, path)?;
         digest.update(block);
         left -= block.len() as u64;
+        report(block.len() as u64);
     }
     if digest.digest128().to_le_bytes() != header.tokens_digest {
         let what = "the tokens differ from the checksum in the header";

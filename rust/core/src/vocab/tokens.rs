@@ -92,8 +92,8 @@ impl Tokens {
 
     /// The bytes of two tokens, one after the other; both must exist.
     pub(crate) fn joined(&self, left: u32, right: u32) -> Vec<u8> {
-        let (left, right) = (self.get(left), self.get(right));
-        [left.unwrap_or_default(), right.unwrap_or_default()].concat()
+        let bytes = |id| self.get(id).expect("both tokens of a merge exist");
+        [bytes(left), bytes(right)].concat()
     }
 
     #[inline]
@@ -157,7 +157,8 @@ impl Tokens {
             self.slots = vec![EMPTY; size];
             let all: Vec<u32> = self.iter().map(|(id, _)| id).collect();
             for id in all {
-                let hash = self.seed.of_bytes(self.get(id).unwrap_or_default());
+                let bytes = self.get(id).expect("an id that was iterated over exists");
+                let hash = self.seed.of_bytes(bytes);
                 place(&mut self.slots, id, hash);
             }
         } else {

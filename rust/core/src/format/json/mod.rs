@@ -253,7 +253,7 @@ impl Serialize for MergeLine<'_> {
 }
 
 fn merges(vocab: &Vocab) -> Vec<MergeLine<'_>> {
-    let bytes = |id| vocab.token(id).unwrap_or_default();
+    let bytes = |id| vocab.token(id).expect("both tokens of a merge exist");
     let merges = vocab.merges().iter();
     merges
         .map(|merge| MergeLine(bytes(merge.left), bytes(merge.right)))

@@ -1,0 +1,188 @@
+"""The whole way from text files to a folder of token shards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gptbpe import pipeline, sources
+from gptbpe._core import DocumentBatch, EncodedBatch
+from gptbpe.errors import ShardError, TokenizerError
+from gptbpe.shards.reader import ShardReader
+from gptbpe.shards.writer import DEFAULT_SHARD_TOKENS, ShardWriter
+from gptbpe.types import END_OF_TEXT, Progress
+
+if TYPE_CHECKING:
+    from gptbpe.tokenizer import Tokenizer
+
+__all__ = ["shard_files"]
+
+Name = str | os.PathLike[str]
+
+
+def shard_files(
+    inputs: Name | Iterable[Name],
+    tokenizer: Tokenizer,
+    out: Name,
+    *,
+    separator: str | None = END_OF_TEXT,
+    separator_at: Literal["end", "start"] = "end",
+    text_field: str = "text",
+    shard_tokens: int = DEFAULT_SHARD_TOKENS,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    force: bool = False,
+) -> ShardReader:
+    """Tokenize text files into a folder of shards, and open it.
+
+    Memory grows neither with the input nor with its documents, unless the split pattern is none of the usual
+    ones: then a document is encoded in one piece. Running the same call again after an interruption keeps the
+    shards that were complete, and does nothing when all were. Whether the input is the same is judged by
+    names, sizes and times of the files, as ``make`` does; their order matters.
+
+    Args:
+        inputs: a file, folder or pattern, or several: text, JSON lines, Parquet, also as ``.gz`` and ``.zst``
+            (:mod:`gptbpe.sources` has the kinds), ``"-"`` for standard input.
+        tokenizer: turns text into ids; stored beside the shards.
+        out: the folder.
+        separator: a special token of the tokenizer. It cuts plain text into documents, and its id is put
+            after every document. With None a plain text is one document, and no id stands between
+            documents. A tokenizer without this token can still write a single document.
+        separator_at: ``"start"`` puts the id in front of every document instead, as modded-nanogpt wants it.
+        text_field: the field of JSON objects, the column of Parquet files.
+        shard_tokens: a shard is closed before it would exceed this.
+        threads: for encoding; None for one per core.
+        progress: called as ``progress("sharding", bytes_read, total_bytes_or_None)``.
+        force: replace other shards that are in the folder, and do all of the work again. What was there stays
+            readable until the new shards are whole.
+
+    Raises:
+        FileNotFoundError: an input is not there (before anything is written).
+        TextError: an input cannot be read; the message names file and line.
+        TokenizerError: there are several documents, but the tokenizer has no such separator.
+        ShardExistsError: the folder holds other shards, or those of an unfinished run over other input, and
+            ``force`` is not set.
+
+    >>> import tempfile
+    >>> from gptbpe import Tokenizer
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "input.txt").write_text("low lower")
+    >>> tokenizer = Tokenizer.train(b"low lower lowest", vocab_size=260)
+    >>> reader = shard_files(folder / "input.txt", tokenizer, folder / "data")
+    >>> tokenizer.decode(reader.tokens(0))
+    'low lower<|endoftext|>'
+    """
+    if separator_at not in ("end", "start"):
+        raise ShardError(f"separator_at is {separator_at!r}, expected 'end' or 'start'")
+    out = Path(out)
+    files = sources.expand(inputs, besides=out)
+    options = {
+        "separator": separator or "",
+        "separator_at": separator_at,
+        "text_field": text_field,
+        "inputs": _input_names(files),
+    }
+    marks = {token.content: token.id for token in tokenizer.added_tokens}
+    mark = marks.get(separator) if separator else None
+    with ShardWriter(
+        out,
+        tokenizer=tokenizer,
+        bos=mark if separator_at == "start" else None,
+        eos=mark if separator_at == "end" else None,
+        shard_tokens=shard_tokens,
+        options=options,
+        force=force,
+        _journal=_input_key(files, tokenizer, options, shard_tokens),
+    ) as writer:
+        if not writer.complete:
+            _encode_all(writer, files, tokenizer, separator, mark, text_field, threads, progress)
+    return ShardReader(out)
+
+
+BATCH_BYTES = 1 << 20
+"""Text that one thread encodes at a time."""
+
+
+def _encode_all(
+    writer: ShardWriter,
+    files: list[Name],
+    tokenizer: Tokenizer,
+    separator: str | None,
+    mark: int | None,
+    text_field: str,
+    threads: int | None,
+    progress: Progress | None,
+) -> None:
+    read = 0
+    sizes = [None if file == sources.STANDARD_INPUT else Path(file).stat().st_size for file in files]
+    total = sum(size for size in sizes if size is not None) if None not in sizes else None
+
+    def report(count: int) -> None:
+        nonlocal read
+        read += count
+        if progress:
+            progress("sharding", read, total)
+
+    def check(batch: DocumentBatch) -> None:
+        if separator and mark is None and batch.begun > 1:
+            raise TokenizerError(
+                f"there are several documents, but the tokenizer has no special token {separator!r} to put "
+                "between them; train it with this token, name another, or pass None to put nothing there"
+            )
+
+    groups = pipeline.groups(
+        tokenizer._core,
+        files,
+        separator=separator,
+        text_field=text_field,
+        batch_bytes=BATCH_BYTES,
+        threads=threads,
+        skip=writer.resumed_documents,
+        report=report,
+        check=check,
+    )
+
+    def write(group: list[EncodedBatch]) -> None:
+        group.reverse()
+        while group:
+            writer._write_batch(group.pop())
+
+    # No shard is begun before this is done, which takes as long as encoding several megabytes.
+    writing = pipeline.Task(writer._begin)
+    try:
+        for group in groups:
+            writing.result()
+            writing = pipeline.Task(write, group)
+        writing.result()
+    except BaseException:
+        writing.wait()
+        raise
+
+
+def _input_names(files: list[Name]) -> str:
+    """The inputs in words that do not depend on the machine."""
+    names = [Path(file).name for file in files]
+    if len(names) <= 8:
+        return ", ".join(names)
+    digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{len(names)} files, sha256 of their names {digest}"
+
+
+def _input_key(
+    files: list[Name], tokenizer: Tokenizer, options: dict[str, str], shard_tokens: int
+) -> bytes | None:
+    """What must be equal for two runs to have the same input; None where that cannot be known."""
+    if sources.STANDARD_INPUT in files:
+        return None
+    states = [(str(Path(file).absolute()), Path(file).stat()) for file in files]
+    key = {
+        "inputs": [[name, state.st_size, state.st_mtime_ns] for name, state in states],
+        "options": options,
+        "shard_tokens": shard_tokens,
+        "tokenizer": tokenizer.fingerprint,
+    }
+    return (json.dumps(key, indent=1) + "\n").encode()

@@ -1,0 +1,150 @@
+"""Kill ``shard_files`` at random moments, 2,000 times, and look at what it leaves.
+
+    python tests/faults/kill_sharding.py --kills 2000
+
+Two stories take turns. A new dataset: a killed run leaves no manifest or the whole dataset, and running
+again ends with the bytes of a run that nobody disturbed. A dataset that replaces another with ``force``: at
+every moment the folder holds the whole old dataset or the whole new one. Afterwards nothing of a dead writer
+is left.
+
+A child is forked for each run, so a kill costs as little as the work that it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+from gptbpe import ShardReader, Tokenizer, shard_files
+from gptbpe.shards import build
+
+build.BATCH_BYTES = 2000
+SHARD_TOKENS = 1500
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files of a dataset, without the journal, which names the inputs of one machine."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".inputs.json"}
+
+
+def is_whole(folder: Path) -> bool:
+    """Read the whole dataset; raise if anything in it is wrong. False where there is no manifest."""
+    if not (folder / "manifest.json").exists():
+        return False
+    reader = ShardReader(folder, verify="full")
+    assert reader.tokenizer() is not None
+    return True
+
+
+class Story:
+    """Texts, a tokenizer, and the datasets that undisturbed runs make of the texts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.texts = [folder / "one.txt", folder / "two.txt"]
+        self.texts[0].write_text("It was the best of times.\n<|endoftext|>\n" * 1500)
+        self.texts[1].write_text("It was the worst of times.\n<|endoftext|>\n" * 1500)
+        self.tokenizer = Tokenizer.train(self.texts[0].read_bytes(), vocab_size=270)
+        self.whole = []
+        self.seconds = 0.0
+        for number in range(2):
+            began = time.monotonic()
+            self.run(number, folder / f"whole-{number}")
+            self.seconds = max(self.seconds, time.monotonic() - began)
+            self.whole.append(contents(folder / f"whole-{number}"))
+
+    def run(self, text: int, out: Path, *, force: bool = False) -> None:
+        """Do the work in a process of its own, to its end."""
+        assert self.run_until(text, out, None, force=force)
+
+    def run_until(self, text: int, out: Path, seconds: float | None, *, force: bool) -> bool:
+        """Do the work in a process of its own that is killed after a time; return whether it ended before."""
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                shard_files(
+                    self.texts[text], self.tokenizer, out,
+                    shard_tokens=SHARD_TOKENS, threads=2, force=force,
+                )  # fmt: skip
+                code = 0
+            finally:
+                os._exit(code)
+        if seconds is not None:
+            time.sleep(seconds)
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            return False
+        assert os.WEXITSTATUS(status) == 0, "the writer failed"
+        return True
+
+    def kill_a_new_one(self, dice: random.Random, kills: int) -> int:
+        """Kill runs over one folder until one ends; return how many were killed."""
+        out = self.folder / "new"
+        killed = 0
+        ended = False
+        while not ended and killed < kills:
+            ended = self.run_until(0, out, dice.uniform(0, self.seconds), force=False)
+            killed += not ended
+            assert not is_whole(out) or contents(out).items() >= self.whole[0].items()
+        self.run(0, out)
+        assert contents(out) == self.whole[0], "the bytes of an undisturbed run"
+        shutil.rmtree(out)
+        return killed
+
+    def kill_a_replacement(self, dice: random.Random) -> bool:
+        """Kill a run that replaces a dataset; return whether it was killed in time."""
+        out = self.folder / "replaced"
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(self.folder / "whole-0", out)
+        old = contents(out)
+        ended = self.run_until(1, out, dice.uniform(0, 1.2 * self.seconds), force=True)
+        assert is_whole(out), "neither the old dataset nor the new one is left"
+        read = [shard.path.read_bytes() for shard in ShardReader(out).shards]
+        expected = [
+            [data for name, data in sorted(whole.items()) if name.endswith(".bin")]
+            for whole in (old, self.whole[1])
+        ]
+        assert read in expected
+        self.run(1, out, force=True)
+        assert contents(out) == self.whole[1]
+        return not ended
+
+
+def campaign(kills: int, seed: int) -> dict[str, int]:
+    """Kill so many runs; return how many of each kind fell into the work."""
+    dice = random.Random(seed)
+    landed = {"new": 0, "replaced": 0}
+    with tempfile.TemporaryDirectory() as name:
+        story = Story(Path(name))
+        while (done := sum(landed.values())) < kills:
+            if landed["new"] <= landed["replaced"]:
+                landed["new"] += story.kill_a_new_one(dice, kills - done)
+            else:
+                landed["replaced"] += story.kill_a_replacement(dice)
+    return landed
+
+
+def main() -> None:
+    """Run the campaign from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--kills", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    landed = campaign(arguments.kills, arguments.seed)
+    print(
+        f"{sum(landed.values())} kills ({landed['new']} of new datasets, {landed['replaced']} of "
+        f"replacements): nothing wrong ({time.monotonic() - began:.0f} s)"
+    )
+
+
+if __name__ == "__main__":
+    main()
