@@ -1,7 +1,7 @@
-# Two commands, each of which sets itself up in .venv and needs Python 3.11+, Rust and a package registry, no GPU:
+# Two commands. Each sets up .venv first; they need Python 3.11+, Rust and a package registry, and no GPU:
 #
 #   make demo     text -> tokenizer -> shards -> a small GPT that writes, in about a minute of training
-#   make test     every check there is: format, lints, types, Rust, Python, documentation, a quick benchmark
+#   make test     all checks: format, lints, types, Rust, Python, documentation, a quick benchmark
 #
 # Two variables:
 #
@@ -21,13 +21,13 @@ MISSING_EXTENSION := $(if $(wildcard python/gptbpe/_core*.so),,always)
 
 step = @printf '\n== %s  [%s]\n' '$(1)' "$$(date +%H:%M:%S)"
 
-.PHONY: demo test format lint types test-rust throughput test-python clean always
+.PHONY: demo test format lint types test-rust throughput test-python docs clean always
 .NOTPARALLEL:
 
 demo: $(VENV)/installed-model
 	$(VENV)/bin/gptbpe demo
 
-test: format $(VENV)/installed-dev lint types test-rust throughput test-python
+test: format $(VENV)/installed-dev lint types test-rust throughput test-python docs
 
 format:
 	$(call step,format)
@@ -60,6 +60,10 @@ test-python: $(VENV)/installed-dev
 	$(call step,Python tests and doctests)
 	$(RUN) -m pytest --numprocesses 2 --dist worksteal --doctest-modules python tests
 
+docs: $(VENV)/installed-dev
+	$(call step,documentation site: docs/_build/index.html)
+	$(RUN) -m sphinx -q -W --keep-going -b html docs docs/_build
+
 $(VENV)/installed-%: $(SOURCES) $(MISSING_EXTENSION) | $(VENV)/bin/python
 	$(call step,install with extra "$*" (the extension is built with the release profile))
 	$(RUN) -m pip install --quiet $(TORCH)
@@ -75,4 +79,4 @@ $(VENV)/bin/python:
 
 # Keeps target/: what cargo built is right or is rebuilt.
 clean:
-	rm -rf $(VENV) python/gptbpe/_core*.so demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) python/gptbpe/_core*.so docs/_build demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,7 +28,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "benches" / "README.md", ROOT / ".github" / "CONTRIBUTING.md"]
-PAGES += [ROOT / "rust" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [ROOT / "rust" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 
 BLOCK = re.compile(

@@ -95,7 +95,7 @@ def test_the_architecture_needs_torch_and_pydantic_only() -> None:
 
 #: The rooms of gptmodel from the lowest up: a room imports only those before it in this table.
 GPTMODEL_ROOMS = (
-    "errors", "units", "device", "files",
+    "threads", "errors", "units", "parse", "device", "files",
     "model", "hf", "data", "checkpoint",
     "generate", "evaluate", "load",
     "training", "presets", "config",
@@ -109,8 +109,9 @@ GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "data": ("windows", "samples", "tokenize", "split", "loader"),
     "checkpoint": ("format", "store", "writer", "runs"),
     "training": (
-        "optim", "schedule", "config", "distributed", "compile", "parallel", "restore", "state", "step",
-        "budget", "log", "silent", "signals", "report", "loop",
+        "optim", "schedule", "config", "distributed", "compile", "fit", "products",
+        "parallel", "restore", "state", "step",
+        "budget", "loggers", "log", "silent", "signals", "spikes", "report", "loop",
     ),
     "presets": ("depth", "loader"),
     "cli": ("app", "budget", "train", "generate", "evaluate", "output", "main"),

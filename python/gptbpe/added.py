@@ -8,6 +8,7 @@ from operator import index
 
 from gptbpe._core import CoreTokenizer
 from gptbpe.errors import TokenizerError
+from gptbpe.names import shown
 
 
 def tokens(core: CoreTokenizer) -> dict[str, int]:
@@ -19,7 +20,12 @@ def numbered(special_tokens: Sequence[str] | Mapping[str, int], core: CoreTokeni
     """Give special tokens the ids that they are to have. ``Tokenizer.with_special_tokens`` documents it."""
     if isinstance(special_tokens, str):
         raise TokenizerError(
-            f"special_tokens is a list of strings, found one string; write [{special_tokens!r}]"
+            f"special_tokens is a list of strings, found one string; write [{shown(special_tokens)}]"
+        )
+    if isinstance(special_tokens, (set, frozenset)):
+        raise TokenizerError(
+            "special_tokens is a list of strings, found a set, which has no order that their ids could "
+            f"follow; write {shown(sorted(special_tokens))}"
         )
     if isinstance(special_tokens, Mapping):
         more = [(name, index(id)) for name, id in special_tokens.items()]
@@ -29,9 +35,9 @@ def numbered(special_tokens: Sequence[str] | Mapping[str, int], core: CoreTokeni
     taken = dict(before)
     for name, id in more:
         if not isinstance(name, str):
-            raise TokenizerError(f"a special token is a string, found {name!r}")
+            raise TokenizerError(f"a special token is a string, found {shown(name)}")
         if taken.setdefault(name, id) != id or name in before:
-            raise TokenizerError(f"{name!r} is a special token already, with the id {taken[name]}")
+            raise TokenizerError(f"{shown(name)} is a special token already, with the id {taken[name]}")
         if not 0 <= id < 1 << 31:
-            raise TokenizerError(f"the id of {name!r} is {id}; ids are from 0 to 2,147,483,647")
+            raise TokenizerError(f"the id of {shown(name)} is {id}; ids are from 0 to 2,147,483,647")
     return more

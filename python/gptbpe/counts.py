@@ -16,6 +16,7 @@ from typing import TypeAlias, cast
 
 from gptbpe._core import CoreCountsFile
 from gptbpe.errors import CountsMismatchError, TrainingError
+from gptbpe.names import shown
 from gptbpe.types import Pattern
 
 Name: TypeAlias = str | os.PathLike[str]
@@ -103,9 +104,8 @@ def given(counts: Name | Iterable[Name] | Pairs) -> tuple[list[Path], Pairs]:
         for part in chain([first], parts):
             if not isinstance(part, str | os.PathLike):
                 raise TrainingError(
-                    f"expected files of counts only, found {part!r} after {os.fspath(first)!r}; give "
-                    "either files "
-                    "or pairs of a pre-token and its count"
+                    f"expected files of counts only, found {shown(part)} after {os.fspath(first)!r}; give "
+                    "either files or pairs of a pre-token and its count"
                 )
             files.append(Path(part))
         return files, ()
@@ -117,15 +117,14 @@ def expect(path: Path, pattern: Sequence[str] | Pattern, special_tokens: Sequenc
     core = CoreCountsFile.open(path)
     if not core.is_split_by(pattern):
         raise CountsMismatchError(
-            f"{path} was counted with the pattern {core.pattern!r}, and {pattern!r} is asked for; leave "
-            "the pattern "
-            "out to take that of the file, or count the text again"
+            f"{path} was counted with the pattern {shown(core.pattern)}, and {shown(pattern)} is asked for; "
+            "leave the pattern out to take that of the file, or count the text again"
         )
     if core.special_tokens != list(special_tokens):
         raise CountsMismatchError(
-            f"{path} was counted with the special tokens {core.special_tokens}, and "
-            f"{list(special_tokens)} are asked "
-            "for; leave them out to take those of the file, or count the text again"
+            f"{path} was counted with the special tokens {shown(core.special_tokens)}, and "
+            f"{shown(list(special_tokens))} are asked for; leave them out to take those of the file, or "
+            "count the text again"
         )
 
 
@@ -145,6 +144,6 @@ def weights(weights: Sequence[int] | None, sources: int | None) -> list[int] | N
         if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= MOST:
             raise TrainingError(
                 "a weight is an integer from 1: how often each pre-token of its source counts; found "
-                f"{weight!r}"
+                f"{shown(weight)}"
             )
     return checked

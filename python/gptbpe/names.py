@@ -101,12 +101,12 @@ def encoding(name: str, known: Iterable[str]) -> str:
         return meant
     if meant is not None:
         raise TokenizerError(
-            f"{name!r} uses the encoding {meant}, which is made from a packaged one: "
+            f"{shown(name)} uses the encoding {meant}, which is made from a packaged one: "
             f"gptbpe.compat.tiktoken.get_encoding({meant!r})"
         )
     raise TokenizerError(
-        f"no packaged encoding is named {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}; "
-        "files and folders are read by Tokenizer.load"
+        f"no packaged encoding is named {shown(name)}{did_you_mean(name, known)}; there are "
+        f"{', '.join(known)}; files and folders are read by Tokenizer.load"
     )
 
 
@@ -143,7 +143,7 @@ def pattern(given: Pattern) -> Pattern:
     if encoding is not None:
         return pattern(encoding.split("_")[0])
     raise PatternError(
-        f"no split pattern is named {given!r}{did_you_mean(given, PATTERNS)}; there are "
+        f"no split pattern is named {shown(given)}{did_you_mean(given, PATTERNS)}; there are "
         f"{', '.join(PATTERNS)}; a regex that is one word matches nothing else, so it is not taken for one"
     )
 
@@ -162,7 +162,8 @@ def tie_break(given: str) -> TieBreak:
         if candidate in TIE_BREAKS:
             return candidate
     raise TrainingError(
-        f"tie_break={given!r} is unknown{did_you_mean(given, TIE_BREAKS)}; expected {', '.join(TIE_BREAKS)}"
+        f"tie_break={shown(given)} is unknown{did_you_mean(given, TIE_BREAKS)}; expected "
+        f"{', '.join(TIE_BREAKS)}"
     )
 
 
@@ -172,8 +173,22 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     >>> did_you_mean("gtp2", ["gpt2", "cl100k_base"])
     ", did you mean 'gpt2'?"
     """
-    near = get_close_matches(str(name).casefold(), known, n=1)
+    near = get_close_matches(str(name)[:MOST_SHOWN].casefold(), known, n=1)
     return f", did you mean {near[0]!r}?" if near else ""
+
+
+MOST_SHOWN = 100
+"""So many characters of a value fit in a message."""
+
+
+def shown(value: object) -> str:
+    """Return ``repr(value)``, cut where it is long: a message stays readable whatever was given.
+
+    >>> shown("gtp2"), len(shown("x" * 5_000_000))
+    ("'gtp2'", 101)
+    """
+    text = repr(value[:MOST_SHOWN] if isinstance(value, str) else value)
+    return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "…"
 
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -196,7 +211,7 @@ def memory(argument: str, size: int | str) -> int:
         bytes_ = 0
     if not 1 <= bytes_ < 1 << 63:
         raise TrainingError(
-            f"{argument}={size!r} is no size of memory; give bytes, or a number with a unit such as 512M "
-            "or 2G"
+            f"{argument}={shown(size)} is no size of memory; give bytes, or a number with a unit such as "
+            "512M or 2G"
         )
     return bytes_

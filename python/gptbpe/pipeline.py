@@ -11,8 +11,10 @@ signals while it works, and waits for the others where a signal wakes it.
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
@@ -29,14 +31,20 @@ Result = TypeVar("Result")
 
 
 class Task(Generic[Result]):
-    """A call in a thread of its own, which has begun."""
+    """A call in a thread of its own, which has begun.
+
+    Ctrl-C may come between any two steps of the caller. The classes of ``threading`` are written in Python,
+    so an interruption can leave an ``Event`` or a ``Semaphore`` with its inner lock taken for ever: neither
+    is used here. A plain lock is taken in one step, and whether the call is done is a flag of its own.
+    """
 
     def __init__(
         self, call: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs
     ) -> None:
         self._result: Result
         self._error: BaseException | None = None
-        self._done = threading.Event()
+        self._done = False
+        self._running = _thread.allocate_lock()
 
         def run() -> None:
             try:
@@ -44,24 +52,23 @@ class Task(Generic[Result]):
             except BaseException as error:
                 self._error = error
             finally:
-                self._done.set()
+                self._done = True
+                self._running.release()
 
-        self._thread = threading.Thread(target=run, name="gptbpe", daemon=True)
+        self._running.acquire()
         try:
-            self._thread.start()
-        except BaseException:
-            # An interruption may come when the thread is there already.
-            self._done.wait(0.1)
-            if self._thread.is_alive():
-                self.wait()
+            _thread.start_new_thread(run, ())
+        except RuntimeError:  # there are too many threads
+            raise
+        except BaseException:  # an interruption is heard when the call has returned: the thread is there
+            self.wait()
             raise
 
     def wait(self) -> None:
         """Wait for the end of the call, whatever it was."""
-        # With a time, because on Windows no signal is heard before a wait ends.
-        while not self._done.wait(0.1):
-            pass
-        self._thread.join()
+        while not self._done:
+            # With a time, because on Windows no signal is heard before a wait ends.
+            self._running.acquire(timeout=0.1)
 
     def result(self) -> Result:
         """Wait for the result of the call, or raise what it raised."""
@@ -184,7 +191,9 @@ def groups(
     # each batch is shared by the threads.
     alone = not sources.are_regular(files)
     most = 1 if alone else max(2, min(BATCHES_PER_THREAD * count, GROUP_BYTES // max(batch_bytes, 1)))
-    encoding = threading.Semaphore(count)
+    # With one thread for encoding there is another, so that the next batch is read meanwhile.
+    helpers = min(max(count - 1, 1), most - 1)
+    encoding = threading.Lock() if count == 1 else nullcontext()
 
     def encode(batch: DocumentBatch) -> EncodedBatch:
         check(batch)
@@ -192,8 +201,6 @@ def groups(
             return batch.encode(core, (), count if alone else 1, cancel)
 
     batches = sources.batches(files, buffer, text_field=text_field, report=note)
-    # With one thread for encoding there is another, so that the next batch is read meanwhile.
-    helpers = min(max(count - 1, 1), most - 1)
     is_last = False
     while not is_last:
         group = _Group(batches, encode, most)
@@ -215,7 +222,10 @@ def _work_together(group: _Group, helpers: int, cancel: Cancel) -> None:
     tasks: list[Task[None]] = []
     try:
         for _ in range(helpers):
-            tasks.append(Task(group.work))
+            try:
+                tasks.append(Task(group.work))
+            except RuntimeError:
+                break  # the system has no more threads: those that there are do all the work
         group.work()
         for task in tasks:
             task.result()

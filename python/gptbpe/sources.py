@@ -29,6 +29,7 @@ import numpy.typing as npt
 from gptbpe import json_lines
 from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.errors import MissingExtraError, TextError
+from gptbpe.sniff import HEAD_BYTES, warn_if_not_text
 
 __all__ = ["STANDARD_INPUT", "STANDARD_PATH", "are_regular", "batches", "documents", "expand", "fill"]
 
@@ -136,7 +137,9 @@ def documents(
     blocks = _decompressed(file, compression, report)
     if kind in LINES:
         yield from json_lines.documents(blocks, str(file), text_field)
-    elif separator is None:
+        return
+    blocks = _as_text(file, blocks)
+    if separator is None:
         if whole := b"".join(blocks):
             yield whole
     else:
@@ -209,14 +212,24 @@ def _filled(file: Name, buffer: Sink, text_field: str, as_text: bool, report: Re
             buffer.push_document(document)
             yield
     elif compression is None and are_regular([file]):
+        with Path(file).open("rb") as opened:
+            warn_if_not_text(file, opened.read(HEAD_BYTES))
         buffer.open(Path(file))
         while count := buffer.read(BLOCK_BYTES):
             report(count)
             yield
     else:
-        for block in _decompressed(file, compression, report):
+        for block in _as_text(file, _decompressed(file, compression, report)):
             buffer.push(block)
             yield
+
+
+def _as_text(file: Name, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Pass plain text on; warn where its first block is hardly text."""
+    first = next(blocks, b"")
+    warn_if_not_text("standard input" if file in (STANDARD_INPUT, STANDARD_PATH) else file, first)
+    yield first
+    yield from blocks
 
 
 def _kind(path: Path) -> tuple[str, str | None]:

@@ -124,7 +124,7 @@ class Tokenizer(HuggingFaceMethods):
                 its own its line break goes with it. None: they end at special tokens and where a file ends.
             weights: how often each pre-token of each source counts: integers from 1, one for each source of
                 a list. Weight 3 is what giving the source three times would be.
-            threads: how many threads count; None for one per core.
+            threads: how many threads count and merge; None for one per core.
             max_memory: about how much memory training may take, on top of what the program has: bytes, or a
                 text such as ``"512M"``. Counts that do not fit go to temporary files, and pairs that do not
                 are counted again when they are wanted. The distinct pre-tokens have to fit: to merge them

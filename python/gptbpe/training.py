@@ -10,9 +10,11 @@ import errno
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import index
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict, Unpack, cast
+from typing import Any, SupportsIndex, TypeAlias, TypedDict, Unpack, cast
 
 from gptbpe import counts as counted
 from gptbpe import names as known
@@ -160,31 +162,14 @@ def train(
     *,
     pattern: Pattern = "cl100k",
     special_tokens: Sequence[str] = (END_OF_TEXT,),
-    tie_break: TieBreak = "smallest-ids",
-    min_count: int = 1,
-    max_token_bytes: int | None = None,
-    separator: str | None = None,
-    weights: Sequence[int] | None = None,
-    threads: int | None = None,
-    max_memory: int | str | None = None,
-    progress: Progress | None = None,
+    **options: Unpack[ExtendOptions],
 ) -> CoreTokenizer:
     """Count, then merge. ``Tokenizer.train`` documents the options."""
     names = _names(special_tokens)
     merges = _merges_wanted(vocab_size, names)
-    tie_break = known.tie_break(tie_break)
-    words = count(
-        pieces,
-        known.pattern(pattern),
-        names,
-        threads,
-        progress,
-        separator=separator,
-        weights=weights,
-        max_memory=max_memory,
-    )
-    core = words.learn(merges, tie_break, min_count, max_token_bytes, [], progress)
-    return _finished(core, vocab_size)
+    merging = _Merging.of(options)
+    words = count(pieces, known.pattern(pattern), names, options)
+    return _finished(merging.learn(words, merges), vocab_size)
 
 
 def train_from_counts(
@@ -210,22 +195,14 @@ def train_from_counts(
     elif weights is not None:
         raise TrainingError("weights go with files of counts; multiply counts of your own yourself")
     merges = _merges_wanted(vocab_size, names)
-    tie_break = known.tie_break(options.get("tie_break", "smallest-ids"))
+    merging = _Merging.of(options)
     words = WordCounter(pattern, names, options.get("threads"))
     if files:
         each = counted.weights(weights, len(files)) or [1] * len(files)
         words.add_files(files, each, files[0], options.get("progress"))
     for word, times in pairs.items() if isinstance(pairs, Mapping) else pairs:
         words.add_count(cast("Any", word), times)
-    core = words.learn(
-        merges,
-        tie_break,
-        options.get("min_count", 1),
-        options.get("max_token_bytes"),
-        [],
-        options.get("progress"),
-    )
-    return _finished(core, vocab_size)
+    return _finished(merging.learn(words, merges), vocab_size)
 
 
 def count_pretokens(
@@ -276,33 +253,21 @@ def count_pretokens(
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(target))
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(target.parent))
-    words = count(
-        documents(source, "count_pretokens(text.encode(), …)"),
-        known.pattern(pattern),
-        _names(special_tokens),
-        threads,
-        progress,
-        separator=separator,
-        weights=weights,
-        max_memory=max_memory,
-    )
+    pieces = documents(source, "count_pretokens(text.encode(), …)")
+    options: ExtendOptions = {
+        "separator": separator,
+        "weights": weights,
+        "threads": threads,
+        "max_memory": max_memory,
+        "progress": progress,
+    }
+    words = count(pieces, known.pattern(pattern), _names(special_tokens), options)
     words.write(target)
     return CountsFile.open(target)
 
 
 def extend(
-    core: CoreTokenizer,
-    pieces: Iterable[Piece],
-    vocab_size: int,
-    *,
-    tie_break: TieBreak = "smallest-ids",
-    min_count: int = 1,
-    max_token_bytes: int | None = None,
-    separator: str | None = None,
-    weights: Sequence[int] | None = None,
-    threads: int | None = None,
-    max_memory: int | str | None = None,
-    progress: Progress | None = None,
+    core: CoreTokenizer, pieces: Iterable[Piece], vocab_size: int, **options: Unpack[ExtendOptions]
 ) -> CoreTokenizer:
     """Go on from the merges of ``core``. ``Tokenizer.extend`` documents it."""
     if core.is_characters:
@@ -327,19 +292,53 @@ def extend(
             f"vocab_size={vocab_size} is below the present {core.vocab_size}; to make it smaller call shrink"
         )
     wanted = _merges_wanted(vocab_size, names)
-    tie_break = known.tie_break(tie_break)
-    words = count(
-        pieces,
-        core.pattern,
-        names,
-        threads,
-        progress,
-        separator=separator,
-        weights=weights,
-        max_memory=max_memory,
-    )
-    longer = words.learn(wanted, tie_break, min_count, max_token_bytes, merges, progress, core)
-    return _finished(longer, vocab_size)
+    merging = _Merging.of(options)
+    words = count(pieces, core.pattern, names, options)
+    return _finished(merging.learn(words, wanted, merges, core), vocab_size)
+
+
+@dataclass(frozen=True)
+class _Merging:
+    """How merges are learned, checked before any work."""
+
+    tie_break: TieBreak
+    min_count: int
+    max_token_bytes: int | None
+    progress: Progress | None
+
+    @classmethod
+    def of(cls, options: MergeOptions) -> _Merging:
+        longest = options.get("max_token_bytes")
+        return cls(
+            known.tie_break(options.get("tie_break", "smallest-ids")),
+            _number("min_count", options.get("min_count", 1)),
+            None if longest is None else _number("max_token_bytes", longest),
+            options.get("progress"),
+        )
+
+    def learn(
+        self,
+        words: WordCounter,
+        merges: int,
+        initial_merges: Sequence[tuple[int, int]] = (),
+        like: CoreTokenizer | None = None,
+    ) -> CoreTokenizer:
+        return words.learn(
+            merges,
+            self.tie_break,
+            self.min_count,
+            self.max_token_bytes,
+            list(initial_merges),
+            self.progress,
+            like,
+        )
+
+
+def _number(name: str, value: SupportsIndex) -> int:
+    number = index(value)
+    if not 0 <= number < 1 << 63:
+        raise TrainingError(f"{name}={known.shown(value)} is out of range; expected 0 or more")
+    return number
 
 
 def characters(source: Source, special_tokens: Sequence[str]) -> CoreTokenizer:
@@ -358,6 +357,8 @@ def characters(source: Source, special_tokens: Sequence[str]) -> CoreTokenizer:
 
 
 def _utf8(text: Text, piece: Piece) -> str:
+    if not _is_buffer(text) or memoryview(cast("bytes", text)).itemsize != 1:
+        raise TextError(f"text must be str, bytes or a buffer of bytes, found {type(text).__name__}")
     try:
         return bytes(cast("bytes", text)).decode()
     except UnicodeDecodeError as error:
@@ -369,22 +370,17 @@ def _utf8(text: Text, piece: Piece) -> str:
 
 
 def count(
-    pieces: Iterable[Piece],
-    pattern: Pattern,
-    special_tokens: Sequence[str],
-    threads: int | None,
-    progress: Progress | None,
-    *,
-    separator: str | None = None,
-    weights: Sequence[int] | None = None,
-    max_memory: int | str | None = None,
+    pieces: Iterable[Piece], pattern: Pattern, special_tokens: Sequence[str], options: ExtendOptions
 ) -> WordCounter:
-    """Count the pre-tokens of files and texts."""
-    each = counted.weights(weights, len(pieces) if isinstance(pieces, list) else None)
-    limit = None
-    if max_memory is not None:
-        limit = (known.memory("max_memory", max_memory), Path(tempfile.gettempdir()))
-    words = WordCounter(pattern, list(special_tokens), threads, limit, separator)
+    """Count the pre-tokens of files and texts. Of the options those that concern merging are not used."""
+    weights = counted.weights(options.get("weights"), len(pieces) if isinstance(pieces, list) else None)
+    limit, most = None, options.get("max_memory")
+    if most is not None:
+        limit = (known.memory("max_memory", most), Path(tempfile.gettempdir()))
+    words = WordCounter(
+        pattern, list(special_tokens), options.get("threads"), limit, options.get("separator")
+    )
+    progress = options.get("progress")
     total = size(pieces) if progress is not None and isinstance(pieces, list) else None
     done = 0
 
@@ -395,8 +391,8 @@ def count(
             progress("counting", done, total)
 
     for number, piece in enumerate(pieces):
-        if each is not None:
-            words.weigh(each[number])
+        if weights is not None:
+            words.weigh(weights[number])
         if isinstance(piece, Path):
             sources.fill(piece, words, report=read)
         else:
@@ -428,17 +424,17 @@ def parts(text: Text) -> Iterator[Text]:
 def _names(special_tokens: Sequence[str]) -> list[str]:
     if isinstance(special_tokens, str):
         raise TrainingError(
-            f"special_tokens is a list of strings, found one string; write [{special_tokens!r}]"
+            f"special_tokens is a list of strings, found one string; write [{known.shown(special_tokens)}]"
         )
     if isinstance(special_tokens, Mapping):
         raise TrainingError(
             "special_tokens is a list of strings, whose ids follow the last merge; found a mapping to ids: "
             "for ids of your own train with special_tokens=[] and call with_special_tokens({…}) on the result"
         )
-    if isinstance(special_tokens, Set):
+    if isinstance(special_tokens, (set, frozenset)):
         raise TrainingError(
             "special_tokens is a list of strings, found a set, which has no order that their ids could "
-            f"follow; write {sorted(special_tokens)!r}"
+            f"follow; write {known.shown(sorted(special_tokens))}"
         )
     return list(special_tokens)
 

@@ -1,7 +1,17 @@
-"""``python -m gptmodel``: the same as the command ``gptmodel``."""
+"""``python -m gptmodel``, and the command ``gptmodel``."""
 
-import sys
+from typing import NoReturn
 
-from gptmodel.cli import main
+from gptmodel.threads import wait_politely
 
-sys.exit(main())
+
+def main() -> NoReturn:
+    """Run the command line; what must be decided before torch is loaded is decided first."""
+    wait_politely()
+    from gptmodel.cli import run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

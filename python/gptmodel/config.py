@@ -6,15 +6,15 @@ name, the same in TOML (in its table, or bare at the top), in the environment (`
 on the command line (hyphens); a name therefore belongs to one table only. Where each value came from is kept,
 and nothing unknown is let through: a mistyped key would otherwise train for a night with the default.
 
-Two settings are not values but shorthands: ``preset`` names the lowest layer, and ``depth`` derives the shape
-of the model from one number. How long to train may be said as epochs, steps or tokens; whoever says it later
-says it alone.
+Three settings are not values but shorthands: ``preset`` names the lowest layer, ``depth`` derives the shape
+of the model from one number, and ``batch_tokens`` is the batch size in tokens. How long to train may be said
+as epochs, steps or tokens; whoever says it later says it alone.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ from pydantic import ValidationError
 from gptmodel import presets
 from gptmodel.errors import ConfigError, did_you_mean
 from gptmodel.model import ModelConfig
-from gptmodel.training.config import SECTIONS, Config, complaint, dump_toml, parse
+from gptmodel.parse import complaint, parse_toml
+from gptmodel.training.config import SECTIONS, Config, dump_toml, parse
 
 __all__ = ["SECTIONS", "Config", "Resolved", "compose", "dump_toml", "parse", "section_of"]
 
@@ -34,6 +35,7 @@ FINE_TUNING_RATE = 1e-4
 PREFIX = "GPTMODEL_"
 NOT_SETTINGS = frozenset({"GPTMODEL_CACHE", "GPTMODEL_DEBUG"})
 LENGTHS = ("epochs", "max_steps", "max_tokens")
+SHORTHANDS = ("preset", "depth", "batch_tokens")
 
 Layer = dict[str, dict[str, Any]]
 
@@ -91,9 +93,7 @@ def compose(
         _environment_layer(environment or {}),
         {f"--{'no-' if v is False else ''}{k.replace('_', '-')}": (k, v) for k, v in given.items()},
     ]
-    shorthands = {
-        k: (v, origin) for layer in layers for origin, (k, v) in layer.items() if k in ("preset", "depth")
-    }
+    shorthands = {k: (v, origin) for layer in layers for origin, (k, v) in layer.items() if k in SHORTHANDS}
     unnamed = base.preset if base else "modern" if "depth" in shorthands else DEFAULT_PRESET
     preset, preset_origin = shorthands.get("preset", (unnamed, "default"))
     if base is not None and preset != base.preset:
@@ -117,6 +117,10 @@ def compose(
         tables = {k: dict(v) for k, v in base.model_dump().items() if isinstance(v, dict)}
     for layer in (bottom, *layers):
         _lay(tables, origins, layer)
+    if "batch_tokens" in shorthands:
+        if any(name == "batch_size" for layer in layers for name, _ in layer.values()):
+            raise ConfigError("batch_tokens and batch_size both say how large a batch is: give one")
+        _set_batch(tables, origins, *shorthands["batch_tokens"])
     return Resolved(_validate({"preset": preset, **tables}, origins), origins)
 
 
@@ -128,21 +132,42 @@ def _lay(tables: Layer, origins: dict[str, str], layer: Mapping[str, tuple[str, 
             tables["train"].pop(name, None)
             origins.pop(f"train.{name}", None)
     for origin, (name, value) in layer.items():
-        if name in ("preset", "depth"):
+        if name in SHORTHANDS:
             continue
         section = section_of(name)
         if section is None:
-            known = [field for kind in SECTIONS.values() for field in kind.model_fields] + ["preset", "depth"]
+            known = [field for kind in SECTIONS.values() for field in kind.model_fields] + [*SHORTHANDS]
             raise ConfigError(f"unknown setting {name!r} ({origin}){did_you_mean(name, known)}")
         tables[section][name] = value
         origins[f"{section}.{name}"] = origin.partition(": ")[0]
 
 
+def _set_batch(tables: Layer, origins: dict[str, str], tokens: Any, origin: str) -> None:
+    """The batch size out of the tokens of a batch: whole windows, at least one."""
+    try:
+        wanted, length = int(tokens), int(tables["model"]["context_length"])
+    except (TypeError, ValueError):
+        wanted, length = 0, 1
+    if wanted < 1 or length < 1:
+        raise ConfigError(f"batch_tokens = {tokens!r} (from {origin}): should be a number of tokens")
+    tables["train"]["batch_size"] = max(1, round(wanted / length))
+    origins["train.batch_size"] = f"{origin} {wanted}"
+
+
 def _validate(tables: dict[str, Any], origins: Mapping[str, str]) -> Config:
     try:
-        return Config(**tables)
+        config = Config(**tables)
     except ValidationError as error:
         raise ConfigError(complaint(error, origins)) from None
+    for name, value in config.flat().items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{name.partition('.')[2]} = {value!a} is a name that is not UTF-8, as config.toml must be: "
+                "rename the file, or give a link to it"
+            ) from None
+    return config
 
 
 def _preset_layer(name: str) -> dict[str, tuple[str, Any]]:
@@ -160,10 +185,10 @@ def _preset_layer(name: str) -> dict[str, tuple[str, Any]]:
 
 def _file_layer(path: Path) -> dict[str, tuple[str, Any]]:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no configuration file {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from None
     return _parse_tables(tables, str(path))
 

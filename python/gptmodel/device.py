@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -18,14 +19,17 @@ __all__ = [
     "Precision",
     "compute_dtype",
     "describe_device",
+    "free_memory",
+    "host_memory",
     "keep_freed_memory",
     "memory_bytes",
     "peak_flops",
     "pick_device",
     "pick_precision",
+    "set_product_precision",
 ]
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 MALLOC_KEEPS = 1 << 30
 """Bytes of freed memory that the allocator keeps for the next step, see `keep_freed_memory`."""
@@ -50,17 +54,28 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> Precision:
-    """What "auto" means: bf16 on a card that has it, fp16 on an older one, fp32 elsewhere."""
+    """What "auto" means: bf16 on a card that has it, fp16 on an older one, fp32 elsewhere.
+
+    tf32 is fp32 whose matrix products are rounded to 10 bits of fraction. Raises ConfigError off CUDA.
+    """
     if name == "auto":
         if device.type != "cuda":
             return "fp32"
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if name == "tf32" and device.type != "cuda":
+        raise ConfigError(f"precision tf32 is for CUDA, and this is {device.type}: take fp32")
     return name  # type: ignore[return-value]  # the configuration admits no other
 
 
 def compute_dtype(precision: Precision) -> torch.dtype | None:
     """What activations flow in: None is the weights' own fp32."""
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+
+
+def set_product_precision(precision: Precision, device: torch.device) -> None:
+    """Let products of fp32 matrices on a card be rounded as ``precision`` says, in this process."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 
 
 def describe_device(device: torch.device) -> str:
@@ -86,6 +101,29 @@ def keep_freed_memory() -> bool:
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
     largest = mallopt(mmap_threshold, MALLOC_KEEPS) or mallopt(mmap_threshold, 1 << 25)  # older glibc's limit
     return bool(largest and mallopt(trim_threshold, MALLOC_KEEPS))
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that tensors may still take on the device; None where nothing says so."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    return host_memory()[1] if device.type == "cpu" else None
+
+
+def host_memory() -> tuple[int | None, int | None]:
+    """Bytes of the computer's memory, all and available, as the system and a container's limit allow."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        whole, available = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    except (OSError, KeyError, ValueError):
+        return None, None
+    try:  # a container's limit (cgroup 2); "max" is none
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):
+        return whole, available
+    return min(whole, limit), min(available, max(0, limit - used))
 
 
 def memory_bytes(device: torch.device) -> int | None:
@@ -114,13 +152,14 @@ PEAKS: tuple[tuple[str, float, float], ...] = (
 
 
 def peak_flops(device_name: str, precision: str) -> float | None:
-    """Peak floating-point operations a second of a card at ``precision`` (fp32, bf16, fp16); None when not
-    known.
+    """Peak floating-point operations a second of a card at ``precision``; None when not known.
+
+    That of tf32 is half of the 16-bit one, on every card that has it.
 
     >>> peak_flops("NVIDIA H200", "bf16")
     989500000000000.0
     """
     for name, half, single in PEAKS:
         if name in device_name:
-            return (single if precision == "fp32" else half) * 1e12
+            return {"fp32": single, "tf32": half / 2}.get(precision, half) * 1e12
     return None

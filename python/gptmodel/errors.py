@@ -44,6 +44,12 @@ class InterruptedRunError(GptModelError):
     exit_code = 130
 
 
+class RecordError(InterruptedRunError):
+    """A run's record cannot be written: it stops, after it has saved itself if the disk took that."""
+
+    exit_code = 2
+
+
 class LostRankError(GptModelError):
     """Another process of a run on several has ended or does not answer."""
 

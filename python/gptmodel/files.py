@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -77,7 +78,7 @@ class Lock:
 
     The operating system releases the lock when the process ends, however it ends. The lock file stays: to
     remove it would let two processes lock two different files of one name. Raises LockedError, naming the
-    process that holds the lock.
+    process that holds the lock, and where ``.lock`` is a link or holds what no lock does.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,7 +86,7 @@ class Lock:
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        file = self.path.open("a+", encoding="utf-8")
+        file = os.fdopen(_open_lock(self.path), "a+", encoding="utf-8", errors="replace")
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,6 +100,11 @@ class Lock:
             ) from None
         except OSError as error:  # some network file systems cannot
             warnings.warn(f"{self.path.parent} cannot be locked ({error}): start it once", stacklevel=2)
+        file.seek(0)
+        content = file.read(100)
+        if content and not content.startswith("pid "):
+            file.close()
+            raise LockedError(f"{self.path} was not made by gptmodel: move it away")
         file.truncate(0)
         file.write(f"pid {os.getpid()}")
         file.flush()
@@ -112,3 +118,13 @@ class Lock:
             self._file.truncate(0)
             self._file.close()
             self._file = None
+
+
+def _open_lock(path: Path) -> int:
+    """A descriptor of the lock file at ``path``, made if it is not there. A link is not followed."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise LockedError(f"{path} is a symbolic link and no lock: remove it") from None

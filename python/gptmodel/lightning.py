@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from gptmodel.data import IGNORE_INDEX, TrainingData, prepare
 from gptmodel.errors import ConfigError
 from gptmodel.model import ModelConfig
-from gptmodel.training.config import Config
+from gptmodel.training.config import EVALUATED_BATCHES, Config
 from gptmodel.training.distributed import Ranks
 from gptmodel.training.loop import micro_batches
 from gptmodel.training.optim import build_optimizer
@@ -145,7 +145,8 @@ class ShardDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         settings = self.config.train
-        held_out = _HeldOut(self.data, settings.batch_size, settings.eval_batches, self._ranks())
+        most = settings.eval_batches or EVALUATED_BATCHES
+        held_out = _HeldOut(self.data, settings.batch_size, most, self._ranks())
         return DataLoader(held_out, batch_size=None)
 
     def _ranks(self) -> Ranks:

@@ -2,8 +2,8 @@
 
     python tests/faults/damage_shards.py
 
-Each damaged dataset is opened and read whole, as a user would read it. It has to end in a ``ShardError``, or in
-the tokens that were written: nothing else, and no damage without a word. ``--step 101`` takes every 101st.
+Each damaged dataset is opened and read whole, as a user would read it. It has to end in a ``ShardError``, or
+in the tokens that were written: nothing else, and no damage without a word. ``--step 101`` takes every 101st.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def main() -> None:
     began = time.monotonic()
     done = campaign(arguments.step)
     print(
-        f"{done.noticed + done.harmless:,} damaged files: {done.noticed:,} noticed, {done.harmless:,} harmless, "
-        f"none unnoticed ({time.monotonic() - began:.0f} s)"
+        f"{done.noticed + done.harmless:,} damaged files: {done.noticed:,} noticed, {done.harmless:,} "
+        f"harmless, none unnoticed ({time.monotonic() - began:.0f} s)"
     )
 
 

@@ -2,9 +2,10 @@
 
     python tests/faults/kill_sharding.py --kills 2000
 
-Two stories take turns. A new dataset: a killed run leaves no manifest or the whole dataset, and running again
-ends with the bytes of a run that nobody disturbed. A dataset that replaces another with ``force``: at every
-moment the folder holds the whole old dataset or the whole new one. Afterwards nothing of a dead writer is left.
+Two stories take turns. A new dataset: a killed run leaves no manifest or the whole dataset, and running
+again ends with the bytes of a run that nobody disturbed. A dataset that replaces another with ``force``: at
+every moment the folder holds the whole old dataset or the whole new one. Afterwards nothing of a dead writer
+is left.
 
 A child is forked for each run, so a kill costs as little as the work that it ends.
 """
@@ -49,7 +50,7 @@ class Story:
         self.texts = [folder / "one.txt", folder / "two.txt"]
         self.texts[0].write_text("It was the best of times.\n<|endoftext|>\n" * 1500)
         self.texts[1].write_text("It was the worst of times.\n<|endoftext|>\n" * 1500)
-        self.tokenizer = Tokenizer.train(self.texts[0].read_bytes(), vocab_size=300)
+        self.tokenizer = Tokenizer.train(self.texts[0].read_bytes(), vocab_size=270)
         self.whole = []
         self.seconds = 0.0
         for number in range(2):
@@ -140,8 +141,8 @@ def main() -> None:
     began = time.monotonic()
     landed = campaign(arguments.kills, arguments.seed)
     print(
-        f"{sum(landed.values())} kills ({landed['new']} of new datasets, {landed['replaced']} of replacements): "
-        f"nothing wrong ({time.monotonic() - began:.0f} s)"
+        f"{sum(landed.values())} kills ({landed['new']} of new datasets, {landed['replaced']} of "
+        f"replacements): nothing wrong ({time.monotonic() - began:.0f} s)"
     )
 
 

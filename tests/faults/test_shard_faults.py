@@ -13,7 +13,9 @@ import gptbpe
 
 HERE = Path(__file__).parent
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, SIGKILL and files that are cut while open")
+pytestmark = pytest.mark.skipif(
+    os.name == "nt", reason="needs fork, SIGKILL and files that are cut while open"
+)
 
 
 def run(script: str, *words: str) -> str:

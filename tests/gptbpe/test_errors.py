@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from collections.abc import Callable
 
 import pytest
 
 from gptbpe import Tokenizer, errors
+from gptbpe._core import CoreTokenizer, WordCounter
+from gptbpe.compat.tiktoken import encoding_name_for_model, get_encoding
 
 
 def test_one_base() -> None:
@@ -40,6 +43,44 @@ def test_unknown_token_keeps_its_values() -> None:
     assert (error.index, error.id, error.vocab_size) == (2, 10**6, 258)
     again = pickle.loads(pickle.dumps(error))
     assert (again.index, again.id, again.vocab_size, str(again)) == (2, 10**6, 258, str(error))
+
+
+LONG = "x" * 5_000_000
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda tok: Tokenizer.train(b"a b", 300, pattern=LONG),
+        lambda tok: Tokenizer.train(b"a b", 300, pattern=f"({LONG}"),
+        lambda tok: Tokenizer.train(b"a b", 300, pattern=["a", LONG, "("]),
+        lambda tok: Tokenizer.train(b"a b", 300, tie_break=LONG),
+        lambda tok: Tokenizer.train(b"a b", 300, special_tokens=LONG),
+        lambda tok: Tokenizer.train(b"a b", 300, special_tokens={LONG}),
+        lambda tok: Tokenizer.train(b"a b", 300, max_memory=LONG),
+        lambda tok: Tokenizer.train(b"a b", 300, weights=[LONG]),
+        lambda tok: Tokenizer.train_from_counts([("a", LONG)], 300),
+        lambda tok: CoreTokenizer.from_ranks([], LONG, []),
+        lambda tok: WordCounter(None, [], 1).learn(5, LONG, 1, None, [], None),
+        lambda tok: Tokenizer.get(LONG),
+        lambda tok: Tokenizer.from_bytes(f'{{"model": {{"type": "{LONG}"}}}}'),
+        lambda tok: tok.with_special_tokens(LONG),
+        lambda tok: tok.with_special_tokens([LONG, LONG]),
+        lambda tok: tok.with_special_tokens({LONG: -1}),
+        lambda tok: tok.with_special_tokens({LONG: 5}),
+        lambda tok: tok.decode([LONG]),
+        lambda tok: tok.encode("a", allowed_special=LONG),
+        lambda tok: tok.encode(LONG, disallowed_special={LONG}),
+        lambda tok: tok.encode_with_dropout("a", 0.1, seed=LONG),
+        lambda tok: tok.shrink(LONG),
+        lambda tok: get_encoding(LONG),
+        lambda tok: encoding_name_for_model(LONG),
+    ],
+)
+def test_messages_stay_short(call: Callable[[Tokenizer], object], tok: Tokenizer) -> None:
+    with pytest.raises((errors.GptBpeError, KeyError)) as caught:
+        call(tok)
+    assert len(str(caught.value)) < 1500
 
 
 def test_messages_are_one_line_in_lower_case() -> None:

@@ -261,6 +261,7 @@ sys.exit(main(sys.argv[1:]))
 def test_too_little_memory_is_one_line(tok: Tokenizer, words: list[str], tmp_path: Path) -> None:
     """One pre-token of 256 MB cannot be merged in 1 GB: that is an error, not the end of the process."""
     with (tmp_path / "input.txt").open("wb") as file:
+        file.write(b"\1" * 4096)  # text as far as anybody looks
         file.truncate(256 << 20)
     tok.save(tmp_path / "tokenizer.json")
     done = run(NO_MEMORY, *words, "input.txt", cwd=tmp_path)
@@ -276,7 +277,7 @@ def test_too_little_memory_is_one_line(tok: Tokenizer, words: list[str], tmp_pat
 
 
 INTERRUPTED = """
-import signal, sys, threading
+import signal, sys
 from pathlib import Path
 from gptbpe import Tokenizer, shard_files
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -316,7 +317,9 @@ try:
         shard_files([path] * 3000, tok, path.parent / "data", progress=lambda *_: begun())
     print("done")
 except KeyboardInterrupt:
-    print("interrupted", *(thread.name for thread in threading.enumerate()))
+    while len(sys._current_frames()) > 1:  # threads that have done their work may still be ending
+        pass
+    print("interrupted")
 """
 
 
@@ -332,10 +335,63 @@ def test_ctrl_c_ends_any_call(tok: Tokenizer, what: str, tmp_path: Path) -> None
         assert child.stdout.readline() == "begun\n"
         child.send_signal(signal.SIGINT)
         out, err = child.communicate()
-    assert (out, err, child.returncode) == ("interrupted MainThread\n", "", 0)
+    assert (out, err, child.returncode) == ("interrupted\n", "", 0)
     names = [path.name for path in (tmp_path / "data").glob("*")] if what == "shards" else []
     assert "manifest.json" not in names
     assert not [name for name in names if ".tmp" in name]
+
+
+INTERRUPTED_AT_EVERY_STEP = """
+import sys
+from gptbpe import Tokenizer, pipeline
+path, tok = sys.argv[1], Tokenizer.load(sys.argv[2])
+
+def interrupt_at(step):
+    seen = 0
+    def profile(frame, event, argument):
+        # The interpreter looks for signals where a function begins and where one in C has returned.
+        nonlocal seen
+        if event in ("call", "c_return") and frame.f_code is not encode_all.__code__:
+            seen += 1
+            if seen == step:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+    return profile
+
+def encode_all(threads):
+    tokens = 0
+    for group in pipeline.groups(tok._core, [path] * 4, separator=None, batch_bytes=1, threads=threads):
+        tokens += sum(batch.tokens for batch in group)
+        if writing:
+            pipeline.Task(len, group).result()
+    return tokens
+
+for threads in (1, 2):
+    for writing in (False, True):
+        step = interrupted = 0
+        while True:
+            step += 1
+            sys.setprofile(interrupt_at(step))
+            try:
+                encode_all(threads)
+                sys.setprofile(None)
+                break
+            except KeyboardInterrupt:
+                interrupted += 1
+        while len(sys._current_frames()) > 1:
+            pass
+        print(threads, writing, interrupted)
+"""
+
+
+def test_an_interruption_at_any_step_leaves_nobody_waiting(tok: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "input.txt").write_bytes(b"a few words\n")
+    tok.save(tmp_path / "tokenizer.json")
+    done = run(INTERRUPTED_AT_EVERY_STEP, "input.txt", "tokenizer.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    interrupted = [int(line.split()[-1]) for line in done.stdout.splitlines()]
+    assert len(interrupted) == 4
+    assert min(interrupted) > 50
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGINT for one process")

@@ -308,6 +308,7 @@ def test_with_special_tokens(trained: Tokenizer) -> None:
         (["<a>", "<a>"], "is a special token already"),
         ([""], "empty"),
         ("<a>", r"write \['<a>'\]"),
+        ({"<b>", "<a>"}, r"a set, which has no order.*write \['<a>', '<b>'\]"),
         ([5], "is a string"),
     ],
 )

@@ -483,15 +483,14 @@ def test_the_old_shards_are_readable_until_the_new_ones_are_whole(tok: Tokenizer
     write(tmp_path)
     before = contents(tmp_path)
     expected = ShardReader(tmp_path).tokens(0).tolist()
-    with (
-        pytest.raises(errors.UnknownTokenError),
-        ShardWriter(tmp_path, tokenizer=tok, shard_tokens=50, force=True) as writer,
-    ):
-        for _ in range(20):
-            writer.write(range(40))
-        assert len(list(tmp_path.glob("shard-*.new.bin"))) > 10
-        assert ShardReader(tmp_path, verify="full").tokens(0).tolist() == expected
+    writer = ShardWriter(tmp_path, tokenizer=tok, shard_tokens=50, force=True)
+    for _ in range(20):
+        writer.write(range(40))
+    assert len(list(tmp_path.glob("shard-*.new.bin"))) > 10
+    assert ShardReader(tmp_path, verify="full").tokens(0).tolist() == expected
+    with pytest.raises(errors.UnknownTokenError):
         writer.write([10**6])
+    writer.close()
     assert contents(tmp_path) == before, "a run that fails takes nothing away and leaves nothing"
     with ShardWriter(tmp_path, tokenizer=tok, shard_tokens=50, force=True) as writer:
         writer.write(range(40))
@@ -510,7 +509,7 @@ def test_a_lock_is_not_followed_through_a_link_and_foreign_ones_stay(tmp_path: P
     write(folder)
     assert (folder / ".lock").read_text() == "somebody else's"
     (folder / ".gptbpe.lock").symlink_to(precious)
-    with pytest.raises(OSError, match="gptbpe.lock"):
+    with pytest.raises(OSError, match="gptbpe"):
         ShardWriter(folder, vocab_size=10, force=True)
     assert precious.read_text() == "data"
 
@@ -544,7 +543,7 @@ print(ShardReader(sys.argv[1], verify="full").total_tokens)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_forked_beside_reading_threads_reads(tmp_path: Path) -> None:
-    """Nothing in a reader is locked at the moment of a fork, so a child never waits for a thread it has not."""
+    """Nothing in a reader is locked at the moment of a fork, so a child never waits for a thread."""
     write(tmp_path)
     script = """
 import os, sys, threading

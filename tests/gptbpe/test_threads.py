@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import random
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -42,10 +47,48 @@ def test_any_number_of_threads_gives_the_same(tok: Tokenizer, text: str, threads
     assert offsets.tolist()[-1] == len(ids)
 
 
-@pytest.mark.parametrize("threads", [0, -1])
+@pytest.mark.parametrize("threads", [0, -1, -(10**30)])
 def test_no_threads(tok: Tokenizer, threads: int) -> None:
-    with pytest.raises((ValueError, OverflowError), match=r"threads|negative"):
-        tok.encode_batch(["a"], threads=threads)
+    for call in (tok.encode_batch, lambda texts, threads: Tokenizer.train(texts[0], 300, threads=threads)):
+        with pytest.raises(ValueError, match=f"threads must be at least 1, found {threads}"):
+            call([b"a"], threads=threads)
+
+
+def test_absurdly_many_threads(tok: Tokenizer, text: str) -> None:
+    texts = [text * 20_000] * 3
+    assert tok.encode_ragged(texts, threads=10**15)[0].tolist() == [
+        id for part in tok.encode_batch(texts, threads=1) for id in part
+    ]
+    trained = Tokenizer.train(text.encode(), 300, threads=10**15)
+    assert trained == Tokenizer.train(text.encode(), 300, threads=1)
+
+
+NO_THREADS = """
+import os, random, resource, sys
+from gptbpe import Tokenizer
+tok = Tokenizer.train(b"low lower lowest", 262)
+dice = random.Random(1)
+text = b" ".join(bytes(dice.choices(b"abcdef", k=8)) for _ in range(400_000))
+one = tok.encode_ragged([text] * 2, threads=1)[0], Tokenizer.train(text, 400, threads=1)
+if os.geteuid() == 0:
+    os.setuid(65534)  # root has no limit
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+many = tok.encode_ragged([text] * 2, threads=4)[0], Tokenizer.train(text, 400, threads=4)
+assert (one[0] == many[0]).all() and one[1] == many[1]
+encoded = tok.encode_files(sys.argv[1], separator=None, threads=4, batch_bytes=1000)
+assert sum(len(ids) for ids, _ in encoded) == len(tok.encode("low " * 10_000))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on threads")
+def test_a_system_that_gives_no_threads() -> None:
+    with tempfile.NamedTemporaryFile(suffix=".txt") as file:
+        file.write(b"low " * 10_000)
+        file.flush()
+        Path(file.name).chmod(0o644)  # of another user
+        command = [sys.executable, "-c", NO_THREADS, file.name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_other_threads_run_meanwhile(tok: Tokenizer) -> None:
@@ -97,6 +140,35 @@ def test_ctrl_c_ends_a_batch(tok: Tokenizer) -> None:
     finally:
         signal.signal(signal.SIGINT, previous)
         thread.join()
+    assert not ended
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda tok: tok.decode(itertools.repeat(104)), id="ids without end"),
+        pytest.param(lambda tok: tok.encode_batch(itertools.repeat("a")), id="texts without end"),
+        pytest.param(lambda tok: tok.split(b"a b " * 50_000_000), id="split"),
+        pytest.param(lambda tok: tok.encode(b"a" * 64_000_000), id="one long pre-token"),
+        pytest.param(lambda tok: tok.count(b"a b " * 200_000_000), id="count"),
+    ],
+)
+def test_ctrl_c_ends_a_call(call: Callable[[Tokenizer], object], tok: Tokenizer) -> None:
+    class HeardError(Exception):
+        pass
+
+    def hear(number: int, frame: object) -> None:
+        raise HeardError
+
+    previous = signal.signal(signal.SIGVTALRM, hear)
+    ended = []
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.1)  # of work done, so that it is the same on a busy machine
+        with pytest.raises(HeardError):
+            ended.append(call(tok))
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, previous)
     assert not ended
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import gzip
 import json
 import os
@@ -430,6 +431,21 @@ def test_ctrl_c_is_heard(after: float) -> None:
         signal.signal(signal.SIGINT, previous)
         thread.join()
     assert not ended
+
+
+@pytest.mark.parametrize("wrong", [[5], [b"a", None], [array.array("I", [5])], [3.5]])
+def test_characters_of_what_is_no_text(wrong: list[object]) -> None:
+    with pytest.raises(TextError, match="text must be str, bytes or a buffer of bytes, found"):
+        Tokenizer.characters(wrong)
+
+
+@pytest.mark.parametrize("option", [{"min_count": -1}, {"max_token_bytes": -1}, {"min_count": 1 << 64}])
+def test_options_are_checked_before_any_work(option: dict[str, int]) -> None:
+    def not_called(*_: object) -> None:
+        raise AssertionError("it began to count")
+
+    with pytest.raises(TrainingError, match=f"{next(iter(option))}=.* is out of range"):
+        Tokenizer.train(b"low lower", 300, progress=not_called, **option)
 
 
 def test_characters_of_several_sources(tmp_path: Path) -> None:

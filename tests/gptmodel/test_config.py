@@ -133,3 +133,26 @@ def test_files_are_checked(tmp_path: Path, text: str, message: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no configuration file"):
         compose(file=tmp_path / "no.toml")
+
+
+@pytest.mark.parametrize(("steps", "batches"), [(1, 1), (109, 3), (250, 7), (667, 20), (10**6, 20)])
+def test_evaluations_take_a_tenth_of_a_short_run(steps: int, batches: int) -> None:
+    assert compose().config.train.evaluated_batches(steps) == batches
+    assert compose({"eval_batches": 5}).config.train.evaluated_batches(steps) == 5
+
+
+def test_a_batch_in_tokens_is_whole_windows() -> None:
+    found = compose({"preset": "tiny", "batch_tokens": 3000, "micro_batch_size": "auto"})
+    assert found.config.train.batch_size == 23  # of 128
+    assert found.origins["train.batch_size"] == "--batch-tokens 3000"
+    assert found.config.train.rows_at_once(23) == 23
+    assert compose({"batch_tokens": 1}).config.train.batch_size == 1
+    for wrong in ({"batch_tokens": 0}, {"batch_tokens": "many"}, {"batch_tokens": 256, "batch_size": 2}):
+        with pytest.raises(ConfigError, match="batch_tokens"):
+            compose(wrong)
+    assert compose({}, environment={"GPTMODEL_MICRO_BATCH_SIZE": "8"}).config.train.rows_at_once(12) == 8
+
+
+def test_a_name_that_no_toml_can_hold_is_refused_as_what_it_is() -> None:
+    with pytest.raises(ConfigError, match=r"train_data = .*udcff.* not UTF-8.*rename the file"):
+        compose({"train_data": (Path("te\udcffxt.txt"),)})

@@ -69,3 +69,22 @@ def test_a_file_system_without_locks_is_no_obstacle_but_said(
     monkeypatch.setattr(fcntl, "flock", unable)
     with pytest.warns(UserWarning, match="cannot be locked"), files.Lock(tmp_path):
         pass
+
+
+def test_a_lock_that_is_a_link_is_not_followed_and_a_foreign_one_not_overwritten(tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").symlink_to(precious)
+    with pytest.raises(LockedError, match="symbolic link"), files.Lock(run):
+        pass
+    assert precious.read_text() == "mine"
+    (run / ".lock").unlink()
+    (run / ".lock").write_text("another program's")
+    with pytest.raises(LockedError, match="not made by gptmodel"), files.Lock(run):
+        pass
+    assert (run / ".lock").read_text() == "another program's"
+    (run / ".lock").write_text("pid 1")  # of a process that was killed
+    with files.Lock(run):
+        pass

@@ -27,6 +27,9 @@ from gptbpe.tokenizer import Tokenizer
 STANDARD = sources.STANDARD_PATH
 """What ``-`` on the command line arrives as: standard input, or standard output where a file is written."""
 
+DEFAULT_TOKENIZER = Path("tokenizer.json")
+"""The tokenizer of a command that names none."""
+
 TokenizerName: TypeAlias = Annotated[str | None, Parameter(name=["--tokenizer", "-t"])]
 Threads: TypeAlias = Annotated[int | None, Parameter(name=["--threads"])]
 Json: TypeAlias = Annotated[bool, Parameter(name=["--json"], negative="")]
@@ -96,14 +99,32 @@ def texts(inputs: Iterable[Path], text: str | None, option: str = "--text") -> I
         yield name, given if isinstance(given, bytes) else read_input(given)
 
 
-def check_output(path: Path) -> None:
-    """Find out before the work whether a file can be put there at all."""
+def check_output(path: Path, *inputs: Path | str | None) -> None:
+    """Find out before the work whether a file can be put there, and that it replaces none of the inputs.
+
+    Inputs that are None or no file (the name of a packaged tokenizer) are not compared.
+    """
     if path == STANDARD:
         return
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder; make it first", str(path.parent))
+    if not path.is_file():
+        return
+    for given in inputs:
+        if given is not None and _is_file(path, Path(given)):
+            same = "" if str(path) == str(given) else f", the same file as {shown(Path(given))},"
+            raise Failure(f"{path}{same} is read here and would be replaced; give -o another name")
+
+
+def _is_file(path: Path, given: Path) -> bool:
+    """Whether an input is the file at ``path``, by whatever name or redirection."""
+    try:
+        stat = os.fstat(sys.stdin.fileno()) if given == STANDARD else given.stat()
+    except (OSError, ValueError, AttributeError):  # a missing file, a closed or replaced standard input
+        return False
+    return os.path.samestat(path.stat(), stat)
 
 
 def save(path: Path, data: bytes) -> None:
@@ -114,17 +135,23 @@ def save(path: Path, data: bytes) -> None:
         files.write_atomically(path, data)
 
 
+def tokenizer_file(name: str | None) -> Path:
+    """Return the file that ``--tokenizer`` means; where it is a packaged name, a file that is not there."""
+    path = DEFAULT_TOKENIZER if name is None else Path(name)
+    return path / DEFAULT_TOKENIZER if path.is_dir() else path
+
+
 def tokenizer(name: str | None) -> Tokenizer:
     """Load ``--tokenizer``: a file, a folder or a packaged name; ``tokenizer.json`` here by default."""
     from gptbpe import packaged
 
     if name is None:
-        if not Path("tokenizer.json").exists():
+        if not DEFAULT_TOKENIZER.exists():
             raise Failure(
                 "no tokenizer: there is no tokenizer.json here; pass -t FILE, or -t with a packaged name "
                 f"({', '.join(packaged.names())}), or make one: gptbpe train input.txt --vocab 512"
             )
-        return Tokenizer.load("tokenizer.json")
+        return Tokenizer.load(DEFAULT_TOKENIZER)
     if Path(name) == STANDARD:
         return Tokenizer.from_bytes(read_input(STANDARD), "standard input")
     if Path(name).exists():

@@ -32,9 +32,11 @@ def export(
     output
         The file (for gpt2: the folder) to write; `-` is standard output.
     """
-    tok = console.tokenizer(tokenizer)
     if output is None:
         raise console.Failure("say where to write: -o FILE, or -o - for standard output")
+    if format != "gpt2":
+        console.check_output(output, console.tokenizer_file(tokenizer))
+    tok = console.tokenizer(tokenizer)
     if format == "json":
         console.save(output, tok.to_bytes())
     elif format == "tiktoken":
@@ -53,7 +55,8 @@ def import_(
     *inputs: Path,
     pattern: str | None = None,
     special_token: Annotated[list[str] | None, Parameter(negative="")] = None,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("tokenizer.json"),
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = console.DEFAULT_TOKENIZER,
+    force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Read another program's tokenizer and write our `tokenizer.json`.
 
@@ -70,7 +73,14 @@ def import_(
         For ranks: a special token and its id, `"<|endoftext|>=100257"`; may be given several times.
     output
         Where the tokenizer goes; `-` is standard output.
+    force
+        Replace a file that is there already.
     """
+    if len(inputs) not in (1, 2):
+        raise console.Failure(f"expected one file, or vocab.json and merges.txt; found {len(inputs)} inputs")
+    console.check_output(output, *inputs)
+    if output.is_file() and not force:
+        raise console.Failure(f"{output} exists already; give -o another name, or --force to replace it")
     specials = special_token or []
     if len(inputs) == 2:
         vocab, merges = sorted(
@@ -79,10 +89,8 @@ def import_(
         if specials:
             raise console.Failure("vocab.json has the special tokens itself; leave --special-token out")
         tok = Tokenizer.from_gpt2(vocab, merges, pattern=pattern or "gpt2")
-    elif len(inputs) == 1:
-        tok = _one(inputs[0], pattern, specials)
     else:
-        raise console.Failure(f"expected one file, or vocab.json and merges.txt; found {len(inputs)} inputs")
+        tok = _one(inputs[0], pattern, specials)
     console.save(output, tok.to_bytes())
     console.say(f"{tok.vocab_size:,} tokens -> {console.shown(output)}")
 

@@ -67,7 +67,7 @@ def count_pretokens(
         raise console.Failure("say where the counts go, for example: -o words.pcnt")
     if output == console.STANDARD:
         raise console.Failure("a file of counts cannot go to standard output; give -o a file")
-    console.check_output(output)
+    console.check_output(output, *inputs)
     pieces = [piece(path) for path in inputs]
     began = time.monotonic()
     with console.progress(quiet=quiet or json) as show:

@@ -1,4 +1,4 @@
-"""``gptbpe demo``: the whole way from text to a model that writes, in about a minute, without a network.
+"""``gptbpe demo``: the whole way from text to a model that writes, in a minute or two, without a network.
 
 Every step is a command that the reader can type; the demo runs them one after another and shows them. The
 model is trained in a process of its own, so that this package never imports PyTorch.
@@ -29,7 +29,7 @@ def demo(
     steps: Annotated[int | None, Parameter(name=["--steps", "--max-steps"])] = None,
     prompt: str = PROMPT,
 ) -> None:
-    """Walk the whole way in a few minutes: text, tokenizer, shards, a small GPT, a plot, a sample.
+    """Walk the whole way in a minute or two: text, tokenizer, shards, a small GPT, a plot, a sample.
 
     The text is Python's own help (`pydoc_data.topics`), which every installation carries. Needs the extra
     `gptbpe[model]`.

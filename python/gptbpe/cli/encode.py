@@ -46,6 +46,7 @@ def encode(
     json
         Write one JSON object per input instead: its name and ids.
     """
+    console.check_output(output, *(inputs or [console.STANDARD]), console.tokenizer_file(tokenizer))
     tok = console.tokenizer(tokenizer)
     with console.output(output) as write:
         for name, given in console.inputs_given(inputs, text):
@@ -98,6 +99,7 @@ def decode(
     output
         Where the text goes; standard output by default.
     """
+    console.check_output(output, *(inputs or [console.STANDARD]), console.tokenizer_file(tokenizer))
     tok = console.tokenizer(tokenizer)
     parts = [tok.decode_bytes(_numbers(name, data)) for name, data in console.texts(inputs, ids, "--ids")]
     console.save(output, b"".join(parts))

@@ -14,10 +14,10 @@ import numpy as np
 from cyclopts import Parameter
 
 from gptbpe import nanogpt, sources
+from gptbpe._core import thread_count
 from gptbpe.cli import console
 from gptbpe.counts import CountsFile
 from gptbpe.errors import GptBpeError
-from gptbpe._core import thread_count
 from gptbpe.shards import DEFAULT_SHARD_TOKENS, ReadProgress, ShardReader, shard_files
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.types import END_OF_TEXT, Progress
@@ -77,13 +77,16 @@ def shard(
         )
     tok = console.tokenizer(tokenizer)
     names = [sources.STANDARD_INPUT if path == console.STANDARD else path for path in inputs]
+    files = sources.expand(names, output)
+    if sources.are_regular(files) and not any(Path(file).stat().st_size for file in files):
+        raise console.Failure(f"{files[0]} is empty; there is nothing to make shards of")
     began = time.monotonic()
     if format == "nanogpt":
         nanogpt.check(tok.vocab_size)
     folder = output if format == "gptbpe" else output / ".shards"
     with console.progress(quiet=json) as show:
         reader = shard_files(
-            names,
+            files,
             tok,
             folder,
             separator=separator or None,

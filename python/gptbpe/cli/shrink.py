@@ -40,7 +40,7 @@ def shrink(
         raise console.Failure("say where to write: -o FILE, or -o - for standard output")
     if json and output == console.STANDARD:
         raise console.Failure("--json and -o - both write to standard output; give -o a file")
-    console.check_output(output)
+    console.check_output(output, console.tokenizer_file(tokenizer))
     large = console.tokenizer(tokenizer)
     small = large.shrink(vocab)
     console.save(output, small.to_bytes())

@@ -84,7 +84,7 @@ def train(
     output
         Where the tokenizer goes; `-` is standard output.
     threads
-        How many threads count; one per core by default.
+        How many threads count and merge; one per core by default.
     json
         Print a summary as JSON on standard output.
     """
@@ -105,9 +105,11 @@ def train(
     )
     if json and output == console.STANDARD:
         raise console.Failure("--json and -o - both write to standard output; give -o a file")
-    console.check_output(output)
+    read = [*inputs, *(counts or []), None if extend is None else console.tokenizer_file(extend)]
+    console.check_output(output, *read)
     if report is not None:
         _check_report(report, output)
+        console.check_output(report, *read)
     base = None if extend is None else _base(extend, vocab, pattern, special_token, characters)
     pieces = [piece(path, keep=characters or report is not None) for path in inputs]
     if counts:
@@ -128,6 +130,7 @@ def train(
                 "tie_break": tie_break,
                 "min_count": min_count,
                 "max_token_bytes": max_token_bytes,
+                "threads": threads,
                 "progress": show,
             }
             if pattern is not None:

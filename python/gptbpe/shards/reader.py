@@ -162,10 +162,9 @@ class ShardReader:
         """Return tokens ``start`` to ``stop`` of a shard as a read-only array.
 
         It is a copy in memory, of shape (stop - start,) and type :attr:`dtype`, and stays what it is whatever
-        happens to the file. So ask for the range that is needed: a whole shard has 2^27 tokens. A program that
-        wants a view without a copy can make one, at its own risk:
-        ``numpy.memmap(shard.path, reader.dtype, "r", offset=1024)``. Nothing in it is checked, and touching it
-        ends the process when the file was cut off.
+        happens to the file. So ask for the range that is needed: a whole shard has 2^27 tokens. Whoever wants
+        a view without a copy can make one: ``numpy.memmap(shard.path, reader.dtype, "r", offset=1024)``.
+        Nothing in it is checked, and touching it ends the process when the file was cut off.
 
         Raises:
             ShardError: the range does not lie within the shard.

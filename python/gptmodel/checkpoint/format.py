@@ -23,13 +23,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -37,6 +36,7 @@ from torch import Tensor
 from gptmodel import files
 from gptmodel.errors import CheckpointError
 from gptmodel.model import ModelConfig
+from gptmodel.parse import complaint, parse_json, parse_toml
 
 if TYPE_CHECKING:
     from gptbpe import Tokenizer
@@ -51,6 +51,31 @@ CONFIG = "config.toml"
 TOKENIZER = "tokenizer.json"
 FORMAT = 2
 READABLE = (1, 2)
+
+
+class _File(BaseModel):
+    """What ``state.json`` says of another file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    bytes: int = Field(ge=0)
+    sha256: str
+
+
+class _State(BaseModel):
+    """What ``state.json`` must hold for the rest of the program to rely on it; it may hold more."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    format: int
+    step: int = Field(ge=0, le=10**12)
+    files: dict[str, _File]
+    digest: str
+    evaluation_loss: float | None = None
+    seconds: float = Field(0.0, ge=0)
+    total_steps: int | None = Field(None, gt=0, le=10**12)
+    precision: str | None = None
+    scaler: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -91,13 +116,14 @@ class Checkpoint:
         """The architecture. Raises CheckpointError when the file is damaged."""
         try:
             if self.state["format"] == 1:
-                return ModelConfig(**tomllib.loads(self.text(CONFIG))["model"])
-            return ModelConfig(**json.loads(self.text(MODEL_CONFIG)))
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, CheckpointError):
-                raise
+                return ModelConfig(**parse_toml(self.text(CONFIG))["model"])
+            return ModelConfig(**parse_json(self.text(MODEL_CONFIG)))
+        except CheckpointError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            said = complaint(error) if isinstance(error, ValidationError) else error
             raise CheckpointError(
-                f"{self.path} describes a model that this version does not have: {error}"
+                f"{self.path} describes a model that this version does not have: {said}"
             ) from None
 
     def text(self, name: str) -> str:
@@ -163,16 +189,24 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     """The checkpoint folder at ``path``, its ``state.json`` checked. Raises CheckpointError."""
     folder = Path(path)
     try:
-        state = json.loads((folder / STATE).read_bytes())
+        state = parse_json((folder / STATE).read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{folder} is no checkpoint: it has no {STATE}") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / STATE} is damaged: {error}") from None
-    if not isinstance(state, dict) or not isinstance(state.get("files"), dict) or "step" not in state:
+    if not isinstance(state, dict):
         raise CheckpointError(f"{folder / STATE} is not a checkpoint's state")
-    if state.get("format") not in READABLE:
+    known = isinstance(state.get("format"), int) and state["format"] in READABLE
+    if "files" in state and not known:
         raise CheckpointError(f"{folder} has format {state.get('format')}, this version reads up to {FORMAT}")
-    if state.get("digest") != _digest(state):
+    try:
+        _State(**state)
+    except ValidationError as error:
+        raise CheckpointError(f"{folder / STATE} is not a checkpoint's state: {complaint(error)}") from None
+    for name in state["files"]:
+        if Path(name).name != name:
+            raise CheckpointError(f"{folder / STATE} names {name!r}, which is outside of the checkpoint")
+    if state["digest"] != _digest(state):
         raise CheckpointError(f"{folder / STATE} is damaged: it does not match its digest")
     return Checkpoint(folder, state)
 

@@ -25,20 +25,6 @@ from gptmodel.errors import CheckpointError
 if TYPE_CHECKING:
     from gptbpe import Tokenizer
 
-__all__ = [
-    "CheckpointConfig",
-    "best",
-    "complete",
-    "find",
-    "latest",
-    "load_tokenizer",
-    "newest",
-    "path_of",
-    "prune",
-    "save",
-    "sweep",
-]
-
 
 class CheckpointConfig(BaseModel):
     """When to save, and how many to keep."""

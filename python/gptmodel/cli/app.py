@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from gptmodel.checkpoint import runs
+from gptmodel.device import compute_dtype, pick_device, pick_precision
+from gptmodel.load import GPT
 
 EXAMPLES = {
     "train": "gptmodel train --train-data input.txt --preset tiny --max-steps 200",
@@ -27,12 +29,20 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
+EvaluationPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 CheckpointOption = Annotated[Path | None, Parameter(name=["--checkpoint", "-c"])]
 
 
 def chosen(path: Path | None) -> Path:
     """The folder of ``--checkpoint``, or the newest run."""
     return runs.find(Path("runs"), None) if path is None else path
+
+
+def placed(model: GPT, device: str, precision: str) -> GPT:
+    """The model in eval mode on the device, with activations of ``precision``."""
+    where = pick_device(device)
+    model.compute_dtype = compute_dtype(pick_precision(precision, where))
+    return model.to(where).eval()
 
 
 def say(text: str) -> None:

@@ -10,10 +10,9 @@ from cyclopts import Parameter
 
 from gptbpe import ShardReader
 from gptmodel.checkpoint import Checkpoint, find
-from gptmodel.cli.app import EXAMPLES, CheckpointOption, app, chosen
+from gptmodel.cli.app import EXAMPLES, CheckpointOption, EvaluationPrecision, app, chosen, placed
 from gptmodel.data import evaluation_windows, held_out_parts, shard_parts, shard_text, token_bytes
 from gptmodel.data.tokenize import existing
-from gptmodel.device import pick_device
 from gptmodel.errors import DataError
 from gptmodel.evaluate import measure
 from gptmodel.load import assemble
@@ -30,6 +29,7 @@ def evaluate(
     batch_size: int = 16,
     stride: int | None = None,
     device: str = "auto",
+    precision: EvaluationPrecision = "auto",
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Measure a model on text: loss, perplexity and bits per byte, with the number of tokens.
@@ -51,11 +51,13 @@ def evaluate(
         is counted once; a smaller stride gives each more context and takes longer.
     device
         auto, cpu, cuda, cuda:1, mps.
+    precision
+        Numbers of the activations: fp32, bf16 or fp16; auto is what training would take on the device.
     as_json
         Print one line of JSON.
     """
     stored = find(chosen(checkpoint))
-    model = assemble(stored.model_config(), stored.model_tensors()).to(pick_device(device)).eval()
+    model = placed(assemble(stored.model_config(), stored.model_tensors()), device, precision)
     parts, tok = _evaluation_parts(stored, data, shards)
     length = model.config.context_length
     found = measure(

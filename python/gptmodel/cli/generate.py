@@ -10,9 +10,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from gptbpe.errors import UnknownTokenError
-from gptmodel.cli.app import EXAMPLES, CheckpointOption, app, chosen, say
+from gptmodel.cli.app import EXAMPLES, CheckpointOption, EvaluationPrecision, app, chosen, placed, say
 from gptmodel.data import named_tokenizer
-from gptmodel.device import pick_device
 from gptmodel.errors import DataError
 from gptmodel.load import assemble, load
 
@@ -32,6 +31,7 @@ def generate(
     samples: int = 1,
     tokenizer: str | None = None,
     device: str = "auto",
+    precision: EvaluationPrecision = "auto",
 ) -> None:
     """Let a trained model write on, and print the text as it comes, the prompt first.
 
@@ -61,13 +61,15 @@ def generate(
         A tokenizer file or packaged name, for models that carry none.
     device
         auto, cpu, cuda, cuda:1, mps.
+    precision
+        Numbers of the activations: fp32, bf16 or fp16; auto is what training would take on the device.
     """
     if samples < 1:
         raise DataError(f"--samples {samples}: should be 1 or more")
     text = _prompt(prompt, prompt_file)
     folder = chosen(checkpoint)
     found = load(folder)
-    model = assemble(found.model_config, found.state_dict).to(pick_device(device)).eval()
+    model = placed(assemble(found.model_config, found.state_dict), device, precision)
     tok = found.tokenizer if tokenizer is None else named_tokenizer(tokenizer)
     if tok is None:
         raise DataError(f"{folder} carries no tokenizer: give --tokenizer")

@@ -12,6 +12,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from typing import NoReturn
 
 import cyclopts
 
@@ -19,7 +20,7 @@ from gptbpe.errors import GptBpeError
 from gptmodel.cli import evaluate, generate, output, train  # noqa: F401  # to be known to the application
 from gptmodel.cli.app import app, say
 from gptmodel.errors import GptModelError, InterruptedRunError, SaidElsewhereError
-from gptmodel.training.distributed import from_environment
+from gptmodel.training.distributed import from_environment, leave
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +42,7 @@ def _run(words: list[str]) -> int:
     except SaidElsewhereError as error:
         return error.exit_code
     except InterruptedRunError as error:
-        return _fail(str(error), error.exit_code, label="")
+        return _fail(str(error), error.exit_code, label="" if error.exit_code == 130 else "error: ")
     except GptModelError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -56,7 +57,8 @@ def _run(words: list[str]) -> int:
 
 
 def _explain(error: Exception) -> str:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    allocation = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    if isinstance(error, MemoryError) or allocation or type(error).__name__ == "OutOfMemoryError":
         return "out of memory: lower --micro-batch-size (same result, less memory), or take a smaller model"
     name = type(error).__name__
     return f"{name}: {error} (a bug in gptmodel; GPTMODEL_DEBUG=1 shows where, please report it)"
@@ -75,9 +77,14 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
         say(f"warning: {' '.join(str(message).split())}")
 
 
-def train_main() -> None:
+def run() -> NoReturn:
+    """The command ``gptmodel``."""
+    leave(main())
+
+
+def run_train() -> NoReturn:
     """``python -m gptmodel.train``: the options of ``gptmodel train``."""
-    sys.exit(main(["train", *sys.argv[1:]]))
+    leave(main(["train", *sys.argv[1:]]))
 
 
 app.register_install_completion_command()

@@ -78,7 +78,7 @@ def _train(ranks: distributed.Ranks, **given: Any) -> Path | None:
 
 
 def _train_parameters() -> list[inspect.Parameter]:
-    """One keyword for each setting, and the four that are about the configuration as a whole."""
+    """One keyword for each setting, and those that are about the configuration as a whole."""
     first = Group("Configuration", sort_key=0)
     whole = {
         "preset": (str | None, "Named starting point: tiny, nano, micro, gpt2, modern, … [default: tiny]"),
@@ -90,6 +90,10 @@ def _train_parameters() -> list[inspect.Parameter]:
             str | None,
             "Train for so long (90s, 10m, 2h): choose the steps by a measured step, and the size if no "
             "preset, depth or shape is given.",
+        ),
+        "batch_tokens": (
+            int | None,
+            "The batch in tokens instead of windows; with --micro-batch-size auto it is split to fit.",
         ),
         "config": (Path | None, "A TOML file of settings, such as a run's config.toml."),
         "print_config": (

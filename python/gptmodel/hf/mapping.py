@@ -173,7 +173,10 @@ class _Rotary(Architecture):
     def to_ours(self, raw: RawConfig) -> ModelConfig:
         raw.must("hidden_act", self.hidden_act)
         raw.must("use_sliding_window", False)
-        raw.must("layer_types", ["full_attention"] * raw["num_hidden_layers"])
+        if any(kind != "full_attention" for kind in raw.get("layer_types") or ()):
+            raise ValueError(
+                f"{raw.folder}: layer_types is {raw['layer_types']}, and only full_attention is supported"
+            )
         base = self._rotary_base(raw)
         bias = raw.get("attention_bias", False)
         if bias != raw.get("mlp_bias", False):

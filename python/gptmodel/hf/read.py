@@ -7,16 +7,18 @@ found and read, and every tensor is accounted for. Tensors are read with safeten
 
 from __future__ import annotations
 
-import json
 import re
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ValidationError
 
+from gptmodel.errors import did_you_mean
 from gptmodel.hf.mapping import BY_TYPE, Architecture, RawConfig, State, swap_halves
 from gptmodel.model import GPT, ModelConfig
+from gptmodel.parse import complaint, parse_json
 
 if TYPE_CHECKING:
     from gptbpe import Tokenizer
@@ -41,8 +43,18 @@ def read(source: str | PathLike[str]) -> tuple[ModelConfig, State]:
             f"{folder} holds a model of type {raw.get('model_type')!r}: the types that can be read are "
             f"{', '.join(sorted(BY_TYPE))}"
         )
-    config = architecture.to_ours(RawConfig(raw, folder))
+    config = _config(architecture, RawConfig(raw, folder))
     return config, _from_theirs(architecture, config, _read_tensors(folder), folder)
+
+
+def _config(architecture: Architecture, raw: RawConfig) -> ModelConfig:
+    """Our configuration of a `config.json`, whose values may be of any type. Raises ValueError."""
+    try:
+        return architecture.to_ours(raw)
+    except ValidationError as error:
+        raise ValueError(f"{raw.folder / 'config.json'}: {complaint(error)}") from None
+    except (TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"{raw.folder / 'config.json'} has a value of a wrong type: {error}") from None
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:
@@ -96,7 +108,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} has no {path.name}: a folder in Hugging Face's form has one")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -113,7 +125,7 @@ def _read_tensors(folder: Path) -> State:
     if (folder / "model.safetensors").is_file():
         files = ["model.safetensors"]
     elif index.is_file():
-        files = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        files = _files_of(index)
     elif (folder / "pytorch_model.bin").exists():
         raise ValueError(
             f"{folder} has its weights as a pickle, which can run code when it is opened: save it "
@@ -132,16 +144,33 @@ def _read_tensors(folder: Path) -> State:
     return tensors
 
 
+def _files_of(index: Path) -> list[str]:
+    """The files that an index names, all of them beside it. Raises ValueError."""
+    named = _read_json(index).get("weight_map")
+    if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+        raise ValueError(f"{index} should say in weight_map which tensor is in which file")
+    files = sorted(set(named.values()))
+    for name in files:
+        if Path(name).name != name:
+            raise ValueError(f"{index} names {name!r}, and only files beside it are read")
+    return files
+
+
 def _folder(source: str | PathLike[str]) -> Path:
-    """The folder itself, or the downloaded copy of a name on the hub."""
+    """The folder itself, or the downloaded copy of a name on the hub.
+
+    A path into a folder that is here, or into ``runs/``, is a mistyped path and no name on the hub.
+    """
     folder = Path(source)
     if folder.is_dir():
         return folder
     if folder.exists():
         raise ValueError(f"{folder} is a file: give the folder that holds config.json and model.safetensors")
     name = str(source)
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
-        raise FileNotFoundError(f"no model folder at {folder}")
+    here = len(folder.parts) > 1 and (folder.parent.is_dir() or folder.parts[0] == "runs")
+    if here or not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
+        beside = [entry.name for entry in folder.parent.glob("*")] if folder.parent.is_dir() else []
+        raise FileNotFoundError(f"no model folder at {folder}{did_you_mean(folder.name, beside)}")
     try:
         from huggingface_hub import snapshot_download
 

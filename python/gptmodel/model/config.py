@@ -8,25 +8,30 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 Kernel = Literal["auto", "flash", "sdpa", "math"]
 
+LARGEST_TABLE = 2**28
+"""The most numbers in a table of positions, 1 GiB: a file that asks for more is wrong."""
+
 
 class ModelConfig(BaseModel):
     """The architecture, complete. The defaults are the modern family."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    vocab_size: int = Field(gt=0, description="number of ids")
-    context_length: int = Field(gt=0, description="positions that one forward pass may see")
-    width: int = Field(gt=0, description="width of the residual stream")
-    layers: int = Field(ge=0, description="number of blocks")
-    heads: int = Field(gt=0, description="query heads")
+    vocab_size: int = Field(gt=0, le=2**24, description="number of ids")
+    context_length: int = Field(gt=0, le=2**24, description="positions that one forward pass may see")
+    width: int = Field(gt=0, le=2**20, description="width of the residual stream")
+    layers: int = Field(ge=0, le=4096, description="number of blocks")
+    heads: int = Field(gt=0, le=2**16, description="query heads")
     kv_heads: int | None = Field(
         default=None,
         gt=0,
         validation_alias=AliasChoices("kv_heads", "key_value_heads"),  # its name in checkpoints of format 1
         description="grouped-query attention; as many as heads if not given",
     )
-    head_width: int | None = Field(default=None, gt=0, description="width / heads if not given")
-    expansion: float = Field(default=4.0, gt=0, description="feed-forward width as a multiple of width")
+    head_width: int | None = Field(default=None, gt=0, le=2**16, description="width / heads if not given")
+    expansion: float = Field(
+        default=4.0, gt=0, le=1024, description="feed-forward width as a multiple of width"
+    )
     position: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary"
     normalization: Literal["layer", "rms"] = "rms"
     activation: Literal["gelu_tanh", "gelu", "relu2", "swiglu"] = "relu2"
@@ -38,10 +43,12 @@ class ModelConfig(BaseModel):
         default=None, description="bias of queries, keys and values; as bias if not given"
     )
     tied_head: bool = Field(default=False, description="the head's matrix is the embedding")
-    logit_softcap: float | None = Field(default=None, gt=0, description="logits become c · tanh(logits / c)")
+    logit_softcap: float | None = Field(
+        default=None, gt=0, le=1e9, description="logits become c · tanh(logits / c)"
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    rotary_base: float = Field(default=10_000.0, gt=0)
-    norm_eps: float = Field(1e-5, gt=0)
+    rotary_base: float = Field(default=10_000.0, gt=0, le=1e30)
+    norm_eps: float = Field(1e-5, gt=0, le=1)
     initialization: Literal["gpt2", "modern"] = "modern"
     attention: Kernel = "auto"
 
@@ -59,6 +66,12 @@ class ModelConfig(BaseModel):
             )
         if self.position == "sinusoidal" and self.width % 2:
             raise ValueError(f"sinusoidal positions come in pairs: the width {self.width} must be even")
+        rows = {"rotary": self.width_per_head, "sinusoidal": self.width}.get(self.position, 0)
+        if self.context_length * rows > LARGEST_TABLE:
+            raise ValueError(
+                f"{self.position} positions of a context of {self.context_length:,} and a width of {rows:,} "
+                f"are a table of {4 * self.context_length * rows / 2**30:,.0f} GiB: lower context_length"
+            )
         return self
 
     @property

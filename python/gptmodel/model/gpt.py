@@ -18,11 +18,13 @@ width, V vocabulary.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gptmodel.model.attention import KeyValueCache, Mask, attention, document_mask
 from gptmodel.model.config import ModelConfig
@@ -140,15 +142,9 @@ class Block(nn.Module):
         self.feed_forward_norm = make_norm(config)
         self.feed_forward = FeedForward(config)
 
-    def forward(
-        self,
-        x_BTD: Tensor,
-        *,
-        rotary: RotaryPositions | None = None,
-        mask: Mask = None,
-        cache: KeyValueCache | None = None,
-    ) -> Tensor:
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotary=rotary, mask=mask, cache=cache)
+    def forward(self, x_BTD: Tensor, **attending: Any) -> Tensor:
+        """``attending`` are the options of `MultiHeadAttention`: rotary, mask, cache."""
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), **attending)
         return x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD))  # type: ignore[no-any-return]
 
 
@@ -168,6 +164,8 @@ class GPT(nn.Module):
     """
 
     compute_dtype: torch.dtype | None = None
+    checkpoint_blocks: bool = False
+    """Keep the inputs of the blocks only, and compute each block again in the backward pass."""
 
     def __init__(self, config: ModelConfig, seed: int | None = 0):
         """Build the model and `initialize` it, unless `seed` is None because weights are loaded next."""
@@ -245,8 +243,10 @@ class GPT(nn.Module):
         x_BTD = F.dropout(self.embedding_norm(x_BTD), self.config.dropout, self.training)
         mask = None if documents_BT is None else document_mask(documents_BT, self.config.attention)
         rotary = self.positions if isinstance(self.positions, RotaryPositions) else None
+        again = self.checkpoint_blocks and self.training and torch.is_grad_enabled()
         for block in self.blocks:
-            x_BTD = block(x_BTD, rotary=rotary, mask=mask, cache=cache)
+            forward = partial(checkpoint, block, use_reentrant=False) if again else block
+            x_BTD = forward(x_BTD, rotary=rotary, mask=mask, cache=cache)
         if cache is not None:
             cache.advance(T)
         return self.final_norm(x_BTD)  # type: ignore[no-any-return]

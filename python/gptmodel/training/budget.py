@@ -61,7 +61,7 @@ def state_without_data(config: Config, vocab_size: int) -> TrainState:
     model = build_model(config, config.build_model_config(vocab_size), resumed=True)
     model.compute_dtype = compute_dtype(precision)
     settings, ranks = config.train, Ranks()
-    rows = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
+    rows = settings.rows_at_once(settings.batch_size)
     compiled = device.type == "cuda" if settings.compile is None else settings.compile
     parallel = place(model, device, ranks, shard=False, compiled=compiled, rows=rows)
     return TrainState(

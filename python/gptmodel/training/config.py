@@ -7,10 +7,9 @@ become one `Config` is `gptmodel.config`.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -18,10 +17,15 @@ from gptmodel.checkpoint import CheckpointConfig
 from gptmodel.data import DataConfig
 from gptmodel.errors import ConfigError
 from gptmodel.model import ModelConfig
+from gptmodel.parse import complaint, parse_toml
 from gptmodel.training.optim import OptimConfig
 from gptmodel.training.schedule import ScheduleConfig
 
-__all__ = ["SECTIONS", "Config", "TrainConfig", "complaint", "dump_toml", "parse"]
+__all__ = ["SECTIONS", "Config", "TrainConfig", "dump_toml", "parse"]
+
+
+EVALUATED_BATCHES = 20
+"""Batches of each evaluation in a long run."""
 
 
 class TrainConfig(BaseModel):
@@ -33,35 +37,50 @@ class TrainConfig(BaseModel):
         None, description="name of the run's folder; left out: the preset's name"
     )
     output: Path = Field(Path("runs"), description="folder of the runs")
-    epochs: float | None = Field(None, gt=0, description="train for so many passes over the data")
-    max_steps: int | None = Field(None, gt=0, description="train for so many steps")
-    max_tokens: int | None = Field(None, gt=0, description="train for so many tokens")
-    batch_size: int = Field(16, gt=0, description="windows in each step")
-    micro_batch_size: int | None = Field(
+    epochs: float | None = Field(None, gt=0, le=1e9, description="train for so many passes over the data")
+    max_steps: int | None = Field(None, gt=0, le=10**12, description="train for so many steps")
+    max_tokens: int | None = Field(None, gt=0, le=10**18, description="train for so many tokens")
+    batch_size: int = Field(16, gt=0, le=2**24, description="windows in each step")
+    micro_batch_size: Annotated[int, Field(gt=0, le=2**24)] | Literal["auto"] | None = Field(
         None,
-        gt=0,
-        description="windows on the device at once: less memory, same batch; left out: the whole batch",
+        description="windows on the device at once: less memory, same batch; auto: as many as fit; left out: "
+        "the whole batch",
+    )
+    activation_checkpointing: bool = Field(
+        False, description="compute blocks again in the backward pass: less memory, a third more time"
     )
     seed: int = Field(
         0, ge=0, lt=2**63, description="decides weights, order of the data, dropout and samples"
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
         "auto", description="numbers of the activations; the weights are fp32 always"
+    )
+    cpu_products: Literal["auto", "mkl", "onednn"] = Field(
+        "auto",
+        description="who multiplies fp32 matrices on a CPU; auto: oneDNN where it is faster and as exact",
     )
     compile: bool | None = Field(None, description="compile the model; left out: on CUDA only")
     log_every: int | None = Field(None, gt=0, description="record every N steps; left out: 1, on CUDA 10")
     eval_every: int | None = Field(
         None, gt=0, description="evaluate held-out text every N steps; left out: a tenth of the run"
     )
-    eval_batches: int = Field(20, gt=0, description="batches of each evaluation")
+    eval_batches: int | None = Field(
+        None,
+        gt=0,
+        le=2**40,
+        description="batches of each evaluation; left out: 20, in a run of less than 700 steps fewer",
+    )
     sample_every: int | None = Field(
         None, gt=0, description="write a sample every N steps; left out: as eval-every"
     )
     sample_prompt: str = Field(
         "", description="what samples begin with; left out: the first words of held-out text"
     )
-    sample_tokens: int = Field(96, ge=0, description="tokens of a sample; 0 for none")
+    sample_tokens: int = Field(96, ge=0, le=2**20, description="tokens of a sample; 0 for none")
+    wandb: str | None = Field(
+        None, description="log to this project of Weights & Biases too (pip install 'gptbpe[wandb]')"
+    )
     init_from: str | None = Field(
         None, description="begin with the weights of a run, a checkpoint or a Hugging Face folder"
     )
@@ -72,6 +91,18 @@ class TrainConfig(BaseModel):
         "for models that do not fit one card",
     )
     freeze_layers: int = Field(0, ge=0, description="keep the first N blocks and the embeddings as they are")
+
+    def evaluated_batches(self, total_steps: int) -> int:
+        """How many batches each evaluation of a run of ``total_steps`` has.
+
+        A batch evaluated costs a third of one trained on. Ten evaluations of 20 would be two thirds of a run
+        of 100 steps; with three batches for every 100 steps they take a tenth of any.
+        """
+        return self.eval_batches or max(1, min(EVALUATED_BATCHES, total_steps * 3 // 100))
+
+    def rows_at_once(self, rows: int) -> int:
+        """How many of ``rows`` windows are on the device at once."""
+        return min(self.micro_batch_size, rows) if isinstance(self.micro_batch_size, int) else rows
 
 
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -123,11 +154,11 @@ class Config(BaseModel):
 def parse(text: str, origin: str = "config.toml") -> Config:
     """The configuration that ``dump_toml`` wrote."""
     try:
-        return Config(**tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{origin} is not TOML: {error}") from None
+        return Config(**parse_toml(text))
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {complaint(error, {})}") from None
+        raise ConfigError(f"{origin}: {complaint(error)}") from None
+    except ValueError as error:
+        raise ConfigError(f"{origin} is not TOML: {error}") from None
 
 
 def dump_toml(config: Config, origins: Mapping[str, str] | None = None) -> str:
@@ -162,15 +193,3 @@ def _toml(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
-
-
-def complaint(error: ValidationError, origins: Mapping[str, str]) -> str:
-    """The first complaint of pydantic as one line with the place of the bad value."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"][:2])
-    origin = f" (from {origins[where]})" if where in origins else ""
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if first["type"] == "value_error":
-        return f"{where}: {message}" if len(first["loc"]) > 1 else message
-    expected = f"should be {message}" if first["msg"].startswith("Input should be ") else message.lower()
-    return f"{where.split('.')[-1]} = {first['input']!r}{origin}: {expected}"

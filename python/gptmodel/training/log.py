@@ -12,7 +12,8 @@ import math
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -20,13 +21,13 @@ from typing import Any, Self, TextIO
 from tqdm import tqdm
 
 from gptmodel import files
+from gptmodel.parse import parse_json
+from gptmodel.training.loggers import Logger, TensorBoard
 
 __all__ = ["Progress", "RunLog", "read_metrics"]
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
-COORDINATES = {"epoch", "tokens", "evaluated_tokens", "seconds"}
-"""What is plotted against, not looked at: in ``metrics.jsonl``, but no curve in TensorBoard."""
 
 
 def read_metrics(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -35,7 +36,7 @@ def read_metrics(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
     lines = []
     for line in path.read_bytes().splitlines():
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             continue
         if isinstance(record, dict) and "step" in record:
@@ -44,39 +45,47 @@ def read_metrics(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 class RunLog:
-    """Writes a run's records; a context manager. ``resumed_at`` is the number of steps already done."""
+    """Writes a run's records; a context manager.
 
-    def __init__(self, run: Path, *, resumed_at: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # a second of imports that only a run needs
+    ``resumed_at`` is the number of steps already done. ``loggers`` are told the same; left out: TensorBoard.
 
+    A disk that refuses a record is no reason to lose what was trained since the last checkpoint: nothing is
+    raised, ``failure`` says what happened, and the loop saves and stops.
+    """
+
+    def __init__(self, run: Path, *, resumed_at: int = 0, loggers: Sequence[Logger] | None = None) -> None:
         self.run = run
+        self.failure: str | None = None
         if resumed_at:
             _cut_after(run, resumed_at)
         self._file = (run / METRICS).open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run), purge_step=resumed_at + 1 if resumed_at else None)
+        self._loggers = [TensorBoard(run, resumed_at)] if loggers is None else list(loggers)
 
     def scalars(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
-        """One line of ``metrics.jsonl``; a point in each TensorBoard curve, `COORDINATES` apart.
+        """One line of ``metrics.jsonl``, and points of the loggers' curves.
 
         JSON has no infinity: what is not finite, as a gradient that fp16 skipped, is null.
         """
         known = {k: v if math.isfinite(v) else None for k, v in values.items() if v is not None}
         line = {"kind": kind, "step": step, "time": round(time.time(), 3), **known}
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
-        for name, value in known.items():
-            if name not in COORDINATES and value is not None:
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+        with self._noting(METRICS):
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+            self._file.flush()
+            for logger in self._loggers:
+                logger.scalars(kind, step, known)
 
     def sample(self, step: int, text: str) -> None:
-        """A text that the model wrote, to ``samples.txt`` and TensorBoard."""
-        with (self.run / SAMPLES).open("a", encoding="utf-8") as file:
-            file.write(f"=== step {step} ===\n{text}\n\n")
-        self._board.add_text("sample", f"```\n{text}\n```", step)
+        """A text that the model wrote, to ``samples.txt`` and the loggers."""
+        with self._noting(SAMPLES):
+            with (self.run / SAMPLES).open("a", encoding="utf-8") as file:
+                file.write(f"=== step {step} ===\n{text}\n\n")
+            self.text("sample", text, step)
 
     def text(self, name: str, text: str, step: int = 0) -> None:
-        """A text for TensorBoard, such as the configuration."""
-        self._board.add_text(name, f"```toml\n{text}\n```", step)
+        """A text for the loggers alone, such as the configuration."""
+        with self._noting(name):
+            for logger in self._loggers:
+                logger.text(name, text, step)
 
     def evaluation_loss(self, step: int) -> float | None:
         """The held-out loss that was recorded for ``step``, if one was."""
@@ -89,8 +98,13 @@ class RunLog:
             None,
         )
 
-    def flush(self) -> None:
-        self._board.flush()
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """An OSError inside becomes ``failure``."""
+        try:
+            yield
+        except OSError as error:
+            self.failure = self.failure or f"{self.run / name} cannot be written: {error.strerror or error}"
 
     def __enter__(self) -> Self:
         return self
@@ -98,8 +112,9 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._board.close()
+        for close in (self._file.close, *(logger.close for logger in self._loggers)):
+            with self._noting(METRICS):
+                close()
 
 
 def _cut_after(run: Path, step: int) -> None:

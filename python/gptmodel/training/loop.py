@@ -24,11 +24,12 @@ from gptmodel.checkpoint import Snapshot, Writer, runs
 from gptmodel.data import IGNORE_INDEX
 from gptmodel.data.tokenize import decode_known
 from gptmodel.device import describe_device
-from gptmodel.errors import CheckpointError, InterruptedRunError, NonFiniteLossError
+from gptmodel.errors import CheckpointError, InterruptedRunError, NonFiniteLossError, RecordError
 from gptmodel.training import distributed
 from gptmodel.training.config import Config, dump_toml
 from gptmodel.training.distributed import Ranks
 from gptmodel.training.log import Progress, RunLog
+from gptmodel.training.loggers import Logger, TensorBoard, WeightsAndBiases
 from gptmodel.training.parallel import is_sharded, local
 from gptmodel.training.report import Clock, compare_with_uniform, record, report
 from gptmodel.training.restore import model_tensors, optimizer_tensors, random_tensors
@@ -58,7 +59,7 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
         state.data.batches(
             state.device, state.step, state.total_steps, ranks.rows(state.config.train.batch_size)
         ) as batches,
-        RunLog(state.run, resumed_at=state.step) if ranks.first else SilentLog() as log,
+        open_log(state) if ranks.first else SilentLog() as log,
         Progress(state.total_steps, state.step) if ranks.first else SilentProgress() as progress,
         Writer(state.run, state.config.checkpoint.keep) if ranks.first else SilentWriter() as writer,
     ):
@@ -67,15 +68,18 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
             catch_up(state, log, progress, writer, requests)
         clock = Clock(state)
         for inputs, targets in batches:
+            clock.waited += batches.waited
             result = train_step(state, inputs, targets)
             state.evaluation_loss = None
             if state.step == 1:
                 compare_with_uniform(state, float(result.loss), progress)
             if is_due(state, state.config.train.log_every, 1 if state.device.type == "cpu" else 10):
                 check_finite(state, result, writer)
-                record(state, result, clock, log, progress, batches.waited)
+                record(state, result, clock, log, progress)
             with clock.paused():
                 writer.check()
+                if log.failure:
+                    requests.ask_to_stop()
                 requests.agree()
                 saved = requests.save or requests.stop or save_is_due(state)
                 if saved:
@@ -83,14 +87,37 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
                     save(state, result, writer)
                 look(state, log, progress, writer if saved else None, requests)
                 if requests.stop:
-                    if not saved:
-                        save(state, result, writer)
-                    writer.join()
-                    raise InterruptedRunError(
-                        f"stopped after step {state.step} of {state.total_steps}, which is saved; "
-                        f"go on with: {resume_command(state)}"
-                    )
+                    stop(state, result, log, writer, saved)
+    if log.failure:
+        raise RecordError(f"{log.failure}; all {state.total_steps:,} steps are done and saved")
     return state
+
+
+def open_log(state: TrainState) -> RunLog:
+    """The record of the run, and the loggers that the configuration asks for."""
+    project, step = state.config.train.wandb, state.step
+    loggers: list[Logger] = [TensorBoard(state.run, step)]
+    if project is not None:
+        loggers.append(WeightsAndBiases(state.run, project, state.config.flat()))
+    return RunLog(state.run, resumed_at=step, loggers=loggers)
+
+
+def stop(state: TrainState, result: StepResult, log: RunLog, writer: Writer, saved: bool) -> None:
+    """Save, unless that is done, and raise what says why the run ends and how it goes on."""
+    advice = f"go on with: {resume_command(state)}"
+    try:
+        if not saved:
+            save(state, result, writer)
+        writer.join()
+    except CheckpointError as error:
+        if log.failure:
+            raise RecordError(f"{log.failure}, and {error}; make room, then {advice}") from error
+        raise
+    if log.failure:
+        raise RecordError(f"{log.failure}; step {state.step} is saved; make room, then {advice}")
+    raise InterruptedRunError(
+        f"stopped after step {state.step} of {state.total_steps}, which is saved; {advice}"
+    )
 
 
 def resume_command(state: TrainState) -> str:
@@ -141,12 +168,13 @@ def run_evaluation(state: TrainState, log: RunLog, progress: Progress, requests:
     if state.data.evaluation is None:
         return
     settings = state.config.train
-    batches = itertools.islice(state.data.evaluation(settings.batch_size), settings.eval_batches)
+    most = settings.evaluated_batches(state.total_steps)
+    batches = itertools.islice(state.data.evaluation(settings.batch_size), most)
     found = evaluate.measure(
         state.model,
         itertools.takewhile(
             lambda _: not requests.agree().stop,
-            micro_batches(batches, state.ranks, settings.micro_batch_size),
+            micro_batches(batches, state.ranks, settings.rows_at_once(settings.batch_size)),
         ),
         token_bytes=state.token_bytes,
         total=state.ranks.sum,

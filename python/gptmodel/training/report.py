@@ -19,9 +19,10 @@ from gptmodel.model.attention import is_written_out, watch_kernels
 from gptmodel.model.gpt import Block, MultiHeadAttention
 from gptmodel.model.positions import RotaryPositions
 from gptmodel.training.config import dump_toml
-from gptmodel.training.log import Progress, RunLog
+from gptmodel.training.log import Progress, RunLog, read_metrics
 from gptmodel.training.parallel import is_sharded
 from gptmodel.training.schedule import warmup_steps
+from gptmodel.training.spikes import Spikes
 from gptmodel.training.state import TrainState
 from gptmodel.training.step import StepResult
 from gptmodel.units import human
@@ -32,7 +33,7 @@ __all__ = ["Clock", "compare_with_uniform", "record", "report"]
 def report(state: TrainState, progress: Progress, log: RunLog) -> None:
     """Say what is about to happen."""
     model_config, settings = state.model.config, state.config.train
-    rows = settings.micro_batch_size or settings.batch_size
+    rows = settings.rows_at_once(settings.batch_size)
     kernel, warning = attention_kernel(state)
     parameters = state.model.num_parameters()
     tokens = state.total_steps * state.tokens_per_step
@@ -97,18 +98,24 @@ def attention_kernel(state: TrainState) -> tuple[str, str | None]:
 
 
 class Clock:
-    """Seconds of training alone: evaluating, sampling and saving are left out of tokens a second."""
+    """Seconds of training alone: evaluating, sampling and saving are left out of tokens a second.
+
+    ``waited`` is how many of them went by until batches were there; ``spikes`` knows the last records.
+    """
 
     def __init__(self, state: TrainState) -> None:
         self._state, self._since, self._step = state, time.perf_counter(), state.step
+        self.waited = 0.0
+        before = read_metrics(state.run) if state.step and state.ranks.first else []
+        self.spikes = Spikes((r for r in before if r.get("kind") == "train"), ("loss", "gradient_norm"))
 
-    def lap(self) -> tuple[int, float]:
-        """Steps and seconds since the last lap."""
+    def lap(self) -> tuple[int, float, float]:
+        """Steps, seconds, and seconds without a batch, since the last lap."""
         now = time.perf_counter()
-        steps, seconds = self._state.step - self._step, now - self._since
+        steps, seconds, waited = self._state.step - self._step, now - self._since, self.waited
         self._state.seconds += seconds
-        self._since, self._step = now, self._state.step
-        return steps, seconds
+        self._since, self._step, self.waited = now, self._state.step, 0.0
+        return steps, seconds, waited
 
     def paused(self) -> Pause:
         return Pause(self)
@@ -130,12 +137,10 @@ class Pause:
         self._clock.shift(time.perf_counter() - self._from)
 
 
-def record(
-    state: TrainState, result: StepResult, clock: Clock, log: RunLog, progress: Progress, waited: float
-) -> None:
+def record(state: TrainState, result: StepResult, clock: Clock, log: RunLog, progress: Progress) -> None:
     """Write the step's numbers down."""
     loss, norm = float(result.loss), float(result.gradient_norm)
-    steps, seconds = clock.lap()
+    steps, seconds, waited = clock.lap()
     tokens_per_second = steps * state.tokens_per_step / max(seconds, 1e-9)
     full, causal = flops_utilization(state, tokens_per_second)
     bits = (
@@ -156,7 +161,7 @@ def record(
             "tokens_per_second": tokens_per_second,
             "mfu": full,
             "mfu_causal": causal,
-            "data_wait": waited,
+            "data_wait": waited / max(1, steps),
             "memory_bytes": memory_bytes(state.device),
             "seconds": state.seconds,
         },
@@ -164,10 +169,30 @@ def record(
     shown = {"loss": f"{loss:.4f}"}
     if bits is not None:
         shown["bpb"] = f"{bits:.3f}"
-    shown["tok/s"] = human(tokens_per_second)
+    shown |= {"lr": f"{result.learning_rate:.2g}", "norm": f"{norm:.2g}", "tok/s": human(tokens_per_second)}
     if full is not None:
         shown["MFU"] = f"{full:.1%}"
+    shown["wait"] = f"{waited / max(seconds, 1e-9):.1%}"
     progress.step(state.step, shown)
+    note_spikes(state, clock, {"loss": loss, "gradient_norm": norm}, log, progress)
+
+
+def note_spikes(
+    state: TrainState, clock: Clock, values: dict[str, float], log: RunLog, progress: Progress
+) -> None:
+    """Record a loss or a gradient that is far above the last ones, with the windows that the step read."""
+    found = clock.spikes.look(values)
+    if not found:
+        return
+    last = state.step * state.config.train.batch_size
+    windows = {"first_sample": last - state.config.train.batch_size, "last_sample": last - 1}
+    above = {f"{name}_deviations": deviations for name, deviations in found.items()}
+    log.scalars("spike", state.step, {**values, **above, **windows})
+    if "loss" in found:  # gradients jump every few hundred steps and are in the record
+        progress.say(
+            f"spike     step {state.step}: the loss is {values['loss']:.3f}, {found['loss']:.0f} deviations "
+            "above the last ones"
+        )
 
 
 def flops_utilization(state: TrainState, tokens_per_second: float) -> tuple[float | None, float | None]:

@@ -32,8 +32,9 @@ MAY_CHANGE = frozenset(
     f"{table}.{name}"
     for table, names in {
         "train": (
-            "epochs max_steps max_tokens micro_batch_size device precision compile output experiment_name "
-            "log_every eval_every eval_batches sample_every sample_prompt sample_tokens shard_model"
+            "epochs max_steps max_tokens micro_batch_size activation_checkpointing cpu_products device "
+            "precision compile output experiment_name log_every eval_every eval_batches sample_every "
+            "sample_prompt sample_tokens shard_model wandb"
         ),
         "data": "num_workers shards train_data eval_data tokenizer vocab",
         "model": "attention",
@@ -78,7 +79,8 @@ def _check_schedule(found: Checkpoint, config: Config, total_steps: int) -> None
     if had is None or had == total_steps:
         return
     schedule = config.schedule
-    for step in range(found.step):
+    ends = 10_000  # schedules are made of few pieces: two that differ do so at an end of what was done
+    for step in {*range(min(found.step, ends)), *range(max(0, found.step - ends), found.step)}:
         if learning_rate_factor(schedule, step, had) != learning_rate_factor(schedule, step, total_steps):
             raise CheckpointError(
                 f"the run was started for {had:,} steps, now it is {total_steps:,}: with the schedule "
@@ -188,15 +190,18 @@ def random_tensors(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_random(tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    """Set the generators. Raises CheckpointError when the CPU's is missing.
+    """Set the generators. Raises CheckpointError when the CPU's is missing or is no state.
 
     A run that goes on on another kind of device keeps the generator of the seed there.
     """
     if "random.cpu" not in tensors:
         raise CheckpointError("the checkpoint has no state of the random generator (random.cpu)")
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["random.cuda"], device)
+    try:
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], device)
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(f"the checkpoint's random state is none: {error}") from None
 
 
 def _copy(tensor: Tensor) -> Tensor:

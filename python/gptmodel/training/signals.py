@@ -38,6 +38,10 @@ class Requests:
         self._stop, self._save, self._stopped_at = False, False, 0.0
         self._before: dict[int, Any] = {}
 
+    def ask_to_stop(self) -> None:
+        """Ask as a signal would: the ranks save and stop after this step."""
+        self._stop, self._stopped_at = True, time.monotonic()
+
     def agree(self) -> Self:
         """Take up what was asked of any rank since; every rank must call this at the same place."""
         save = self._save
@@ -72,7 +76,7 @@ class Requests:
             if self._ranks.alone or time.monotonic() - self._stopped_at > ECHO_SECONDS:
                 raise KeyboardInterrupt
             return
-        self._stop, self._stopped_at = True, time.monotonic()
+        self.ask_to_stop()
 
     def _on_save(self, number: int, frame: FrameType | None) -> None:
         self._save = True

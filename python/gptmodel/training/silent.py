@@ -15,6 +15,8 @@ __all__ = ["SilentLog", "SilentProgress", "SilentWriter"]
 class SilentLog(RunLog):
     """Records nothing. What is in the run's record is the first rank's to read."""
 
+    failure = None
+
     def __init__(self) -> None:
         """Open nothing."""
 
@@ -29,9 +31,6 @@ class SilentLog(RunLog):
 
     def evaluation_loss(self, step: int) -> float | None:
         return None
-
-    def flush(self) -> None:
-        pass
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

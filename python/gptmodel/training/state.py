@@ -21,15 +21,23 @@ from torch import Tensor, nn
 from gptmodel import checkpoint, files, load
 from gptmodel.checkpoint import runs
 from gptmodel.data import TrainingData, prepare
-from gptmodel.device import Precision, compute_dtype, keep_freed_memory, pick_precision
-from gptmodel.errors import ConfigError, DataError
+from gptmodel.device import (
+    Precision,
+    compute_dtype,
+    keep_freed_memory,
+    pick_precision,
+    set_product_precision,
+)
+from gptmodel.errors import CheckpointError, ConfigError, DataError
 from gptmodel.load import GPT
 from gptmodel.model import ModelConfig
 from gptmodel.training.compile import compiling_pays
-from gptmodel.training.config import Config, dump_toml
+from gptmodel.training.config import Config, TrainConfig, dump_toml, parse
 from gptmodel.training.distributed import Ranks
+from gptmodel.training.fit import check_memory, fitting_rows
 from gptmodel.training.optim import build_optimizer
 from gptmodel.training.parallel import Parallel, place
+from gptmodel.training.products import choose_products, using
 from gptmodel.training.restore import check_resumable, restore_model, restore_optimizer, restore_random
 
 if TYPE_CHECKING:
@@ -92,7 +100,8 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
         if resume is not None:
             newest = ranks.from_first(lambda: str(_locked_newest(resume, held)))
             found = checkpoint.read(newest)
-        settings = config.train
+        settings = config.train if found is None else _as_measured(config, found)
+        config = config.model_copy(update={"train": settings})
         ranks.rows(settings.batch_size)  # which raises when it cannot be divided
         device = ranks.device(settings.device)
         precision = pick_precision(settings.precision, device)
@@ -115,10 +124,19 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
         total_steps = count_steps(config, data.windows)
         if found is not None:
             check_resumable(found, config, data.identity, precision, total_steps)
+        check_memory(model_config, device)
         model = build_model(config, model_config, resumed=found is not None)
         model.compute_dtype = compute_dtype(precision)
+        model.checkpoint_blocks = settings.activation_checkpointing
+        set_product_precision(precision, device)
         if device.type == "cpu":
             keep_freed_memory()
+        if settings.micro_batch_size == "auto":
+            settings = _fitting(model.to(device).train(), settings, ranks)
+        if device.type == "cpu" and precision == "fp32":
+            settings = _multiplying(model_config, settings, ranks)
+        held.enter_context(using(settings.cpu_products))
+        config = config.model_copy(update={"train": settings})
         total_tokens = total_steps * settings.batch_size * model_config.context_length
         compiled = settings.compile
         if compiled is None:
@@ -130,7 +148,7 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
                 ranks,
                 shard=settings.shard_model,
                 compiled=compiled,
-                rows=min(settings.micro_batch_size or settings.batch_size, settings.batch_size // ranks.size),
+                rows=settings.rows_at_once(settings.batch_size // ranks.size),
             )
         run = resume or Path(ranks.from_first(lambda: str(_locked_new(config, held))))
         state = TrainState(
@@ -156,6 +174,37 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
             checkpoint.sweep(run)
             files.write_text(run / "config.toml", dump_toml(config))
         yield state
+
+
+def _as_measured(config: Config, found: checkpoint.Checkpoint) -> TrainConfig:
+    """The settings of a resumed run, with what was measured when it began in place of "auto"."""
+    before = parse(found.text("config.toml"), str(found.path / "config.toml")).train
+    names = ("micro_batch_size", "cpu_products")
+    return config.train.model_copy(
+        update={n: getattr(before, n) for n in names if getattr(config.train, n) == "auto"}
+    )
+
+
+def _multiplying(model_config: ModelConfig, settings: TrainConfig, ranks: Ranks) -> TrainConfig:
+    """``settings`` with the matrix products that every rank uses."""
+    rows = settings.rows_at_once(settings.batch_size // ranks.size)
+    wanted = settings.cpu_products
+    chosen, why = ranks.from_first(lambda: choose_products(model_config, rows, wanted))
+    if ranks.first and "onednn" in (chosen, wanted):
+        print(f"matrix products by {'oneDNN' if chosen == 'onednn' else 'MKL'}: {why}", file=sys.stderr)
+    return settings.model_copy(update={"cpu_products": chosen})
+
+
+def _fitting(model: GPT, settings: TrainConfig, ranks: Ranks) -> TrainConfig:
+    """``settings`` with as many windows at once as fit, the same number on every rank."""
+    if settings.shard_model:
+        raise ConfigError(
+            "--micro-batch-size auto measures a whole model, and --shard-model divides it: give a number"
+        )
+    rows, why = ranks.from_first(lambda: fitting_rows(model, settings.batch_size // ranks.size))
+    if ranks.first:
+        print(f"micro-batch of {rows} windows: {why}", file=sys.stderr)
+    return settings.model_copy(update={"micro_batch_size": rows})
 
 
 def choose_model_config(config: Config, data: TrainingData) -> ModelConfig:
@@ -249,7 +298,10 @@ def _restore(state: TrainState, found: checkpoint.Checkpoint) -> None:
     restore_model(state.model, found.model_tensors(), str(found.path))
     restore_random(tensors, state.device)
     if found.state.get("scaler"):
-        state.scaler.load_state_dict(found.state["scaler"])
+        try:
+            state.scaler.load_state_dict(found.state["scaler"])
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(f"{found.path} lacks a part of the state of the scaler: {error}") from None
     state.step = found.step
     state.seconds = float(found.state.get("seconds", 0.0))
     state.evaluation_loss = found.evaluation_loss

@@ -40,7 +40,7 @@ def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> StepResult
     if state.model.config.dropout:
         parallel.seed(state.config.train.seed, state.step)
     counted = ranks.sum((targets != IGNORE_INDEX).sum())
-    rows = state.config.train.micro_batch_size or len(inputs)
+    rows = state.config.train.rows_at_once(len(inputs))
     total = torch.zeros((), device=inputs.device)
     for start in range(0, len(inputs), rows):
         some_inputs, some_targets = inputs[start : start + rows], targets[start : start + rows]

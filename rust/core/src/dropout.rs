@@ -92,20 +92,18 @@ impl Tokenizer {
     ) -> Result<()> {
         let mut state = Ok(());
         let mut pieces = 0_usize;
-        self.pretokenizer().for_each(text, |piece| {
-            if state.is_err() {
-                return;
-            }
+        self.pretokenizer().each_while(text, &mut |piece| {
             pieces += 1;
             if pieces.is_multiple_of(UNASKED) && !go_on() {
                 state = Err(Error::Cancelled);
-                return;
+                return false;
             }
             let first = ids.len();
             state = merge_with_dropout(vocab.rules(), piece, dropout, ids, &mut || go_on());
             for symbol in &mut ids[first..] {
                 *symbol = vocab.rules().id(*symbol);
             }
+            state.is_ok()
         });
         state
     }

@@ -4,7 +4,7 @@
 //! spawns a pool it was not asked for, and never panics on input: everything
 //! that can go wrong is an [`Error`].
 
-#![deny(unsafe_code)] // but for the kernels, large tables and the map of a shard
+#![deny(unsafe_code)] // but for the kernels, large tables, the map of a shard and a call in `publish`
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod alphabet;

@@ -12,6 +12,8 @@
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::AtomicU32;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use memmap2::MmapMut;
 
@@ -77,9 +79,7 @@ enum Store<T> {
 impl<T: Plain> Table<T> {
     /// `length` values of zero bits, or an error where there is no memory for them.
     pub(crate) fn try_zeroed(length: usize) -> Result<Self> {
-        if length * size_of::<T>() >= WORTH_MAPPING
-            && let Some(store) = map(length)
-        {
+        if let Some(store) = mapped(length) {
             return Ok(Self { store });
         }
         let mut values = Vec::new();
@@ -89,16 +89,11 @@ impl<T: Plain> Table<T> {
         Ok(Self { store })
     }
 
-    /// `length` values of zero bits.
+    /// `length` values of zero bits, for tables that are small or needed in any case.
     pub(crate) fn zeroed(length: usize) -> Self {
-        let store = if length * size_of::<T>() >= WORTH_MAPPING {
-            map(length)
-        } else {
-            None
-        };
         let owned = || Store::Owned(vec![T::ZERO; length].into());
         Self {
-            store: store.unwrap_or_else(owned),
+            store: mapped(length).unwrap_or_else(owned),
         }
     }
 }
@@ -114,8 +109,12 @@ impl Table<u32> {
     }
 }
 
-fn map<T: Plain>(length: usize) -> Option<Store<T>> {
+/// A mapping, where that pays and can be had.
+fn mapped<T: Plain>(length: usize) -> Option<Store<T>> {
     const { assert!(align_of::<T>() <= HUGE_PAGE) };
+    if length * size_of::<T>() < WORTH_MAPPING {
+        return None;
+    }
     let bytes = (length * size_of::<T>()).next_multiple_of(HUGE_PAGE);
     let map = MmapMut::map_anon(bytes + HUGE_PAGE).ok()?;
     let address = map.as_ptr() as usize;
@@ -136,7 +135,7 @@ impl<T: Plain> Deref for Table<T> {
         match &self.store {
             Store::Owned(values) => values,
             Store::Mapped { map, start, length } => {
-                // SAFETY: `map` made the mapping large enough for `length` values from
+                // SAFETY: `mapped` made the mapping large enough for `length` values from
                 // `start`, which is aligned; zero bits are values, and nobody else writes.
                 unsafe { std::slice::from_raw_parts(map.as_ptr().add(*start).cast(), *length) }
             }
@@ -259,13 +258,24 @@ pub(crate) fn join<T: Copy + Send + Sync>(parts: &[Vec<T>], threads: usize) -> R
         room = rest;
     }
     let share = copies.len().div_ceil(threads.max(1)).max(1);
-    std::thread::scope(|scope| {
-        let mut shares = copies.chunks_mut(share);
-        let first = shares.next();
-        for share in shares {
-            scope.spawn(|| copy(share));
+    let shares = Mutex::new(copies.chunks_mut(share));
+    let next = || {
+        let mut shares = shares.lock().unwrap_or_else(PoisonError::into_inner);
+        shares.next()
+    };
+    let work = || {
+        while let Some(share) = next() {
+            copy(share);
         }
-        copy(first.unwrap_or_default());
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads.min(parts.len()) {
+            // Where the system has no more threads, those that there are copy all the shares.
+            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
     });
     // SAFETY: the parts fill the room exactly, and each was copied.
     unsafe { all.set_len(total) };
@@ -306,10 +316,10 @@ mod tests {
     fn several_threads_write_into_one_table() {
         let mut table = Table::<u32>::zeroed(1000);
         let values = table.as_atomic();
-        std::thread::scope(|scope| {
-            for thread in 0..3 {
+        thread::scope(|scope| {
+            for number in 0..3 {
                 scope.spawn(move || {
-                    for (at, value) in values.iter().enumerate().skip(thread).step_by(3) {
+                    for (at, value) in values.iter().enumerate().skip(number).step_by(3) {
                         value.store(at as u32, std::sync::atomic::Ordering::Relaxed);
                     }
                 });

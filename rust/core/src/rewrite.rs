@@ -297,7 +297,7 @@ impl Rewriting {
             }
             Prefix::Pieces(pieces) => {
                 let mut start = range.start;
-                pieces.for_each_valid(&stretch.text.as_bytes()[range], &mut |piece| {
+                pieces.for_each(&stretch.text.as_bytes()[range], |piece| {
                     let range = start..start + piece.len();
                     start = range.end;
                     let lacks = lacks_space(&range);

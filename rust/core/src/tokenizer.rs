@@ -287,28 +287,33 @@ impl Tokenizer {
     ///
     /// Where the tokenizer changes texts before it splits them, they are the pre-tokens of the changed text.
     pub fn split(&self, text: &[u8], mut f: impl FnMut(&[u8])) {
+        self.split_while(text, &mut |piece| {
+            f(piece);
+            true
+        });
+    }
+
+    /// The same until `f` says no: the rest is not looked at. Returns whether it never did.
+    pub fn split_while(&self, text: &[u8], f: &mut impl FnMut(&[u8]) -> bool) -> bool {
         let always = self.inner.special.always();
         if let Some(rewriting) = &self.inner.rewriting {
             let mut parts = Vec::new();
             rewriting.parts(text, always, false, &mut parts);
-            for part in parts {
-                match part.content {
-                    Content::Token(id) => f(self.token_bytes(id).unwrap_or_default()),
-                    _ => self.pretokenizer().for_each(part.bytes(), &mut f),
-                }
-            }
-            return;
+            return parts.iter().all(|part| match part.content {
+                Content::Token(id) => f(self.token_bytes(id).unwrap_or_default()),
+                _ => self.pretokenizer().each_while(part.bytes(), f),
+            });
         }
         let mut from = 0;
         for found in always.matches(text) {
-            if from < found.start {
-                self.pretokenizer()
-                    .for_each(&text[from..found.start], &mut f);
+            let token = from.max(found.start).min(found.end)..found.end;
+            let before = &text[from.min(found.start)..found.start];
+            if !self.pretokenizer().each_while(before, f) || !f(&text[token]) {
+                return false;
             }
-            f(&text[from.max(found.start).min(found.end)..found.end]);
             from = found.end;
         }
-        self.pretokenizer().for_each(&text[from..], &mut f);
+        self.pretokenizer().each_while(&text[from..], f)
     }
 
     /// What the merges make of `piece` as one pre-token, even if `piece` is a token or is not UTF-8.

@@ -21,13 +21,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
 use crate::error::{ArgumentError, guard, to_python};
-use crate::input::{Names, Text, all_core, ids, limit, texts, threads};
+use crate::input::{Names, Text, Threads, all_core, hear_signals, ids, limit, texts, threads};
 use crate::output::{self, WORTH_DETACHING, array};
 use crate::signals::Signals;
 use crate::tokenizer::{CoreTokenizer, PyStreamDecoder};
 
 /// Shorter texts are done before anybody could press Ctrl-C.
 const WORTH_SIGNALS: usize = 1 << 18;
+/// After so many pre-tokens a split looks for signals.
+const PIECES_BETWEEN_LOOKS: usize = 1 << 12;
 
 /// Text to ids and ids to text: the part of :class:`gptbpe.Tokenizer` that is compiled.
 #[pyclass(module = "gptbpe._core", frozen, subclass)]
@@ -181,10 +183,10 @@ impl Codec {
         &self,
         values: &Bound<'_, PyAny>,
         policy: &SpecialPolicy,
-        asked_threads: Option<usize>,
+        asked_threads: Option<Threads>,
     ) -> PyResult<Ragged> {
         let py = values.py();
-        let threads = threads(asked_threads)?;
+        let threads = threads(asked_threads);
         let texts = texts(values)?;
         let core = all_core(py, &texts)?;
         let tokenizer = self.tokenizer();
@@ -308,7 +310,7 @@ impl Codec {
         allowed_special: SpecialArgument<'_, '_>,
         disallowed_special: SpecialArgument<'_, '_>,
         add_special_tokens: bool,
-        threads: Option<usize>,
+        threads: Option<Threads>,
     ) -> PyResult<Vec<Bound<'py, PyList>>> {
         guard(|| {
             let policy = self.policy(&allowed_special, &disallowed_special)?;
@@ -318,9 +320,12 @@ impl Codec {
             } else {
                 ragged
             };
-            let pairs = ragged.offsets.windows(2);
+            let pairs = ragged.offsets.windows(2).enumerate();
             pairs
-                .map(|pair| self.list(texts.py(), &ragged.ids, pair[0]..pair[1]))
+                .map(|(index, pair)| {
+                    hear_signals(texts.py(), index)?;
+                    self.list(texts.py(), &ragged.ids, pair[0]..pair[1])
+                })
                 .collect()
         })
     }
@@ -344,7 +349,7 @@ impl Codec {
         allowed_special: SpecialArgument<'_, '_>,
         disallowed_special: SpecialArgument<'_, '_>,
         add_special_tokens: bool,
-        threads: Option<usize>,
+        threads: Option<Threads>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
         guard(|| {
             let policy = self.policy(&allowed_special, &disallowed_special)?;
@@ -559,17 +564,18 @@ impl Codec {
         guard(|| {
             let mut pieces = Vec::new();
             let (py, text) = (text.py(), Text::new(text)?);
-            self.run(
-                py,
-                &text,
-                &SpecialPolicy::none(),
-                |tokenizer, text, _, _| {
-                    tokenizer.split(text.as_bytes(), |piece| {
-                        pieces.push(Cow::Owned(piece.to_vec()));
-                    });
+            let policy = SpecialPolicy::none();
+            self.run(py, &text, &policy, |tokenizer, text, _, go_on| {
+                let goes_on = tokenizer.split_while(text.as_bytes(), &mut |piece| {
+                    pieces.push(Cow::Owned(piece.to_vec()));
+                    !pieces.len().is_multiple_of(PIECES_BETWEEN_LOOKS) || go_on()
+                });
+                if goes_on {
                     Ok(())
-                },
-            )?;
+                } else {
+                    Err(Error::Cancelled)
+                }
+            })?;
             Ok(pieces)
         })
     }

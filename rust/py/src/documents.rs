@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::error::{ArgumentError, guard, of_document, to_python};
-use crate::input::{Names, Text, threads};
+use crate::input::{Names, Text, Threads, threads};
 use crate::opened::Opened;
 use crate::output::array;
 use crate::signals::{Cancel, Signals};
@@ -179,13 +179,13 @@ impl DocumentBatch {
         py: Python<'_>,
         tokenizer: &CoreTokenizer,
         allowed_special: &Bound<'_, PyAny>,
-        threads: Option<usize>,
+        threads: Option<Threads>,
         cancel: Option<&Cancel>,
     ) -> PyResult<EncodedBatch> {
         guard(|| {
             let (allowed, threads) = (
                 tokenizer.special_set(allowed_special)?,
-                self::threads(threads)?,
+                self::threads(threads),
             );
             let ragged = listening(py, |go_on| {
                 let go_on = || go_on() && !cancel.is_some_and(Cancel::is_set);

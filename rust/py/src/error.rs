@@ -10,6 +10,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gptbpe_core::Error;
+use gptbpe_core::error::cut;
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
@@ -188,7 +189,8 @@ pub(crate) enum ArgumentError {
     #[error("expected several texts (a list of str or bytes), found one; write [text]")]
     OneText,
     #[error(
-        "this machine has no kernel \"{found}\"; the names are \"avx512\", \"avx2\" and \"portable\""
+        "this machine has no kernel \"{}\"; the names are \"avx512\", \"avx2\" and \"portable\"",
+        cut(found)
     )]
     Kernel { found: String },
     #[error("ids must be integers, found text; to make ids of text call encode")]
@@ -200,7 +202,8 @@ pub(crate) enum ArgumentError {
     )]
     ManyDimensions { dimensions: usize },
     #[error(
-        "token {shown} at index {index} is not in this vocabulary, whose ids are integers up to {last}",
+        "token {} at index {index} is not in this vocabulary, whose ids are integers up to {last}",
+        cut(shown),
         last = vocab_size.saturating_sub(1)
     )]
     NoId {
@@ -210,23 +213,30 @@ pub(crate) enum ArgumentError {
         vocab_size: usize,
     },
     #[error(
-        "{argument} must be \"all\" or a set of strings, found the string {found}; write {{{found}}}"
+        "{argument} must be \"all\" or a set of strings, found the string {shown}; write {{{shown}}}",
+        shown = cut(found)
     )]
     NoNames {
         argument: &'static str,
         found: String,
     },
-    #[error("{name} is {found}, expected 0 or more")]
+    #[error("{name} is {}, expected 0 or more", cut(found))]
     Negative { name: &'static str, found: String },
-    #[error("seed is {found}, expected an integer from 0 to 2**64 - 1")]
+    #[error("seed is {}, expected an integer from 0 to 2**64 - 1", cut(found))]
     Seed { found: String },
     #[error("the separator is empty; pass None for one document per file")]
     EmptySeparator,
-    #[error("threads must be at least 1, found 0; leave it out for one per core")]
-    NoThreads,
+    #[error(
+        "threads must be at least 1, found {}; leave it out for one per core",
+        cut(found)
+    )]
+    NoThreads { found: String },
     #[error("pattern must be a name, a regex, a list of regexes, or None")]
     NoPattern,
-    #[error("vocab_size={found} is no size; expected an integer up to {greatest}")]
+    #[error(
+        "vocab_size={} is no size; expected an integer up to {greatest}",
+        cut(found)
+    )]
     Size { found: String, greatest: usize },
     #[error("{name} is {found:?}, expected {expected}")]
     Choice {
@@ -281,7 +291,7 @@ impl From<ArgumentError> for PyErr {
                 TokenizerError::new_err(message)
             }
             E::NoPattern => PatternError::new_err(message),
-            E::NoThreads | E::EmptySeparator | E::Kernel { .. } => {
+            E::NoThreads { .. } | E::EmptySeparator | E::Kernel { .. } => {
                 PyValueError::new_err(message)
             }
             E::Choice { .. }

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple, PyTupleMethods};
 
-use crate::error::{ArgumentError, TextError, guard, to_python};
+use crate::error::{ArgumentError, TextError, to_python};
 
 /// A piece of text that stays where Python keeps it.
 pub(crate) enum Text<'py> {
@@ -111,6 +111,7 @@ pub(crate) fn texts<'py>(values: &Bound<'py, PyAny>) -> PyResult<Vec<Text<'py>>>
     let mut all = Vec::new();
     reserve(&mut all, values.len().unwrap_or(0).min(TRUSTED))?;
     for (index, value) in values.try_iter()?.enumerate() {
+        hear_signals(values.py(), index)?;
         let text = Text::new(&value?).map_err(|error| name_the_text(values.py(), &error, index))?;
         reserve(&mut all, 1)?;
         all.push(text);
@@ -135,6 +136,16 @@ fn name_the_text(py: Python<'_>, error: &PyErr, index: usize) -> PyErr {
     } else {
         error.clone_ref(py)
     }
+}
+
+/// Looks for signals now and then: an iterator that never ends need not run any Python code, which would.
+#[inline]
+pub(crate) fn hear_signals(py: Python<'_>, index: usize) -> PyResult<()> {
+    const BETWEEN_LOOKS: usize = 1 << 16;
+    if index % BETWEEN_LOOKS == BETWEEN_LOOKS - 1 {
+        py.check_signals()?;
+    }
+    Ok(())
 }
 
 /// What `len` says is believed up to here: a `range` says anything, and memory for it may not be there.
@@ -186,6 +197,7 @@ fn collect_ids<'py>(
 ) -> PyResult<Ids> {
     for (index, value) in values.enumerate() {
         let value = value?;
+        hear_signals(value.py(), index)?;
         match value.extract::<u32>() {
             Ok(id) if (id as usize) < vocab_size => {
                 reserve(&mut ids, 1)?;
@@ -322,12 +334,30 @@ impl Names {
     }
 }
 
+/// No more threads are started: each takes memory, whether there is a core for it or not.
+const MOST_THREADS: usize = 1 << 10;
+
+/// How many threads a call asks for, as far as that is sensible.
+#[derive(Clone, Copy)]
+pub(crate) struct Threads(usize);
+
+impl<'py> FromPyObject<'_, 'py> for Threads {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if value.lt(1)? {
+            let found = value.str()?.to_string();
+            return Err(ArgumentError::NoThreads { found }.into());
+        }
+        Ok(Self(limit("threads", &value)?.min(MOST_THREADS)))
+    }
+}
+
 /// The number of threads asked for, or one per core that this process may use.
-pub(crate) fn threads(asked: Option<usize>) -> PyResult<usize> {
+pub(crate) fn threads(asked: Option<Threads>) -> usize {
     match asked {
-        None => Ok(available_parallelism().map_or(1, std::num::NonZero::get)),
-        Some(0) => Err(ArgumentError::NoThreads.into()),
-        Some(count) => Ok(count),
+        None => available_parallelism().map_or(1, std::num::NonZero::get),
+        Some(Threads(count)) => count,
     }
 }
 
@@ -344,8 +374,8 @@ pub(crate) fn kernel(name: Option<&str>) -> PyResult<Kernel> {
 
 /// How many threads an argument stands for.
 #[pyfunction]
-pub(crate) fn thread_count(threads: Option<usize>) -> PyResult<usize> {
-    guard(|| self::threads(threads))
+pub(crate) fn thread_count(threads: Option<Threads>) -> usize {
+    self::threads(threads)
 }
 
 /// A split pattern: a name or a regex, several regexes, or None.

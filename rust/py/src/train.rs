@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use gptbpe_core::error::cut;
 use gptbpe_core::train::runs::{self, RunHeader};
 use gptbpe_core::train::{Corpus, CorpusOptions, TieBreak, TrainOptions, train_with};
 use gptbpe_core::{Error, Kernel, SpecialToken};
@@ -13,7 +14,7 @@ use pyo3::prelude::*;
 use crate::counts::flow;
 use crate::documents::documents_between;
 use crate::error::{ArgumentError, TrainingError, guard, to_python};
-use crate::input::{Text, kernel, pattern, threads};
+use crate::input::{Text, Threads, kernel, pattern, threads};
 use crate::opened::Opened;
 use crate::signals::{BETWEEN_LOOKS, Signals};
 use crate::tokenizer::CoreTokenizer;
@@ -38,7 +39,7 @@ impl WordCounter {
     fn new(
         pattern: &Bound<'_, PyAny>,
         special_tokens: Vec<String>,
-        threads: Option<usize>,
+        threads: Option<Threads>,
         limit: Option<(usize, PathBuf)>,
         separator: Option<&str>,
         kernel: Option<&str>,
@@ -52,7 +53,7 @@ impl WordCounter {
                 return Err(ArgumentError::EmptySeparator.into());
             }
             let kernel = self::kernel(kernel)?;
-            let threads = self::threads(threads)?;
+            let threads = self::threads(threads);
             let limit = limit.as_ref().map(|(bytes, folder)| (*bytes, &**folder));
             let corpus = Corpus::new(&CorpusOptions {
                 header: header.clone(),
@@ -197,8 +198,9 @@ impl WordCounter {
             let word = Text::new(word)?;
             let count: u64 = count.extract().map_err(|_| {
                 TrainingError::new_err(format!(
-                    "a count must be an integer from 0 to {}, found {count}",
-                    u64::MAX
+                    "a count must be an integer from 0 to {}, found {}",
+                    u64::MAX,
+                    cut(&count.to_string())
                 ))
             })?;
             let corpus = self.corpus.as_mut().ok_or(ArgumentError::Closed)?;
@@ -285,7 +287,8 @@ fn tie_break(name: &str) -> PyResult<TieBreak> {
         "first-seen" => TieBreak::FirstSeen,
         other => {
             return Err(TrainingError::new_err(format!(
-                "tie_break={other:?} is unknown; expected smallest-ids, huggingface, bytes or first-seen"
+                "tie_break={:?} is unknown; expected smallest-ids, huggingface, bytes or first-seen",
+                cut(other)
             )));
         }
     })

@@ -57,10 +57,17 @@ def ids_BT() -> Tensor:  # noqa: N802
 # The blocks
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_layer_norm_is_pytorchs(x_BTD: Tensor, bias: bool) -> None:
-    ours = random_weights(LayerNorm(32, eps=1e-3, bias=bias))
-    theirs = nn.LayerNorm(32, eps=1e-3, bias=bias)
+NORMS: list[tuple[nn.Module, nn.Module]] = [
+    (LayerNorm(32, eps=1e-3), nn.LayerNorm(32, eps=1e-3)),
+    (LayerNorm(32, eps=1e-3, bias=False), nn.LayerNorm(32, eps=1e-3, bias=False)),
+    (RMSNorm(32, eps=1e-3), nn.RMSNorm(32, eps=1e-3)),
+    (RMSNorm(32, eps=1e-3, affine=False), nn.RMSNorm(32, eps=1e-3, elementwise_affine=False)),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), NORMS, ids=[str(theirs) for _, theirs in NORMS])
+def test_norms_are_pytorchs(x_BTD: Tensor, ours: nn.Module, theirs: nn.Module) -> None:
+    random_weights(ours)
     theirs.load_state_dict(ours.state_dict())
     torch.testing.assert_close(ours(x_BTD), theirs(x_BTD))
 
@@ -69,14 +76,6 @@ def test_layer_norm_without_a_gain_has_mean_0_and_variance_1(x_BTD: Tensor) -> N
     y_BTD = LayerNorm(32, affine=False)(5 + 3 * x_BTD)
     torch.testing.assert_close(y_BTD.mean(-1), torch.zeros(3, 10), atol=1e-5, rtol=0)
     torch.testing.assert_close(y_BTD.var(-1, unbiased=False), torch.ones(3, 10), atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize("affine", [True, False])
-def test_rms_norm_is_pytorchs(x_BTD: Tensor, affine: bool) -> None:
-    ours = random_weights(RMSNorm(32, eps=1e-3, affine=affine))
-    theirs = nn.RMSNorm(32, eps=1e-3, elementwise_affine=affine)
-    theirs.load_state_dict(ours.state_dict())
-    torch.testing.assert_close(ours(x_BTD), theirs(x_BTD))
 
 
 def test_norms_compute_in_fp32_and_answer_in_the_inputs_dtype(x_BTD: Tensor) -> None:

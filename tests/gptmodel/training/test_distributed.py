@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -126,7 +127,25 @@ def test_losses_do_not_depend_on_ranks_micro_batches_or_sharding(trained: Path, 
         for name in ("loss", "bits_per_byte", "gradient_norm", "evaluated_tokens", "tokens"):
             had, wanted = ([row.get(name) for row in rows.values()] for rows in (found, expected))
             if wanted[0] is not None:
-                assert had == pytest.approx(wanted, rel=1e-6), name
+                # a norm adds up squares of gradients that were rounded in another order
+                assert had == pytest.approx(wanted, rel=1e-5 if name == "gradient_norm" else 1e-6), name
+
+
+@pytest.mark.slow
+def test_compiled_on_several_ranks_the_losses_are_the_same(trained: Path) -> None:
+    folder = trained.parent
+    jobs = [
+        job(folder, "two-compiled", compile=True, max_steps=4),
+        job(folder, "two-sharded-compiled", compile=True, max_steps=4, shard_model=True),
+    ]
+    (folder / "compiled.json").write_text(json.dumps(jobs, default=str))
+    done = several.torchrun(2, "jobs", folder / "compiled.json")
+    assert done.returncode == 0, done.stderr
+    assert ", compiled in " in done.stderr
+    assert ", compiled, block by block;" in done.stderr
+    expected = loop.losses(trained / "alone")[:4]
+    for name in ("two-compiled", "two-sharded-compiled"):
+        assert dict(loop.losses(trained / name)) == pytest.approx(dict(expected), rel=1e-5)
 
 
 def test_a_checkpoint_of_sharded_weights_is_that_of_one_process(trained: Path) -> None:
@@ -258,6 +277,24 @@ def test_without_torchrun_there_is_one_process() -> None:
     assert Ranks().sum(torch.ones(1)) == 1
     assert Ranks().any(True, False) == (True, False)
     assert Ranks().from_first(lambda: "here") == "here"
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_one_of_several_processes_ends_without_tearing_python_down(size: int) -> None:
+    """Threads of Gloo may free tensors late, and abort a process whose interpreter is being finalized."""
+    script = """
+import atexit
+from gptmodel.training.distributed import leave
+atexit.register(print, "torn down")
+print("written", end=" ")
+leave(3)
+"""
+    address = {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    environment = {**os.environ, **address, "RANK": "0", "WORLD_SIZE": str(size)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stdout == ("written torn down\n" if size == 1 else "written ")
 
 
 def test_each_process_has_a_card_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from gptmodel.device import peak_flops
+from gptmodel.errors import ConfigError
 from gptmodel.evaluate import bits_per_byte
 from gptmodel.training.log import Progress, RunLog, read_metrics
+from gptmodel.training.loggers import WeightsAndBiases
+from gptmodel.training.spikes import Spikes
 from gptmodel.units import human
 
 
@@ -60,6 +66,7 @@ def test_resuming_cuts_what_will_be_done_again(tmp_path: Path) -> None:
         ("NVIDIA H100 PCIe", "bf16", 756e12),
         ("NVIDIA A100-SXM4-80GB", "fp16", 312e12),
         ("NVIDIA A100-SXM4-80GB", "fp32", 19.5e12),
+        ("NVIDIA A100-SXM4-80GB", "tf32", 156e12),
         ("NVIDIA L40S", "bf16", 362e12),
         ("Some Card 9000", "bf16", None),
     ],
@@ -72,6 +79,69 @@ def test_bits_per_byte_and_numbers_for_people() -> None:
     assert bits_per_byte(math.log(2) * 6, 3) == pytest.approx(2.0)
     assert bits_per_byte(1.0, 0) is None
     assert [human(n) for n in (5, 999, 1234, 5_000_000)] == ["5", "999", "1.23k", "5M"]
+
+
+class Broken:
+    """A logger on a disk that is full from some step on."""
+
+    def __init__(self, full_at: int) -> None:
+        self.full_at, self.seen = full_at, list[int]()
+
+    def scalars(self, kind: str, step: int, values: Mapping[str, float | None]) -> None:
+        if step >= self.full_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.seen.append(step)
+
+    def text(self, name: str, text: str, step: int) -> None:
+        pass
+
+    def close(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_refuses_a_record_is_noted_and_raises_nothing(tmp_path: Path) -> None:
+    broken = Broken(full_at=2)
+    with RunLog(tmp_path, loggers=[broken]) as log:
+        log.scalars("train", 1, {"loss": 1.0})
+        assert log.failure is None
+        log.scalars("train", 2, {"loss": 1.0})
+    assert log.failure == f"{tmp_path / 'metrics.jsonl'} cannot be written: No space left on device"
+    assert broken.seen == [1]
+
+
+def test_what_jumps_out_of_the_last_records_is_a_spike() -> None:
+    spikes = Spikes(names=("loss",))
+    falling = [5.0 - 0.01 * step for step in range(100)]
+    assert not any(spikes.look({"loss": loss, "memory": 2.0**step}) for step, loss in enumerate(falling))
+    assert spikes.look({"loss": 12.0})["loss"] > 6
+    assert not spikes.look({"loss": math.nan})
+    assert not spikes.look({"loss": None})
+    resumed = Spikes([{"loss": loss} for loss in falling], ("loss",))
+    assert resumed.look({"loss": 12.0})
+
+
+def test_weights_and_biases_is_an_extra_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match=r"pip install 'gptbpe\[wandb\]'"):
+        WeightsAndBiases(tmp_path, "project", {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for resumed_at in (0, 2):
+        with RunLog(
+            tmp_path, resumed_at=resumed_at, loggers=[WeightsAndBiases(tmp_path, "project", {"seed": 0})]
+        ) as log:
+            log.scalars("train", resumed_at + 1, {"loss": 1.0, "mfu": None})
+            log.sample(resumed_at + 1, "Once <upon> a time")
+        assert log.failure is None
+    written = list((tmp_path / "wandb").glob("offline-run-*"))
+    number = (tmp_path / "wandb-id.txt").read_text()
+    assert written
+    assert all(folder.name.endswith(number) for folder in written)
 
 
 def test_off_a_terminal_progress_is_plain_lines() -> None:

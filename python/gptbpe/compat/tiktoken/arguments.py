@@ -8,6 +8,7 @@ from operator import index
 from typing import Any, Literal
 
 from gptbpe.errors import SpecialTokenError
+from gptbpe.names import shown
 
 Allowed = Literal["all"] | AbstractSet[str]
 Disallowed = Literal["all"] | Collection[str]
@@ -85,7 +86,9 @@ def refuse(text: str, allowed: Allowed, disallowed: Disallowed, names: AbstractS
     found = [(text.find(name), name) for name in disallowed if name in text]
     if found:
         place, name = min(found)
-        raise SpecialTokenError(f"the text holds the disallowed special token {name!r} at character {place}")
+        raise SpecialTokenError(
+            f"the text holds the disallowed special token {shown(name)} at character {place}"
+        )
 
 
 def check_allowed(allowed: Allowed) -> None:
@@ -93,7 +96,7 @@ def check_allowed(allowed: Allowed) -> None:
     if allowed == "all":
         return
     if not isinstance(allowed, (set, frozenset)):
-        raise TypeError(f'allowed_special must be "all" or a set, found {allowed!r}')
+        raise TypeError(f'allowed_special must be "all" or a set, found {shown(allowed)}')
     for name in allowed:
         as_text(name).encode()
 

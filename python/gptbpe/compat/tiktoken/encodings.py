@@ -7,6 +7,7 @@ from typing import Any
 
 from gptbpe.compat.tiktoken.encoding import ENCODINGS, Encoding
 from gptbpe.errors import TokenizerError
+from gptbpe.names import shown
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.types import END_OF_TEXT
 
@@ -83,14 +84,14 @@ def get_encoding(encoding_name: str) -> Encoding:
     [15339, 1917]
     """
     if not isinstance(encoding_name, str):
-        raise TokenizerError(f"an encoding's name must be a string, found {encoding_name!r}")
+        raise TokenizerError(f"an encoding's name must be a string, found {shown(encoding_name)}")
     made = ENCODINGS.get(encoding_name)
     if made is not None:
         return made
     constructor = ENCODING_CONSTRUCTORS.get(encoding_name)
     if constructor is None:
         known = ", ".join(ENCODING_CONSTRUCTORS)
-        raise TokenizerError(f"no encoding is named {encoding_name!r}; there are {known}")
+        raise TokenizerError(f"no encoding is named {shown(encoding_name)}; there are {known}")
     made = constructor.make() if isinstance(constructor, Packaged) else Encoding(**constructor())
     # No lock, which a fork could find taken: of two threads that make it, one's is kept.
     return ENCODINGS.setdefault(encoding_name, made)

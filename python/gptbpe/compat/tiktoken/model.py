@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gptbpe.compat.tiktoken.encoding import Encoding
 from gptbpe.compat.tiktoken.encodings import get_encoding
-from gptbpe.names import FAMILIES, MODELS
+from gptbpe.names import FAMILIES, MODELS, shown
 
 __all__ = [
     "MODEL_PREFIX_TO_ENCODING",
@@ -39,7 +39,7 @@ def encoding_name_for_model(model_name: str) -> str:
         if model_name.startswith(prefix):
             return encoding
     raise KeyError(
-        f"no encoding is known for the model {model_name!r}; if you know its name, call get_encoding"
+        f"no encoding is known for the model {shown(model_name)}; if you know its name, call get_encoding"
     )
 
 

@@ -7,6 +7,7 @@
 
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use super::ids::{Ids, Width};
 use super::{Scheme, Text, expect_ids};
@@ -140,9 +141,10 @@ impl Scheme<'_> {
                 done.push((number, result));
             }
         };
-        let mut done = std::thread::scope(|scope| {
-            let others = 1..threads.min(parts.len());
-            let others: Vec<_> = others.map(|_| scope.spawn(work)).collect();
+        let mut done = thread::scope(|scope| {
+            // Where the system has no more threads, those that there are do all the parts.
+            let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+            let others: Vec<_> = (1..threads.min(parts.len())).map_while(spawn).collect();
             let mut done = work();
             for other in others {
                 match other.join() {

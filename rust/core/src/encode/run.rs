@@ -235,7 +235,7 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         let scheme = self.scheme;
         let mut state = Ok(GO_ON);
         let mut at = 0;
-        scheme.pretokenizer.each_while(bytes, &mut |piece| {
+        scheme.pretokenizer.each_valid_while(bytes, &mut |piece| {
             let starts = &mut self.worker.starts;
             starts.push(at);
             at += piece.len();

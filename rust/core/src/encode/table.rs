@@ -65,13 +65,15 @@ impl PieceTable {
             narrow,
             evictions: 0,
         };
-        table.clear(FIRST_BITS.min(table.most_bits).max(1));
+        let bits = FIRST_BITS.min(table.most_bits).max(1);
+        table.begin_with(Table::zeroed(1 << bits), bits);
         table
     }
 
-    fn clear(&mut self, bits: u32) {
+    /// Goes on with empty buckets.
+    fn begin_with(&mut self, buckets: Table<Bucket>, bits: u32) {
         self.bits = bits;
-        self.buckets = Table::zeroed(1 << bits);
+        self.buckets = buckets;
         self.hasher = Hasher::new(bits, self.seed.secrets());
         self.used = 0;
     }
@@ -279,8 +281,13 @@ impl PieceTable {
         if bits <= self.bits {
             return;
         }
+        let Ok(buckets) = Table::try_zeroed(1 << bits) else {
+            // There is no memory for more: old pieces make room for new ones from now on.
+            self.most_bits = self.bits;
+            return;
+        };
         let old = std::mem::replace(&mut self.buckets, Table::zeroed(0));
-        self.clear(bits);
+        self.begin_with(buckets, bits);
         for (key, value) in old.iter().flat_map(Bucket::entries) {
             let slot = self.slot(key);
             self.insert(key, slot, value);

@@ -172,20 +172,15 @@ impl Pretokenizer {
         }
     }
 
-    /// Calls `f` with every pre-token of valid UTF-8 in order.
-    pub(crate) fn for_each_valid(&self, text: &[u8], f: &mut impl FnMut(&[u8])) {
+    /// Calls `f` with the pre-tokens of valid UTF-8 in order until it says no: the rest is not looked at.
+    /// Returns whether it never did.
+    pub(crate) fn each_valid_while(&self, text: &[u8], f: &mut impl FnMut(&[u8]) -> bool) -> bool {
         match self.blocks() {
             Some(blocks) if (WORTH_BLOCKS..LONGEST_PIECE).contains(&text.len()) => {
-                each_by_blocks(blocks, Kernel::best(), text, f);
+                each_by_blocks(blocks, Kernel::best(), text, f)
             }
             _ => split(&self.stages, text, f),
         }
-    }
-
-    /// Calls `f` with the pre-tokens of valid UTF-8 in order until it says no.
-    pub(crate) fn each_while(&self, text: &[u8], f: &mut impl FnMut(&[u8]) -> bool) {
-        let mut going = true;
-        self.for_each_valid(text, &mut |piece| going = going && f(piece));
     }
 
     /// Calls `f` with every pre-token in order, found by the mask scanner with `kernel`, however
@@ -194,13 +189,17 @@ impl Pretokenizer {
     /// Returns whether `kernel` was used: only if the pattern has a mask scanner.
     #[doc(hidden)]
     pub fn split_with(&self, kernel: Option<Kernel>, text: &str, mut f: impl FnMut(&[u8])) -> bool {
+        let mut each = |piece: &[u8]| {
+            f(piece);
+            true
+        };
         match (self.blocks(), kernel) {
             (Some(blocks), Some(kernel)) if !text.is_empty() => {
-                each_by_blocks(blocks, kernel, text.as_bytes(), &mut f);
+                each_by_blocks(blocks, kernel, text.as_bytes(), &mut each);
                 true
             }
             _ => {
-                split(&self.stages, text.as_bytes(), &mut f);
+                split(&self.stages, text.as_bytes(), &mut each);
                 false
             }
         }
@@ -208,9 +207,17 @@ impl Pretokenizer {
 
     /// Calls `f` with every pre-token in order.
     pub fn for_each(&self, text: &[u8], mut f: impl FnMut(&[u8])) {
+        self.each_while(text, &mut |piece| {
+            f(piece);
+            true
+        });
+    }
+
+    /// Calls `f` with the pre-tokens in order until it says no: the rest is not looked at. Returns whether it never
+    /// did.
+    pub(crate) fn each_while(&self, text: &[u8], f: &mut impl FnMut(&[u8]) -> bool) -> bool {
         if simdutf8::basic::from_utf8(text).is_ok() {
-            self.for_each_valid(text, &mut f);
-            return;
+            return self.each_valid_while(text, f);
         }
         // Chunks are a valid stretch and a run of invalid bytes no longer than
         // one broken character; neighbouring runs are joined.
@@ -219,69 +226,81 @@ impl Pretokenizer {
         for chunk in text.utf8_chunks() {
             let valid = chunk.valid().as_bytes();
             if !valid.is_empty() {
-                if invalid < at {
-                    f(&text[invalid..at]);
+                let goes_on = invalid == at || f(&text[invalid..at]);
+                if !goes_on || !self.each_valid_while(valid, f) {
+                    return false;
                 }
-                self.for_each_valid(valid, &mut f);
                 invalid = at + valid.len();
             }
             at += valid.len() + chunk.invalid().len();
         }
-        if invalid < at {
-            f(&text[invalid..at]);
-        }
+        invalid == at || f(&text[invalid..at])
     }
 }
 
 /// Texts shorter than this are split before a block scanner is set up.
 const WORTH_BLOCKS: usize = 256;
 
-fn each_by_blocks<F: FnMut(&[u8])>(blocks: &dyn Blocks, kernel: Kernel, text: &[u8], f: &mut F) {
+fn each_by_blocks(
+    blocks: &dyn Blocks,
+    kernel: Kernel,
+    text: &[u8],
+    f: &mut impl FnMut(&[u8]) -> bool,
+) -> bool {
     let padded = Text::new(text);
     let mut progress = blocks.begin(text);
     let mut starts = Starts::new();
     while let Ok(more) = blocks.fill(kernel, &padded, None, &mut progress, &mut starts) {
         let base = starts.base();
         for pair in starts.places().windows(2) {
-            f(&text[base + pair[0] as usize..base + pair[1] as usize]);
+            if !f(&text[base + pair[0] as usize..base + pair[1] as usize]) {
+                return false;
+            }
         }
         starts.keep_last();
         if !more {
-            f(&text[starts.base()..]);
-            return;
+            return f(&text[starts.base()..]);
         }
     }
+    true
 }
 
-/// Splits valid UTF-8 by the first stage, and each piece by the others.
-fn split<F: FnMut(&[u8])>(stages: &[Stage], text: &[u8], f: &mut F) {
+/// Splits valid UTF-8 by the first stage, and each piece by the others, until `f` says no.
+fn split(stages: &[Stage], text: &[u8], f: &mut impl FnMut(&[u8]) -> bool) -> bool {
     if text.is_empty() {
-        return;
+        return true;
     }
     match stages {
         [] => f(text),
         [only] => {
             let mut level = Level::new(text);
             while let Some(piece) = level.next(only) {
-                f(piece);
+                if !f(piece) {
+                    return false;
+                }
             }
+            true
         }
         _ => split_in_stages(stages, text, f),
     }
 }
 
 /// A loop over the levels instead of a call in a call. The effort of a stage outlives its pieces.
-fn split_in_stages<F: FnMut(&[u8])>(stages: &[Stage], text: &[u8], f: &mut F) {
+fn split_in_stages(stages: &[Stage], text: &[u8], f: &mut impl FnMut(&[u8]) -> bool) -> bool {
     let mut levels: Vec<Level> = stages.iter().map(|_| Level::new(text)).collect();
     let mut depth = 0;
     loop {
         match levels[depth].next(&stages[depth]) {
-            Some(piece) if depth + 1 == stages.len() => f(piece),
+            Some(piece) if depth + 1 == stages.len() => {
+                if !f(piece) {
+                    return false;
+                }
+            }
             Some(piece) => {
                 depth += 1;
                 levels[depth].begin(piece);
             }
-            None if depth == 0 => return,
+            None if depth == 0 => return true,
             None => depth -= 1,
         }
     }

@@ -1,6 +1,7 @@
 //! The scanner against the regex, and both against rows of known splits.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 
@@ -237,6 +238,7 @@ fn scalar_pieces(pretokenizer: &Pretokenizer, text: &[u8]) -> Vec<String> {
     let mut pieces = Vec::new();
     split(&pretokenizer.stages, text, &mut |piece: &[u8]| {
         pieces.push(String::from_utf8_lossy(piece).into_owned());
+        true
     });
     pieces
 }
@@ -248,6 +250,7 @@ fn masked_pieces(pretokenizer: &Pretokenizer, kernel: Kernel, text: &[u8]) -> Ve
     }
     each_by_blocks(pretokenizer.blocks().unwrap(), kernel, text, &mut |piece| {
         pieces.push(String::from_utf8_lossy(piece).into_owned());
+        true
     });
     pieces
 }
@@ -278,6 +281,59 @@ fn long_runs_take_linear_time() {
             pretokenizer.for_each(format!("{text} x").as_bytes(), |piece| last = piece.len());
             assert!(last > 0);
         }
+    }
+}
+
+/// Splits off single bytes, and counts how often it is asked.
+#[derive(Debug, Default)]
+struct Asked(AtomicUsize);
+
+impl Split for Asked {
+    fn fill(&self, text: &[u8], start: usize, ends: &mut [usize], _: &mut Effort) -> usize {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let filled = ends.len().min(text.len() - start);
+        for (end, at) in ends.iter_mut().zip(start + 1..=text.len()) {
+            *end = at;
+        }
+        filled
+    }
+}
+
+/// A text of a gigabyte was split to its end after its first words were too many, or Ctrl-C was pressed.
+#[test]
+fn what_follows_a_no_is_not_looked_at() {
+    for stages in [1, 2] {
+        let asked = Arc::new(Asked::default());
+        let stage = Stage {
+            split: asked.clone(),
+            blocks: None,
+        };
+        let pretokenizer = Pretokenizer {
+            stages: vec![stage; stages].into(),
+            cuts: Cuts::of(&Pattern::none()),
+        };
+        let mut pieces = 0;
+        let said_no = !pretokenizer.each_while(&b"a".repeat(1 << 20), &mut |_| {
+            pieces += 1;
+            pieces < 5
+        });
+        assert!(said_no && pieces == 5);
+        let asked = asked.0.load(Ordering::Relaxed);
+        assert!(asked < 20, "{asked}");
+    }
+    let scanned = Pretokenizer::new(&Pattern::default()).unwrap();
+    for text in [
+        &b"one two three four"[..],
+        b"one \xFF two \xFF three",
+        b"one",
+    ] {
+        let mut pieces = 0;
+        assert!(!scanned.each_while(text, &mut |_| {
+            pieces += 1;
+            false
+        }));
+        assert_eq!(pieces, 1);
+        assert!(scanned.each_while(text, &mut |_| true));
     }
 }
 

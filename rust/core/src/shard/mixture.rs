@@ -240,20 +240,20 @@ fn digests(samplers: &[Sampler], caps: &[u64], options: &MixtureOptions) -> Vec<
         Exhausted::Stop => "stop",
         Exhausted::Renormalise => "renormalise",
     };
-    let mut plan = format!(
+    let mut plan = vec![format!(
         "gptbpe mixture 1\nseed {}\nblock {}\nexhausted {exhausted}\n",
         options.seed, options.block
-    );
+    )];
     for (sampler, cap) in samplers.iter().zip(caps) {
-        plan += &format!("source {} cap {cap}\n", hex(&sampler.fingerprint()));
+        let digest = hex(&sampler.fingerprint());
+        plan.push(format!("source {digest} cap {cap}\n"));
     }
-    let mut digest: [u8; 32] = Sha256::digest(plan).into();
+    let mut digest: [u8; 32] = Sha256::digest(plan.concat()).into();
     let stages = options.stages.iter().map(|stage| {
-        let mut text = format!("{}\nstart {}\n", hex(&digest), stage.start);
-        for weight in &stage.weights {
-            text += &format!("weight {:016x}\n", weight.to_bits());
-        }
-        digest = Sha256::digest(text).into();
+        let mut text = vec![format!("{}\nstart {}\n", hex(&digest), stage.start)];
+        let weights = stage.weights.iter().map(|weight| weight.to_bits());
+        text.extend(weights.map(|bits| format!("weight {bits:016x}\n")));
+        digest = Sha256::digest(text.concat()).into();
         digest
     });
     stages.collect()

@@ -31,6 +31,7 @@ mod replace;
 mod resume;
 pub mod rows;
 pub mod sampler;
+mod sampler_options;
 mod schedule;
 pub mod sidecar;
 mod source;
@@ -43,6 +44,8 @@ mod writer;
 mod tests;
 
 pub use manifest::Manifest;
+pub use options::{DEFAULT_SHARD_TOKENS, WriterOptions};
 pub use reader::{Io, ReaderOptions, ShardReader, Verify};
+pub use reader::{ReaderOptions, ShardReader, Verify};
 pub use sampler::{Order, Partial, Sampler, SamplerOptions};
-pub use writer::{DEFAULT_SHARD_TOKENS, ShardWriter, WriterOptions};
+pub use writer::ShardWriter;

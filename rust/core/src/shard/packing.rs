@@ -427,6 +427,7 @@ mod tests {
     }
 
     /// Documents as long as those of the web: lognormal, a few hundred tokens in the middle.
+    #[allow(clippy::cast_sign_loss)] // an exponential is positive
     fn web(count: usize) -> Vec<u32> {
         let mut random = super::super::permutation::Key {
             seed: 1,

@@ -5,7 +5,7 @@
 //! then the other names go: a process that ends at any point leaves a whole dataset. Where the file system
 //! has no hard links the other names stay.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::folder::Folder;
 use super::manifest::{MANIFEST_NAME, Manifest};
@@ -50,14 +50,15 @@ pub(super) fn settle(folder: &Folder, manifest: Manifest) -> Result<Manifest> {
 
 /// Gives all shards their final names besides the others, or none.
 fn link_shards(folder: &Folder, manifest: &Manifest) -> bool {
-    let mut made = Vec::new();
+    let mut made: Vec<PathBuf> = Vec::new();
     for entry in &manifest.shards {
         for extension in ["bin", "gbx"] {
             let with = |name: &str| folder.0.join(Path::new(name).with_extension(extension));
             let (from, to) = (with(&entry.file), with(&final_name(&entry.file)));
             if std::fs::hard_link(from, &to).is_err() {
-                made.iter()
-                    .for_each(|path: &std::path::PathBuf| remove_quietly(path));
+                for path in &made {
+                    remove_quietly(path);
+                }
                 return false;
             }
             made.push(to);

@@ -30,7 +30,7 @@ pub(super) struct Request<'a> {
 /// How a writer begins.
 pub(super) enum Stock {
     /// The dataset is there, whole.
-    Finished(Manifest),
+    Finished(Box<Manifest>),
     /// Some shards are there, or none.
     Unfinished {
         names: Names,
@@ -74,7 +74,7 @@ pub(super) fn take_stock(folder: &Folder, request: &Request<'_>) -> Result<Stock
                 && request.is_of_same_inputs(folder, names);
             if same && folder.is_whole(&manifest) {
                 folder.remove(is_temporary)?;
-                return Ok(Stock::Finished(manifest));
+                return Ok(Stock::Finished(Box::new(manifest)));
             }
             (names, same)
         }

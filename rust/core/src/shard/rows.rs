@@ -49,6 +49,7 @@ impl Masks<'_> {
     }
 
     /// `ends` are the columns at which segments end, ascending up to the sequence length.
+    #[allow(clippy::cast_possible_wrap)] // a sequence is shorter than 2³¹
     pub(super) fn fill_row<T: Id + PartialEq>(
         &mut self,
         row: usize,

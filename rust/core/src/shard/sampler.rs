@@ -29,13 +29,13 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::format::hex;
-pub use super::options::{Partial, SamplerOptions};
 pub use super::order::Order;
 use super::order::{Cursor, Orders};
 use super::packed::{Documents, Packed, PackedRow};
 use super::packing::group_size;
 use super::reader::{Id, ShardReader};
 use super::rows::{RowScratch, Segment};
+pub use super::sampler_options::{Partial, SamplerOptions};
 use super::widen::{last, shifted};
 pub use super::windows::Window;
 use super::windows::Windows;
@@ -137,20 +137,23 @@ impl Sampler {
             Partial::Drop => "drop",
             Partial::Pad => "pad",
         };
-        let mut plan = format!(
+        let mut plan = vec![format!(
             "gptbpe sampler 1\ndataset {}\nsequence_length {sequence_length}\nstride {stride}\nseed {seed}\n\
              order {}\nmask_overlap {mask_overlap}\npartial {partial}\nreserve {reserve}\n",
             hex(&self.reader().digest()),
             order.name(),
-        );
+        )];
         // What earlier versions did not have is not named where it is not used, so that their states stay valid.
         if pack {
-            plan += &format!("packing best-fit {}\n", group_size(sequence_length));
+            plan.push(format!(
+                "packing best-fit {}\n",
+                group_size(sequence_length)
+            ));
         }
         if source > 0 {
-            plan += &format!("source {source}\n");
+            plan.push(format!("source {source}\n"));
         }
-        Sha256::digest(plan).into()
+        Sha256::digest(plan.concat()).into()
     }
 
     /// Refuses a state that was saved under another plan.

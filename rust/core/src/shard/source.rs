@@ -247,16 +247,22 @@ impl Source {
 
 /// Reads the first bytes of a token file.
 pub(super) fn read_header(file: &File, metadata: &Metadata, path: &Path) -> Result<Parsed> {
-    let length = metadata.len();
-    if length < HEADER_BYTES as u64 {
-        return Err(Error::ShardTruncated {
-            path: path.to_path_buf(),
-            expected: HEADER_BYTES as u64,
-            found: length,
-        });
+    let cut = |found| Error::ShardTruncated {
+        path: path.to_path_buf(),
+        expected: HEADER_BYTES as u64,
+        found,
+    };
+    if metadata.len() < HEADER_BYTES as u64 {
+        return Err(cut(metadata.len()));
     }
     let mut bytes = [0; HEADER_BYTES];
-    disk::read_exact_at(file, &mut bytes, 0).map_err(|source| io_error("read", path, source))?;
+    match disk::read_exact_at(file, &mut bytes, 0) {
+        // It was cut off since its length was asked for.
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return Err(cut(file.metadata().map_or(0, |metadata| metadata.len())));
+        }
+        other => other.map_err(|source| io_error("read", path, source))?,
+    }
     Header::parse(&bytes, path)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! 8 bytes per shard are kept, and nothing per window. The rules are in [`super::sampler`].
 
-use super::options::{Partial, SamplerOptions};
+use super::sampler_options::{Partial, SamplerOptions};
 
 /// Where a sample lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

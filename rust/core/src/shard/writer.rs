@@ -11,106 +11,21 @@
 //! caller leaves those out and goes on. It cannot see whether the input is still the same: the caller says so by
 //! passing `resume`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::folder::Folder;
 use super::format::{MAX_SHARD_TOKENS, TokenType};
 use super::manifest::{MANIFEST_NAME, Manifest, ManifestParts, ShardEntry};
 use super::names::Names;
 use super::open_shard::{OpenDocument, OpenShard, Stamp};
+use super::options::WriterOptions;
 use super::publication::Publication;
 use super::replace::settle;
 use super::resume::{Request, Stock, find_whole, take_stock};
 use crate::publish::{FolderLock, atomic_write, io_error, sync_folder};
 use crate::{Error, Result};
-
-/// Tokens per shard unless said otherwise: 256 MiB of u16, 512 MiB of u32.
-pub const DEFAULT_SHARD_TOKENS: u64 = 1 << 27;
-
-/// What a dataset is to be.
-#[derive(Clone, Debug)]
-pub struct WriterOptions {
-    /// One more than the largest id allowed.
-    pub vocab_size: u32,
-    /// The tokenizer's fingerprint; zeros where there is none to state.
-    pub fingerprint: [u8; 32],
-    /// The tokenizer as `tokenizer.json`, to be stored beside the shards.
-    pub tokenizer_json: Option<Vec<u8>>,
-    /// A token to put in front of every document.
-    pub bos: Option<u32>,
-    /// A token to put after every document.
-    pub eos: Option<u32>,
-    /// A shard is closed before it would exceed this many tokens.
-    pub shard_tokens: u64,
-    /// How the documents came to be, in words; stored in the manifest, and part of what resuming compares.
-    pub options: BTreeMap<String, String>,
-    /// Keep what a killed run with the same options wrote.
-    pub resume: bool,
-    /// Which inputs these are, in the caller's words. Stored in the folder by [`ShardWriter::begin`]; what a run with the
-    /// same options and the same words left is kept, as with `resume`.
-    pub journal: Option<Vec<u8>>,
-    /// Replace a dataset that is already in the folder. It can be read until the new one is whole.
-    pub force: bool,
-}
-
-impl WriterOptions {
-    /// Options for ids below `vocab_size`, with no separators.
-    pub fn new(vocab_size: u32) -> Self {
-        Self {
-            vocab_size,
-            fingerprint: [0; 32],
-            tokenizer_json: None,
-            bos: None,
-            eos: None,
-            shard_tokens: DEFAULT_SHARD_TOKENS,
-            options: BTreeMap::new(),
-            resume: false,
-            journal: None,
-            force: false,
-        }
-    }
-
-    /// The key of the work: equal keys and equal documents give equal bytes.
-    fn work(&self) -> [u8; 16] {
-        let words = format!(
-            "{:?} {} {:?} {:?} {}",
-            self.options, self.vocab_size, self.bos, self.eos, self.shard_tokens
-        );
-        let mut bytes = self.fingerprint.to_vec();
-        bytes.extend(words.bytes());
-        xxh3_128(&bytes).to_le_bytes()
-    }
-
-    fn validate(&self) -> Result<()> {
-        let wrong = |name, found: u64, expected: String| Error::ShardArgument {
-            name,
-            found: found.to_string(),
-            expected,
-        };
-        if self.vocab_size == 0 || self.vocab_size > i32::MAX as u32 {
-            let expected = format!("1 to {}", i32::MAX);
-            return Err(wrong("vocab_size", self.vocab_size.into(), expected));
-        }
-        if self.shard_tokens == 0 || self.shard_tokens > MAX_SHARD_TOKENS {
-            let expected = format!("1 to {MAX_SHARD_TOKENS}");
-            return Err(wrong("shard_tokens", self.shard_tokens, expected));
-        }
-        for (name, id) in [("bos", self.bos), ("eos", self.eos)] {
-            if let Some(id) = id.filter(|&id| id >= self.vocab_size) {
-                return Err(wrong(
-                    name,
-                    id.into(),
-                    format!("below the vocabulary's {}", self.vocab_size),
-                ));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Writes one dataset. Dropping it before [`ShardWriter::finish`] leaves the shards that are complete, and no manifest.
 pub struct ShardWriter {
@@ -158,7 +73,7 @@ impl ShardWriter {
         let (lock, stock) = match FolderLock::take(name) {
             Ok(lock) => (Some(lock), take_stock(&folder, &request)?),
             Err(error) if is_read_only(&error) => match find_whole(&folder, &request)? {
-                Some(manifest) => (None, Stock::Finished(manifest)),
+                Some(manifest) => (None, Stock::Finished(Box::new(manifest))),
                 None => return Err(error),
             },
             Err(error) => return Err(error),
@@ -183,8 +98,8 @@ impl ShardWriter {
             Stock::Finished(manifest) => {
                 writer.resumed_documents = manifest.documents;
                 writer.finished = Some(match writer.lock {
-                    Some(_) => settle(&writer.folder, manifest)?,
-                    None => manifest,
+                    Some(_) => settle(&writer.folder, *manifest)?,
+                    None => *manifest,
                 });
             }
             Stock::Unfinished {
@@ -245,15 +160,20 @@ impl ShardWriter {
                 ),
             });
         }
-        self.check_range(ids, 0)?;
+        let parts = || offsets.windows(2).map(|range| &ids[range[0]..range[1]]);
+        let separators = [self.options.bos, self.options.eos];
+        let separators = separators.iter().flatten().count() as u64;
+        let mut greatest = Vec::with_capacity(source_bytes.len());
         let mut begun = self.document.as_ref().map_or(0, |document| document.tokens);
-        for range in offsets.windows(2) {
-            self.check_length(begun + (range[1] - range[0]) as u64 + 2)?;
+        for (part, &start) in parts().zip(offsets) {
+            greatest.push(self.check_range(part, start as u64)?);
+            check_length(begun + part.len() as u64 + separators)?;
             begun = 0;
         }
         let last = source_bytes.len().saturating_sub(1);
-        for (number, (range, &bytes)) in offsets.windows(2).zip(source_bytes).enumerate() {
-            self.write_part(&ids[range[0]..range[1]], bytes, number < last || !open)?;
+        let documents = parts().zip(greatest).zip(source_bytes).enumerate();
+        for (number, ((part, greatest), &bytes)) in documents {
+            self.append(part, greatest, bytes, number < last || !open)?;
         }
         Ok(())
     }
@@ -274,14 +194,26 @@ impl ShardWriter {
         ends: bool,
     ) -> Result<()> {
         self.writable()?;
+        let before = self.document.as_ref().map_or(0, |document| document.tokens);
+        let greatest = self.check_range(ids, before)?;
+        self.append(ids, greatest, source_bytes, ends)
+    }
+
+    /// Appends a part of a document whose ids are right, the greatest of them `greatest`.
+    fn append<I: Copy + Into<u32>>(
+        &mut self,
+        ids: &[I],
+        greatest: u32,
+        source_bytes: u64,
+        ends: bool,
+    ) -> Result<()> {
         let before = self.document.as_ref().map(|document| document.tokens);
-        let greatest = self.check_range(ids, before.unwrap_or(0))?;
         let (bos, eos) = (self.options.bos, self.options.eos);
         let bos = bos.filter(|_| before.is_none());
         let eos = eos.filter(|_| ends);
         let more = ids.len() as u64 + u64::from(bos.is_some()) + u64::from(eos.is_some());
         let tokens = before.unwrap_or(0) + more;
-        self.check_length(tokens)?;
+        check_length(tokens)?;
         let full = self.open.as_ref().is_some_and(|shard| {
             let filled = shard.tokens + more > self.options.shard_tokens;
             // Document ends are 32-bit and so is their number; only empty documents could exceed it.
@@ -294,13 +226,10 @@ impl ShardWriter {
                 Some(document) => self.move_document(document)?,
             }
         }
-        let shard = match &mut self.open {
-            Some(shard) => shard,
-            None => {
-                let next = self.begin_shard(self.next_index())?;
-                self.open.insert(next)
-            }
-        };
+        if self.open.is_none() {
+            self.open = Some(self.begin_shard(self.next_index())?);
+        }
+        let shard = self.open.as_mut().expect("a shard was begun");
         if !ends && before.is_none() {
             self.document = Some(OpenDocument::begin(shard));
         }
@@ -328,17 +257,6 @@ impl ShardWriter {
     fn begin_shard(&self, index: u32) -> Result<OpenShard> {
         let token_type = TokenType::for_vocabulary(self.options.vocab_size);
         OpenShard::create(&self.folder.0, &self.names.shard(index), index, token_type)
-    }
-
-    #[allow(clippy::unused_self)] // beside its sister
-    fn check_length(&self, tokens: u64) -> Result<()> {
-        if tokens > MAX_SHARD_TOKENS {
-            return Err(Error::DocumentTooLong {
-                tokens,
-                limit: MAX_SHARD_TOKENS,
-            });
-        }
-        Ok(())
     }
 
     /// The greatest id.
@@ -476,6 +394,16 @@ impl Drop for ShardWriter {
                 .remove(|name| names.shard_number(name).is_some() || left.contains(&name));
         }
     }
+}
+
+fn check_length(tokens: u64) -> Result<()> {
+    if tokens > MAX_SHARD_TOKENS {
+        return Err(Error::DocumentTooLong {
+            tokens,
+            limit: MAX_SHARD_TOKENS,
+        });
+    }
+    Ok(())
 }
 
 /// Whether nothing can be written in the folder, by anybody or by this user.

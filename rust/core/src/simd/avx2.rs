@@ -145,9 +145,10 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]) {
+        assert!(!buckets.is_empty());
         let mask = (buckets.len() - 1) << BUCKET_BITS;
         for ((&key, &slot), value) in keys.iter().zip(slots).zip(values) {
-            // SAFETY: there are buckets, in a power of two, so one of them begins there.
+            // SAFETY: there are buckets, and the slot is a multiple of their size that is not beyond the last of them.
             let bucket = unsafe { &*buckets.as_ptr().byte_add(slot as usize & mask) };
             let line: *const __m256i = (&raw const *bucket).cast();
             let found = avx2!({

@@ -218,6 +218,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn probe(self, buckets: &[Bucket], keys: &[Key], slots: &[u32], values: &mut [u64]) {
+        assert!(!buckets.is_empty());
         let (keys, last_keys) = keys.as_chunks::<8>();
         let (slots, last_slots) = slots.as_chunks::<8>();
         let (values, last_values) = values.as_chunks_mut::<8>();
@@ -398,11 +399,12 @@ fn wide_lanes(values: __m512i) -> __m512i {
     })
 }
 
-/// The value of `key`, or zero, from its bucket.
+/// The value of `key`, or zero, from its bucket. There are buckets.
 #[inline(always)]
 fn look_up(buckets: &[Bucket], key: &Key, slot: u32) -> u64 {
     let slot = slot as usize & (buckets.len() - 1) << BUCKET_BITS;
-    // SAFETY: there are buckets, in a power of two, so one of them begins there.
+    // SAFETY: there are buckets, as `probe` asserts, and the slot is a multiple of their size that is not beyond
+    // the last of them.
     let bucket = unsafe { &*buckets.as_ptr().byte_add(slot) };
     let found = avx512!({
         let line = _mm512_loadu_si512((&raw const *bucket).cast());

@@ -33,6 +33,7 @@ mod stage;
 
 pub use policy::{SpecialNames, SpecialPolicy};
 pub use set::{Found, Matches, SpecialSet};
+pub(crate) use stage::finder;
 
 use std::collections::HashMap;
 

@@ -381,6 +381,18 @@ mod tests {
         assert!(work::searched() - before <= 2 * text.len());
     }
 
+    /// A DFA of 8,000 times x takes 2 s to build, and one of 40,000 over a minute.
+    #[test]
+    fn a_long_content_gets_no_dfa() {
+        use aho_corasick::AhoCorasickKind::{ContiguousNFA, DFA};
+        let finder_of = |contents: &[&str]| super::super::finder(contents.iter().copied()).unwrap();
+        for length in [300, 8_000, 80_000] {
+            let content = "x".repeat(length);
+            assert_eq!(finder_of(&["y", &content]).kind(), ContiguousNFA);
+        }
+        assert_eq!(finder_of(&["<|a|>", "<|b|>"]).kind(), DFA);
+    }
+
     #[test]
     fn a_long_content_does_not_take_a_thousand_times_its_memory() {
         let content: String = ('!'..='~').cycle().take(1 << 20).collect();

@@ -35,6 +35,20 @@ use crate::error::SpecialTokenProblem;
 
 /// Longer contents, added up, get no DFA: it has up to 1 KiB for each of their bytes.
 const DFA_BYTES: usize = 1 << 14;
+/// Nor does one longer content: to build the DFA of `xxx…` takes time in proportion to the square of its length.
+const DFA_LONGEST: usize = 1 << 8;
+
+/// Finds the contents, and of those that begin at one place the longest; `None` if they are too long together.
+pub(crate) fn finder<'a>(contents: impl Iterator<Item = &'a str> + Clone) -> Option<AhoCorasick> {
+    let bytes: usize = contents.clone().map(str::len).sum();
+    let longest = contents.clone().map(str::len).max().unwrap_or(0);
+    let no_dfa = bytes > DFA_BYTES || longest > DFA_LONGEST;
+    AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostLongest)
+        .kind(no_dfa.then_some(AhoCorasickKind::ContiguousNFA))
+        .build(contents)
+        .ok()
+}
 
 /// Some tokens, ready to be looked for.
 #[derive(Debug)]
@@ -63,13 +77,8 @@ impl Stage {
         let Some(&(first, token)) = tokens.first() else {
             return Ok(None);
         };
-        let bytes: usize = tokens.iter().map(|(content, _)| content.len()).sum();
-        let kind = (bytes > DFA_BYTES).then_some(AhoCorasickKind::ContiguousNFA);
-        let finder = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .kind(kind)
-            .build(tokens.iter().map(|(content, _)| content))
-            .map_err(|_| refuse(token, SpecialTokenProblem::TooLongTogether))?;
+        let finder = finder(tokens.iter().map(|&(content, _)| content))
+            .ok_or_else(|| refuse(token, SpecialTokenProblem::TooLongTogether))?;
         let first = first.bytes().next();
         let is_first = |(content, _): &(&str, &SpecialToken)| content.bytes().next() == first;
         let options = tokens.iter().filter(|_| !plain).map(|(_, token)| Options {

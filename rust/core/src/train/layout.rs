@@ -18,6 +18,8 @@ use crate::{Error, Result};
 const LEAST_SHARED: usize = 1 << 18;
 /// With fewer symbols, pairs of bytes are counted in a hash table.
 const LEAST_DENSE: usize = 1 << 13;
+/// More threads would wait for memory, and each has a row for every token ([`super::births`]).
+const MOST_SHARES: usize = 64;
 /// Neighbours in the table go to one share in groups of so many words.
 const GROUP: usize = 64;
 /// Pairs of bytes.
@@ -51,8 +53,8 @@ struct Needs {
 }
 
 impl<S: Symbol> Layout<S> {
-    /// Lays out words; those longer than `longest` are linked. There are `threads` shares, or one where
-    /// there are too few symbols, or where the words are in a file. Without `longest`, words keep their order.
+    /// Lays out words; those longer than `longest` are linked. There are `threads` shares, if that is no more than
+    /// [`MOST_SHARES`], or one where there are too few symbols, or where the words are in a file. Without `longest`, words keep their order.
     pub(super) fn new(
         mut words: Words,
         longest: usize,
@@ -71,7 +73,11 @@ impl<S: Symbol> Layout<S> {
             }
             Words::Counted(counts) => {
                 let is_shared = longest > 0 && counts.reach(tuning.shared.unwrap_or(LEAST_SHARED));
-                let shares = if is_shared { threads.max(1) } else { 1 };
+                let shares = if is_shared {
+                    threads.clamp(1, MOST_SHARES)
+                } else {
+                    1
+                };
                 let (counts, indices) = (&*counts, (0..shares).collect::<Vec<_>>());
                 parallel::each(&indices, go_on, |&index, go_on| {
                     let mut each = |go_on: GoOn<'_>, f: AddWord<'_>| {

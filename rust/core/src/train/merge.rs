@@ -17,11 +17,11 @@ use std::ops::Range;
 use super::GoOn;
 use super::births::{Births, NOWHERE};
 use super::buckets::Queue;
-use super::crew::{Crew, Task};
 use super::layout::Layout;
 use super::limits::TokenLengths;
 use super::linked::{LINKED, Linked};
 use super::pairs::{Key, Pair, Pairs};
+use super::pool::{Pool, Task};
 use super::postings::Postings;
 use super::records::{LONGEST, Records};
 use super::symbol::Symbol;
@@ -51,7 +51,7 @@ pub(super) struct Merger<S> {
     /// One for each share of the words. Merges that are not heavy use the first for all.
     births: Vec<Births<S>>,
     /// Where there is more than one share.
-    crew: Option<Crew<S>>,
+    pool: Option<Pool<S>>,
     heavy: usize,
     lengths: TokenLengths,
     /// How many tokens there will be at most.
@@ -95,7 +95,7 @@ impl<S: Symbol> Merger<S> {
             queue: Queue::new(),
             order: Order::new(options.tie_break),
             births: (0..shares).map(|_| Births::new(most)).collect(),
-            crew: (shares > 1).then(|| Crew::new(shares - 1)),
+            pool: (shares > 1).then(|| Pool::new(shares - 1)),
             room: vec![Vec::new(); shares - 1],
             heavy: tuning.heavy.unwrap_or(HEAVY),
             lengths: TokenLengths::new(),
@@ -194,7 +194,7 @@ impl<S: Symbol> Merger<S> {
         let postings = known.postings.range();
         known.count = 0;
         let (pair, id) = ((S::new(left), S::new(right)), S::new(id as u32));
-        if postings.len() >= self.heavy && self.crew.is_some() {
+        if postings.len() >= self.heavy && self.pool.is_some() {
             self.walk_together(postings, pair, id, go_on)?;
         } else {
             self.walk(postings, pair, id, go_on)?;
@@ -237,8 +237,8 @@ impl<S: Symbol> Merger<S> {
         id: S,
         go_on: GoOn<'_>,
     ) -> Result<()> {
-        let (Some(crew), Some((last, shares)), Some((own, others))) = (
-            &self.crew,
+        let (Some(pool), Some((last, shares)), Some((own, others))) = (
+            &self.pool,
             self.words.shares.split_last_mut(),
             self.births.split_last_mut(),
         ) else {
@@ -267,7 +267,7 @@ impl<S: Symbol> Merger<S> {
             pair,
             id,
         };
-        let done = crew.run(tasks, || walker.walk(rest, last, go_on))?;
+        let done = pool.run(tasks, || walker.walk(rest, last, go_on))?;
         for (number, task) in done.into_iter().enumerate() {
             shares[number] = task.records;
             others[number] = task.births;

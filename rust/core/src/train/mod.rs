@@ -6,10 +6,10 @@
 //! counting all pairs anew at every step, as [`crate::oracle`] does. Counts
 //! have 64 bits and are checked. Text is only ever counted, never kept.
 //!
-//! Reading order: `corpus` takes text and `count` makes the multiset of words of it, `runs` with files; `layout` puts them into
-//! `records` and `linked`, so that a merge touches little; `merge` is the loop, with `walk`, `births`, `pairs` and `postings`, and
-//! `crew` its threads;
-//! `buckets` and `tie_break` say which pair is next, and `threshold` which are not worth keeping.
+//! Reading order: `corpus` takes text and `count` makes the multiset of words of it, `runs` with files; `layout` puts them
+//! into `records` and `linked`, so that a merge touches little; `merge` is the loop, with `walk`, `births`, `pairs` and
+//! `postings`, and `pool` its threads; `buckets` and `tie_break` say which pair is next, and `threshold` which are not worth
+//! keeping.
 
 #![allow(clippy::inline_always)] // or the kernels would not reach the loops
 
@@ -17,13 +17,13 @@ mod births;
 mod buckets;
 mod corpus;
 mod count;
-mod crew;
 mod layout;
 mod limits;
 mod linked;
 mod merge;
 mod pairs;
 mod parallel;
+mod pool;
 mod postings;
 mod records;
 mod recount;

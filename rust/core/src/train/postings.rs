@@ -95,7 +95,7 @@ impl Postings {
         let spare = (wanted / 2).max((2 * wanted).min(CHEAP)) + LEAST;
         let grown = (wanted + spare).min(self.limit).max(wanted);
         let moved = wanted + wanted / 4 > self.places.len() && grown > self.places.len();
-        let mut array = moved.then(|| Table::zeroed(grown));
+        let mut array = moved.then(|| Table::try_zeroed(grown)).transpose()?;
         self.end = 1;
         for pair in live {
             let (range, end) = (pair.postings.range(), self.end);

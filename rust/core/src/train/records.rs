@@ -53,7 +53,7 @@ impl<S: Symbol> Records<S> {
     /// Room for words that [take](Self::taken) so many symbols.
     pub(super) fn with_room(words: usize, symbols: usize) -> Result<Self> {
         check_room(symbols)?;
-        let mut all = Table::zeroed(symbols + BEHIND);
+        let mut all = Table::try_zeroed(symbols + BEHIND)?;
         all[symbols..].fill(S::SENTINEL);
         Ok(Self {
             first: 0,

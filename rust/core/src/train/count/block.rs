@@ -143,7 +143,7 @@ impl<'a, 't> Counting<'a, 't> {
         let pretokenizer = self.pretokenizer;
         let mut result = Ok(());
         let mut at = 0;
-        pretokenizer.each_while(bytes, &mut |word| {
+        pretokenizer.each_valid_while(bytes, &mut |word| {
             self.room.starts.push(at);
             at += word.len();
             // Places count from the base in 32 bits.

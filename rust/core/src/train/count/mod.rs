@@ -14,9 +14,9 @@
 //! into one slot. No result depends on them.
 
 mod block;
-mod crew;
 mod long_words;
 mod parallel;
+mod pool;
 mod short_words;
 mod table;
 #[cfg(test)]

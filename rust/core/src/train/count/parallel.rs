@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::crew::{Crew, Job};
+use super::pool::{Job, Pool};
 use super::table::WordTable;
 use super::worker::{PLACE_BITS, Worker};
 use super::{GoOn, WordCounts, look};
@@ -56,9 +56,9 @@ pub struct Counter {
     threads: usize,
     /// Batches so far.
     batches: u64,
-    /// The only thread is the caller's.
+    /// Where the caller's is the only thread, or the system had no other.
     alone: Option<Worker>,
-    crew: Option<Crew>,
+    pool: Option<Pool>,
 }
 
 impl Counter {
@@ -76,7 +76,7 @@ impl Counter {
             threads,
             batches: 0,
             alone: None,
-            crew: None,
+            pool: None,
         }
     }
 
@@ -90,19 +90,19 @@ impl Counter {
     pub fn count(&mut self, batch: DocumentBatch, weight: u64, go_on: GoOn<'_>) -> Result<()> {
         let number = self.batches;
         self.batches += 1;
-        if self.threads <= 1 {
-            let worker = self.alone.get_or_insert_with(|| Worker::new(self.kernel));
-            return worker.count(&self.pretokenizer, number, batch.parts(), weight, go_on);
+        if self.threads > 1 && self.pool.is_none() && self.alone.is_none() {
+            self.pool = Pool::new(&self.pretokenizer, self.kernel, self.threads);
         }
-        let crew = self
-            .crew
-            .get_or_insert_with(|| Crew::new(&self.pretokenizer, self.kernel, self.threads));
-        let job = Job {
-            number,
-            batch,
-            weight,
-        };
-        crew.count(job, go_on)
+        if let Some(pool) = &self.pool {
+            let job = Job {
+                number,
+                batch,
+                weight,
+            };
+            return pool.count(job, go_on);
+        }
+        let worker = self.alone.get_or_insert_with(|| Worker::new(self.kernel));
+        worker.count(&self.pretokenizer, number, batch.parts(), weight, go_on)
     }
 
     /// Waits for the threads and returns what was counted since the last call. The places of
@@ -127,8 +127,8 @@ impl Counter {
     fn take_tables(&mut self, go_on: GoOn<'_>) -> Result<Vec<WordTable>> {
         self.batches = 0;
         let fresh = || WordTable::new(self.kernel);
-        let mut tables = match &self.crew {
-            Some(crew) => crew.take(fresh, go_on)?,
+        let mut tables = match &self.pool {
+            Some(pool) => pool.take(fresh, go_on)?,
             None => Vec::new(),
         };
         if let Some(worker) = &mut self.alone {
@@ -140,8 +140,8 @@ impl Counter {
     /// About how many bytes the tables take.
     pub fn memory(&self) -> usize {
         let alone = self.alone.as_ref().map(|worker| worker.table.memory());
-        let crew = self.crew.as_ref().map(Crew::memory);
-        alone.unwrap_or(0) + crew.unwrap_or(0)
+        let pool = self.pool.as_ref().map(Pool::memory);
+        alone.unwrap_or(0) + pool.unwrap_or(0)
     }
 }
 

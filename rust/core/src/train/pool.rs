@@ -56,26 +56,26 @@ impl<S: Symbol> Task<S> {
 
 /// The threads, which live as long as this.
 #[derive(Debug)]
-pub(super) struct Crew<S> {
-    desks: Vec<Arc<Desk<S>>>,
+pub(super) struct Pool<S> {
+    mailboxes: Vec<Arc<Mailbox<S>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// Where a thread takes its tasks from, and puts them when they are done.
 #[derive(Debug)]
-struct Desk<S> {
+struct Mailbox<S> {
     task: Mutex<Option<Task<S>>>,
     has_task: AtomicBool,
     done: Mutex<Option<Task<S>>>,
     is_done: AtomicBool,
     /// No more tasks will come.
     closed: AtomicBool,
-    /// The thread has ended; if nobody has closed the desk, by a panic.
+    /// The thread has ended; if nobody has closed the mailbox, by a panic.
     ended: AtomicBool,
     caller: Thread,
 }
 
-impl<S: Symbol> Desk<S> {
+impl<S: Symbol> Mailbox<S> {
     fn new() -> Self {
         Self {
             task: Mutex::new(None),
@@ -137,23 +137,23 @@ fn wait_for(is_true: impl Fn() -> bool) {
     }
 }
 
-impl<S: Symbol> Crew<S> {
+impl<S: Symbol> Pool<S> {
     /// As many threads as the system gives, at most `threads`.
     pub(super) fn new(threads: usize) -> Self {
-        let mut crew = Self {
-            desks: Vec::new(),
+        let mut pool = Self {
+            mailboxes: Vec::new(),
             threads: Vec::new(),
         };
         for _ in 0..threads {
-            let desk = Arc::new(Desk::new());
-            let theirs = desk.clone();
+            let mailbox = Arc::new(Mailbox::new());
+            let theirs = mailbox.clone();
             let Ok(thread) = thread::Builder::new().spawn(move || theirs.work()) else {
                 break; // the caller does what is left
             };
-            crew.desks.push(desk);
-            crew.threads.push(thread);
+            pool.mailboxes.push(mailbox);
+            pool.threads.push(thread);
         }
-        crew
+        pool
     }
 
     /// Has all tasks done, while the caller does `own`. They come back in their order.
@@ -165,28 +165,30 @@ impl<S: Symbol> Crew<S> {
         let mut here = Vec::new();
         let mut given = 0;
         for task in tasks {
-            let Some(desk) = self.desks.get(given) else {
+            let Some(mailbox) = self.mailboxes.get(given) else {
                 here.push(task);
                 continue;
             };
-            *lock(&desk.task) = Some(task);
-            desk.has_task.store(true, Ordering::Release);
+            *lock(&mailbox.task) = Some(task);
+            mailbox.has_task.store(true, Ordering::Release);
             self.threads[given].thread().unpark();
             given += 1;
         }
         own()?;
         let never = AtomicBool::new(false);
         let mut done = Vec::new();
-        for desk in &self.desks[..given] {
-            let taken_back = lock(&desk.task).take();
+        for mailbox in &self.mailboxes[..given] {
+            let taken_back = lock(&mailbox.task).take();
             if let Some(mut task) = taken_back {
                 task.run(&never);
                 done.push(task);
                 continue;
             }
-            wait_for(|| desk.is_done.load(Ordering::Acquire) || desk.ended.load(Ordering::Acquire));
-            desk.is_done.store(false, Ordering::Relaxed);
-            let task = lock(&desk.done).take();
+            wait_for(|| {
+                mailbox.is_done.load(Ordering::Acquire) || mailbox.ended.load(Ordering::Acquire)
+            });
+            mailbox.is_done.store(false, Ordering::Relaxed);
+            let task = lock(&mailbox.done).take();
             done.push(task.expect("a thread that merges has panicked"));
         }
         for mut task in here {
@@ -197,10 +199,10 @@ impl<S: Symbol> Crew<S> {
     }
 }
 
-impl<S> Drop for Crew<S> {
+impl<S> Drop for Pool<S> {
     fn drop(&mut self) {
-        for (desk, thread) in self.desks.iter().zip(&self.threads) {
-            desk.closed.store(true, Ordering::Relaxed);
+        for (mailbox, thread) in self.mailboxes.iter().zip(&self.threads) {
+            mailbox.closed.store(true, Ordering::Relaxed);
             thread.thread().unpark();
         }
         for thread in self.threads.drain(..) {

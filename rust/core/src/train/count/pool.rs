@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::GoOn;
@@ -28,7 +28,7 @@ pub(super) struct Job {
 
 /// The threads, which live as long as this.
 #[derive(Debug)]
-pub(super) struct Crew {
+pub(super) struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -108,8 +108,9 @@ impl Shared {
     }
 }
 
-impl Crew {
-    pub(super) fn new(pretokenizer: &Pretokenizer, kernel: Kernel, threads: usize) -> Self {
+impl Pool {
+    /// As many threads as the system gives, at most `threads`; none if it gives none.
+    pub(super) fn new(pretokenizer: &Pretokenizer, kernel: Kernel, threads: usize) -> Option<Self> {
         let workers = (0..threads).map(|_| Mutex::new(Worker::new(kernel)));
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -121,10 +122,11 @@ impl Crew {
         });
         let start = |index: usize| {
             let (shared, pretokenizer) = (shared.clone(), pretokenizer.clone());
-            std::thread::spawn(move || work(&shared, &shared.workers[index], &pretokenizer))
+            let work = move || work(&shared, &shared.workers[index], &pretokenizer);
+            thread::Builder::new().spawn(work).ok()
         };
-        let threads = (0..threads).map(start).collect();
-        Self { shared, threads }
+        let threads: Vec<_> = (0..threads).map_while(start).collect();
+        (!threads.is_empty()).then_some(Self { shared, threads })
     }
 
     /// Hands a batch on, when a thread is nearly ready for it. The error may be that of an earlier batch.
@@ -161,7 +163,7 @@ impl Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
         let mut state = self.shared.lock();
@@ -220,7 +222,7 @@ impl Drop for Done<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.running -= 1;
-        state.panicked |= std::thread::panicking();
+        state.panicked |= thread::panicking();
         drop(state);
         self.0.progress.notify_all();
     }

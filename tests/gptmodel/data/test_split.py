@@ -1,0 +1,24 @@
+"""How much is held out: a tenth, within bounds, and never so much that there is nothing to train on."""
+
+from __future__ import annotations
+
+import pytest
+
+from gptmodel.data.split import held_out_tokens
+
+
+@pytest.mark.parametrize(
+    ("lengths", "held_out"),
+    [
+        ([1_000_000], 100_000),
+        ([10**9], 2**20),
+        ([10**9, 5_000], 5_000),  # all of the last shard
+        ([20_000], 2_000),
+        ([6_000], 1_024),  # a short text: the floor
+        ([2_000], 500),  # a shorter one: a quarter
+        ([20], 0),  # less than a window would be left
+        ([], 0),
+    ],
+)
+def test_held_out_tokens(lengths: list[int], held_out: int) -> None:
+    assert held_out_tokens(lengths, 16) == held_out
