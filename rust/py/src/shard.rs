@@ -113,7 +113,12 @@ impl CoreShardReader {
         guard(|| {
             let token_type = TokenType::from_name(dtype)
                 .ok_or_else(|| wrong("dtype", dtype, "\"uint16\" or \"uint32\""))?;
-            Self::new(ShardReader::open_raw(&path, token_type, vocab_size, self::io(io)?))
+            Self::new(ShardReader::open_raw(
+                &path,
+                token_type,
+                vocab_size,
+                self::io(io)?,
+            ))
         })
     }
 

@@ -61,6 +61,10 @@ impl Map {
             first.add(self.map.len() - 1).read_volatile();
         }
         fence(Ordering::Acquire);
-        if self.watched.is_cut() { Err(CutOff) } else { Ok(()) }
+        if self.watched.is_cut() {
+            Err(CutOff)
+        } else {
+            Ok(())
+        }
     }
 }

@@ -46,6 +46,5 @@ mod tests;
 pub use manifest::Manifest;
 pub use options::{DEFAULT_SHARD_TOKENS, WriterOptions};
 pub use reader::{Io, ReaderOptions, ShardReader, Verify};
-pub use reader::{ReaderOptions, ShardReader, Verify};
 pub use sampler::{Order, Partial, Sampler, SamplerOptions};
 pub use writer::ShardWriter;

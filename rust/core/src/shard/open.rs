@@ -67,7 +67,13 @@ impl ShardReader {
             let file = path.join(&entry.file);
             Source::new(file, token_type, entry.tokens, HEADER_BYTES, kind)
         });
-        let mut reader = Self::from_sources(path, token_type, sources.collect(), options.verify, options.io);
+        let mut reader = Self::from_sources(
+            path,
+            token_type,
+            sources.collect(),
+            options.verify,
+            options.io,
+        );
         reader.vocab_size = Some(manifest.vocab_size);
         reader.fingerprint = Some(manifest.fingerprint());
         reader.digest = unhex(&manifest.digest).expect("a parsed manifest has a sha256");

@@ -153,22 +153,19 @@ impl Source {
         match opened.map.as_ref().filter(|map| map.holds(end)) {
             Some(map) => {
                 out.resize((end - begin) as usize, 0);
-                map.copy(begin, out).map_err(|CutOff| Error::ShardTruncated {
-                    path: self.path.clone(),
-                    expected: self.offset + self.bytes(),
-                    found: std::fs::metadata(&self.path).map_or(0, |found| found.len()),
-                })
+                map.copy(begin, out)
+                    .map_err(|CutOff| Error::ShardTruncated {
+                        path: self.path.clone(),
+                        expected: self.offset + self.bytes(),
+                        found: std::fs::metadata(&self.path).map_or(0, |found| found.len()),
+                    })
             }
             None => read_range(&*self.file(number, files)?, &self.path, (begin, end), out),
         }
     }
 
     /// What is known of the shard since it was opened.
-    fn opened(
-        &self,
-        number: usize,
-        files: &OpenFiles,
-    ) -> Result<Guard<Option<Arc<Opened>>>> {
+    fn opened(&self, number: usize, files: &OpenFiles) -> Result<Guard<Option<Arc<Opened>>>> {
         let opened = self.opened.load();
         if opened.is_some() {
             return Ok(opened);
@@ -205,12 +202,7 @@ impl Source {
         Ok(files.put(number, file))
     }
 
-    fn check_opened(
-        &self,
-        file: &File,
-        metadata: &Metadata,
-        files: &OpenFiles,
-    ) -> Result<Opened> {
+    fn check_opened(&self, file: &File, metadata: &Metadata, files: &OpenFiles) -> Result<Opened> {
         let path = &self.path;
         let checks = match &self.kind {
             Kind::Plain => None,

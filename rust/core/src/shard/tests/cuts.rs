@@ -20,7 +20,10 @@ fn a_file_cut_anywhere_gives_no_wrong_token() {
     let whole: Vec<i64> = ids.iter().map(|&id| i64::from(id)).chain([299]).collect();
     for io in [Io::Map, Io::Pread] {
         let (mut right, mut errors) = (0, 0);
-        for length in (0..19_026).step_by(97).chain([4095, 4096, 4097, 8192, 16384, 16385]) {
+        for length in (0..19_026)
+            .step_by(97)
+            .chain([4095, 4096, 4097, 8192, 16384, 16385])
+        {
             let data = Dataset::new(300, 1 << 22, std::slice::from_ref(&ids));
             let reader = data.reader_with(Verify::Open, io).unwrap();
             let mut found = [0; 100];
@@ -29,7 +32,11 @@ fn a_file_cut_anywhere_gives_no_wrong_token() {
             for start in [0, 500, 1_500, 3_500, 7_900, 8_901] {
                 match reader.copy(0, start, &mut found, &mut Vec::new()) {
                     Ok(()) => {
-                        assert_eq!(found[..], whole[start as usize..][..100], "{length} {start}");
+                        assert_eq!(
+                            found[..],
+                            whole[start as usize..][..100],
+                            "{length} {start}"
+                        );
                         right += 1;
                     }
                     Err(Error::ShardTruncated { .. }) => errors += 1,
