@@ -37,9 +37,7 @@ mod _core {
     #[pymodule_export]
     use crate::sampler::{CoreAhead, CoreSampler};
     #[pymodule_export]
-    use crate::shard::{
-        AtomicFile, CoreShardReader, CoreShardWriter, ReadProgress, atomic_write,
-    };
+    use crate::shard::{AtomicFile, CoreShardReader, CoreShardWriter, ReadProgress, atomic_write};
     #[pymodule_export]
     use crate::signals::Cancel;
     #[pymodule_export]
