@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import zstandard
 
-from gptbpe import ShardReader, Tokenizer, errors, shard_files, shards, sources
+from gptbpe import ShardReader, Tokenizer, errors, shard_files, sources
 from gptbpe._core import DocumentBuffer
+from gptbpe.shards import build
 
 EOT = "<|endoftext|>"
 
@@ -118,7 +119,7 @@ def test_shards_of_long_documents_are_the_same_for_any_batches(
     (tmp_path / "input.txt").write_bytes(b"<|endoftext|>".join([b"one", LONG, b"", LONG[:999], b"two", LONG]))
     found = set()
     for batch_bytes in (64, 999, 1 << 20):
-        monkeypatch.setattr(shards, "BATCH_BYTES", batch_bytes)
+        monkeypatch.setattr(build, "BATCH_BYTES", batch_bytes)
         folder = tmp_path / str(batch_bytes)
         reader = shard_files(tmp_path / "input.txt", tok, folder, shard_tokens=shard_tokens)
         assert reader.manifest["documents"] == 6

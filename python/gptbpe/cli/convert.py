@@ -79,8 +79,6 @@ def import_(
     if len(inputs) not in (1, 2):
         raise console.Failure(f"expected one file, or vocab.json and merges.txt; found {len(inputs)} inputs")
     console.check_output(output, *inputs)
-    if output.is_file() and not force:
-        raise console.Failure(f"{output} exists already; give -o another name, or --force to replace it")
     specials = special_token or []
     if len(inputs) == 2:
         vocab, merges = sorted(
@@ -91,6 +89,8 @@ def import_(
         tok = Tokenizer.from_gpt2(vocab, merges, pattern=pattern or "gpt2")
     else:
         tok = _one(inputs[0], pattern, specials)
+    if output.is_file() and not force:
+        raise console.Failure(f"{output} exists already; give -o another name, or --force to replace it")
     console.save(output, tok.to_bytes())
     console.say(f"{tok.vocab_size:,} tokens -> {console.shown(output)}")
 

@@ -105,12 +105,12 @@ def train(
     )
     if json and output == console.STANDARD:
         raise console.Failure("--json and -o - both write to standard output; give -o a file")
+    base = None if extend is None else _base(extend, vocab, pattern, special_token, characters)
     read = [*inputs, *(counts or []), None if extend is None else console.tokenizer_file(extend)]
     console.check_output(output, *read)
     if report is not None:
         _check_report(report, output)
         console.check_output(report, *read)
-    base = None if extend is None else _base(extend, vocab, pattern, special_token, characters)
     pieces = [piece(path, keep=characters or report is not None) for path in inputs]
     if counts:
         size: int | None = sum(CountsFile.open(path).text_bytes for path in counts)

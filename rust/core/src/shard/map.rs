@@ -40,6 +40,9 @@ impl Map {
         }
         // SAFETY: no reference to the bytes is ever made; `copy` reads them through a pointer.
         let map = unsafe { MmapOptions::new().len(mapped).map(file) }.ok()?;
+        // A row is a page or two, and reading ahead for each would read a hundred times as much from a cold disk.
+        #[cfg(unix)]
+        let _ = map.advise(memmap2::Advice::Random);
         let watched = Watched::new(map.as_ptr() as usize, mapped)?;
         Some(Self { watched, map })
     }

@@ -130,8 +130,9 @@ impl Source {
             else {
                 continue;
             };
+            // With a system call, which reads a block at once from a cold disk.
             let range = block_range(block, self.bytes());
-            self.read_bytes(opened, number, files, range, scratch)?;
+            self.pread(number, files, range, scratch)?;
             checks.check(block, scratch, &self.path)?;
             if range.0 <= begin && end <= range.1 {
                 return Ok(&scratch[(begin - range.0) as usize..(end - range.0) as usize]);
@@ -160,8 +161,19 @@ impl Source {
                         found: std::fs::metadata(&self.path).map_or(0, |found| found.len()),
                     })
             }
-            None => read_range(&*self.file(number, files)?, &self.path, (begin, end), out),
+            None => self.pread(number, files, range, out),
         }
+    }
+
+    fn pread(
+        &self,
+        number: usize,
+        files: &OpenFiles,
+        range: (u64, u64),
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let range = (self.offset + range.0, self.offset + range.1);
+        read_range(&*self.file(number, files)?, &self.path, range, out)
     }
 
     /// What is known of the shard since it was opened.
