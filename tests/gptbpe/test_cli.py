@@ -414,7 +414,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["train", "input.txt", "--extend", "tokenizer.json"], "--vocab N, above the 280 ids"),
     (["train", "input.txt", "--extend", "missing.json", "--vocab", "300"], "missing.json"),
     (["train", "input.txt", "--extend", "gpt2", "--vocab", "60000"], "ids of its own"),
-    (["train", "input.txt", "--extend", "tokenizer.json", "--vocab", "270"], "call shrink"),
+    (["train", "input.txt", "--extend", "tokenizer.json", "--vocab", "270", "-o", "x.json"], "call shrink"),
     (
         ["train", "input.txt", "--extend", "tokenizer.json", "--vocab", "300", "--pattern", "gpt2"],
         "--pattern gpt2 contradicts --extend tokenizer.json, whose pattern is cl100k",

@@ -127,7 +127,10 @@ fn widen<T: Id>(bytes: &[u8], inputs: &mut [T], targets: &mut [T]) {
     plain(bytes, inputs, targets);
 }
 
-#[allow(clippy::inline_always, reason = "it is compiled for the instructions of its callers")]
+#[allow(
+    clippy::inline_always,
+    reason = "it is compiled for the instructions of its callers"
+)]
 #[inline(always)]
 fn plain<T: Id>(bytes: &[u8], inputs: &mut [T], targets: &mut [T]) {
     let ids = bytes.as_chunks::<2>().0;
