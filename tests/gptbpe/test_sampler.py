@@ -348,3 +348,11 @@ def test_a_sampler_of_10_to_the_12_samples_takes_no_memory(tmp_path: Path) -> No
 def resident() -> int:
     """Bytes of memory that are this process's own."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def test_a_folder_is_a_dataset(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, vocab_size=300) as writer:
+        writer.write(range(100))
+    from_reader, from_folder = Sampler(ShardReader(tmp_path), 8), Sampler(tmp_path, 8)
+    assert from_folder.fingerprint == from_reader.fingerprint
+    assert (from_folder.batch(0, 4)[0] == from_reader.batch(0, 4)[0]).all()

@@ -26,7 +26,7 @@ Name = str | os.PathLike[str]
 
 def shard_files(
     inputs: Name | Iterable[Name],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | Name,
     out: Name,
     *,
     separator: str | None = END_OF_TEXT,
@@ -47,7 +47,7 @@ def shard_files(
     Args:
         inputs: a file, folder or pattern, or several: text, JSON lines, Parquet, also as ``.gz`` and ``.zst``
             (:mod:`gptbpe.sources` has the kinds), ``"-"`` for standard input.
-        tokenizer: turns text into ids; stored beside the shards.
+        tokenizer: turns text into ids, a tokenizer or its file; stored beside the shards.
         out: the folder.
         separator: a special token of the tokenizer. It cuts plain text into documents, and its id is put
             after every document. With None a plain text is one document, and no id stands between
@@ -78,6 +78,10 @@ def shard_files(
     """
     if separator_at not in ("end", "start"):
         raise ShardError(f"separator_at is {separator_at!r}, expected 'end' or 'start'")
+    from gptbpe.tokenizer import Tokenizer
+
+    if not isinstance(tokenizer, Tokenizer):
+        tokenizer = Tokenizer.load(tokenizer)
     out = Path(out)
     files = sources.expand(inputs, besides=out)
     options = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 from gptbpe._core import CoreSampler
@@ -10,6 +11,8 @@ from gptbpe.shards.reader import ShardReader
 from gptbpe.shards.samples import Samples, checked_dtype
 
 __all__ = ["Sampler"]
+
+Name = str | os.PathLike[str]
 
 
 class Sampler(Samples):
@@ -25,7 +28,7 @@ class Sampler(Samples):
     the second on window edges of its own.
 
     Args:
-        reader: the dataset.
+        reader: the dataset, or its folder.
         sequence_length: inputs per sample.
         seed: chooses the order, 0 to 2^64 - 1.
         order: ``"global"``: random over everything. ``"block"``: 256 neighbouring windows are read together,
@@ -61,7 +64,7 @@ class Sampler(Samples):
 
     def __init__(
         self,
-        reader: ShardReader,
+        reader: ShardReader | Name,
         sequence_length: int,
         *,
         seed: int = 0,
@@ -82,7 +85,7 @@ class Sampler(Samples):
         for name, value in numbers.items():
             if not 0 <= value < 2**64:
                 raise ShardError(f"{name} is {value}, expected 0 to 2^64 - 1")
-        self.reader = reader
+        self.reader = reader if isinstance(reader, ShardReader) else ShardReader(reader)
         self.sequence_length = sequence_length
         self.dtype = checked_dtype(dtype)
         self._plan: dict[str, Any] = {

@@ -92,18 +92,18 @@ fn some_documents(count: u32, vocab_size: u32) -> Vec<Vec<u32>> {
 }
 
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path| {
-            (
-                path.file_name().unwrap().to_string_lossy().into_owned(),
-                std::fs::read(&path).unwrap(),
-            )
-        })
-        .collect();
+    listed(folder).unwrap()
+}
+
+fn listed(folder: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        files.push((name, std::fs::read(&path)?));
+    }
     files.sort();
-    files
+    Ok(files)
 }
 
 fn typed(result: Result<()>, what: &str) {

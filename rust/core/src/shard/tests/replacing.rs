@@ -27,7 +27,14 @@ fn fresh(vocab_size: u32, documents: &[Vec<u32>]) -> TempDir {
 /// A folder as a process that is killed now would leave it.
 fn killed(folder: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for (name, bytes) in contents(folder) {
+    // A shard is published while the next one fills: wait until nothing changes between two looks.
+    let files = loop {
+        match (listed(folder), listed(folder)) {
+            (Ok(before), Ok(after)) if before == after => break after,
+            _ => std::thread::yield_now(),
+        }
+    };
+    for (name, bytes) in files {
         std::fs::write(copy.path().join(name), bytes).unwrap();
     }
     copy
