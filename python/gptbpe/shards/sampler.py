@@ -98,7 +98,7 @@ class Sampler(Samples):
             "pack": pack,
         }
         self._core = CoreSampler(
-            reader._core,
+            self.reader._core,
             sequence_length,
             numbers["stride"],
             seed,

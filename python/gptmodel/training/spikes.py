@@ -33,7 +33,7 @@ class Spikes:
     >>> for _ in range(40):
     ...     _ = spikes.look({"loss": 2.0})
     >>> spikes.look({"loss": 2.1}), spikes.look({"loss": 4.0})
-    ({}, {'loss': 50.0})
+    ({}, {'loss': 99.8})
     """
 
     def __init__(self, records: Iterable[Mapping[str, float | None]] = (), names: Iterable[str] = ()) -> None:
