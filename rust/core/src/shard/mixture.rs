@@ -1,6 +1,6 @@
 //! Several datasets as one: sample `g` of a mixture is some sample of some source, computed, not looked up.
 //!
-//! The samples come in blocks. [`super::schedule`] says how many of each source stand in a block; a keyed permutation of the block
+//! The samples come in blocks. `schedule` says how many of each source stand in a block; a keyed permutation of the block
 //! says in which order. So the share of every source is exact, each source is read in its own order without a gap or a
 //! repetition, any sample can be looked at by its number, and a run resumes from one integer.
 //!

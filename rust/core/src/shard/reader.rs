@@ -1,6 +1,6 @@
 //! Reads a dataset: our own with all its checks, llm.c's token files, and raw arrays of ids.
 //!
-//! Opening reads the manifest and nothing else; a shard is opened when it is first needed ([`source`](super::source)).
+//! Opening reads the manifest and nothing else; a shard is opened when it is first needed (`source`).
 //!
 //! Tokens are copied out of a map of the file, or with `pread`, and checked after they were copied. So whatever happens to a
 //! file while it is open, a caller gets the right number of ids, each inside the vocabulary, or an error: a file that

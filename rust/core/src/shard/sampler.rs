@@ -17,7 +17,7 @@
 //! **Overlap.** With a stride below the sequence length neighbours share tokens. For measuring perplexity `mask_overlap` sets the
 //! first `sequence_length - stride` targets of all but a shard's first window to -1: each token is scored once, with at least that much context.
 //!
-//! **Packing.** With `pack` a sample is not a window but a row of whole documents, side by side, as [`super::packing`] places them;
+//! **Packing.** With `pack` a sample is not a window but a row of whole documents, side by side, as `packing` places them;
 //! only documents longer than a row are cut. Every token is an input exactly once an epoch, and every token but a
 //! document's first is a target exactly once. The target of a document's last token is -1, and so are those of the padding.
 //!
