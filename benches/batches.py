@@ -169,8 +169,7 @@ def ours(reader: ShardReader, rows: int, length: int) -> list[Loader]:
 
 
 def verdicts_of_ours(sampler: Sampler) -> tuple[str, str, str]:
-    n = min(len(sampler), 50_000)
-    once = n < len(sampler) or len({sampler.window(g) for g in range(n)}) == n
+    once = len({sampler.window(g) for g in range(len(sampler))}) == len(sampler)
     whole = sampler.batch(0, 16)[0]
     same = all(
         np.array_equal(np.concatenate([sampler.batch(r * 16 // w, 16 // w)[0] for r in range(w)]), whole)
@@ -205,8 +204,30 @@ def nanogpt(reader: ShardReader, rows: int, length: int) -> Loader:
         generator = torch.Generator().manual_seed(n)
         return torch.randint(tokens - length, (rows,), generator=generator).tolist()
 
-    # It draws with replacement, each rank with a seed of its own, and takes the length from the file.
-    return Loader("nanoGPT get_batch (numpy memmap)", make, starts, ("no", "no", "no"))
+    return Loader("nanoGPT get_batch (numpy memmap)", make, starts, verdicts_of_nanogpt(path, rows, length))
+
+
+def verdicts_of_nanogpt(path: Path, rows: int, length: int) -> tuple[str, str, str]:
+    tokens = len(np.memmap(path, dtype=np.uint16, mode="r", offset=1024))
+
+    def drawn(seed: int, count: int) -> list[int]:
+        return torch.randint(
+            tokens - length, (count,), generator=torch.Generator().manual_seed(seed)
+        ).tolist()
+
+    def epoch(size: int) -> list[int]:  # train.py seeds each rank with 1337 and its number
+        return [start for rank in range(size) for start in drawn(1337 + rank, rows // size)]
+
+    windows = tokens // length
+    once = len({start // length for start in drawn(1337, windows)}) == windows
+    same = all(epoch(size) == epoch(1) for size in (1, 2, 4))
+    with tempfile.TemporaryDirectory() as folder:
+        cut = Path(shutil.copy(path, folder))
+        os.truncate(cut, path.stat().st_size // 2)
+        found = noticed(
+            lambda: np.memmap(cut, dtype=np.uint16, mode="r", offset=1024)[-length:].astype(np.int64)
+        )
+    return yes(once), yes(same), yes(found)
 
 
 def litdata(folder: Path, reader: ShardReader, rows: int, length: int) -> Loader:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -76,7 +77,7 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
             if is_due(state, state.config.train.log_every, 1 if state.device.type == "cpu" else 10):
                 check_finite(state, result, writer)
                 record(state, result, clock, log, progress)
-            with clock.paused():
+            with clock.paused(), one_message(state, log):
                 writer.check()
                 if log.failure:
                     requests.ask_to_stop()
@@ -102,17 +103,24 @@ def open_log(state: TrainState) -> RunLog:
     return RunLog(state.run, resumed_at=step, loggers=loggers)
 
 
+@contextmanager
+def one_message(state: TrainState, log: RunLog) -> Iterator[None]:
+    """Tell of a checkpoint that could not be written and of a record that could not, in one error."""
+    try:
+        yield
+    except CheckpointError as error:
+        if not log.failure:
+            raise
+        advice = f"make room, then go on with: {resume_command(state)}"
+        raise RecordError(f"{log.failure}, and {error}; {advice}") from error
+
+
 def stop(state: TrainState, result: StepResult, log: RunLog, writer: Writer, saved: bool) -> None:
     """Save, unless that is done, and raise what says why the run ends and how it goes on."""
+    if not saved:
+        save(state, result, writer)
+    writer.join()
     advice = f"go on with: {resume_command(state)}"
-    try:
-        if not saved:
-            save(state, result, writer)
-        writer.join()
-    except CheckpointError as error:
-        if log.failure:
-            raise RecordError(f"{log.failure}, and {error}; make room, then {advice}") from error
-        raise
     if log.failure:
         raise RecordError(f"{log.failure}; step {state.step} is saved; make room, then {advice}")
     raise InterruptedRunError(

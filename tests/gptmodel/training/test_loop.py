@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 
 import gptmodel
 from gptmodel import checkpoint, evaluate
-from gptmodel.checkpoint import runs
+from gptmodel.checkpoint import Snapshot, Writer, runs, store
 from gptmodel.data import SlidingWindowDataset
 from gptmodel.errors import (
     CheckpointError,
@@ -428,7 +429,9 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "runs" / "tiny" / "checkpoints").exists()
 
 
-def fill_disk(monkeypatch: pytest.MonkeyPatch, step: int, *, saving: bool) -> None:
+def fill_disk(
+    monkeypatch: pytest.MonkeyPatch, step: int, *, saving: bool, filled: threading.Event | None = None
+) -> None:
     """From ``step`` on the disk takes no record, and no checkpoint either if ``saving``."""
     scalars = TensorBoard.scalars
 
@@ -436,6 +439,8 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, step: int, *, saving: bool) -> No
         if at >= step:
             if saving:
                 monkeypatch.setattr(os, "fsync", refuse)
+            if filled is not None:
+                filled.set()
             refuse()
         scalars(self, kind, at, values)
 
@@ -465,12 +470,39 @@ def test_a_full_disk_under_the_record_saves_and_the_run_goes_on(
 def test_a_disk_that_takes_nothing_at_all_leaves_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    save = Writer.save
+
+    def save_and_wait(self: Writer, snapshot: Snapshot) -> None:
+        save(self, snapshot)
+        self.join()
+
+    monkeypatch.setattr(Writer, "save", save_and_wait)  # the disk fills when step 5 is on it
     fill_disk(monkeypatch, 7, saving=True)
     with pytest.raises(
         RecordError, match=r"No space left.*could not save step 7.*make room, then go on with"
     ):
         train(loop.tiny(tmp_path, save_every=5))
     assert checkpoint.latest(tmp_path / "runs" / "tiny").step == 5
+
+
+def test_a_disk_that_fills_while_a_checkpoint_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = threading.Event()
+    store_save = store.save
+
+    def wait_and_save(run: Path, snapshot: Snapshot) -> Path:
+        if snapshot.step == 5:
+            assert filled.wait(60)
+        return store_save(run, snapshot)
+
+    monkeypatch.setattr(store, "save", wait_and_save)
+    fill_disk(monkeypatch, 7, saving=True, filled=filled)
+    with pytest.raises(
+        RecordError, match=r"No space left.*could not save step 5.*make room, then go on with"
+    ):
+        train(loop.tiny(tmp_path, save_every=5))
+    assert list(checkpoint.complete(tmp_path / "runs" / "tiny")) == []
 
 
 def test_a_full_disk_at_the_last_record_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,14 +105,16 @@ pub(super) use handler::page_bytes;
 mod handler {
     use std::mem::zeroed;
     use std::ptr::{null, null_mut};
-    use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
     use super::mend;
 
     /// The handler before ours, never freed.
     static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(null_mut());
-    /// Whether a signal was passed on; a second one ends the process.
-    static PASSED_ON: AtomicBool = AtomicBool::new(false);
+    /// How many signals are being passed on.
+    static PASSED_ON: AtomicUsize = AtomicUsize::new(0);
+    /// More than so many at once are one signal in a circle: the handler before ours has ours before it.
+    const MOST_PASSED_ON: usize = 8;
     static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
     /// Bytes of a page of memory.
@@ -168,10 +170,12 @@ mod handler {
         let action = previous.map_or(libc::SIG_DFL, |previous| previous.sa_sigaction);
         let flags = previous.map_or(0, |previous| previous.sa_flags);
         let none = action == libc::SIG_DFL || action == libc::SIG_IGN;
-        if none || PASSED_ON.swap(true, Ordering::AcqRel) {
+        if none || PASSED_ON.fetch_add(1, Ordering::AcqRel) >= MOST_PASSED_ON {
             // SAFETY: the instruction is repeated when this returns, and then the system ends the process.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
-        } else if flags & libc::SA_SIGINFO != 0 {
+            return;
+        }
+        if flags & libc::SA_SIGINFO != 0 {
             type Full = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
             // SAFETY: with SA_SIGINFO the number is such a function.
             let function = unsafe { std::mem::transmute::<usize, Full>(action) };
@@ -181,6 +185,7 @@ mod handler {
             let function = unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(action) };
             function(signal);
         }
+        PASSED_ON.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
