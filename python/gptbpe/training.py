@@ -22,10 +22,11 @@ from gptbpe import sources
 from gptbpe._core import GREATEST_ID, CoreCountsFile, CoreTokenizer, WordCounter
 from gptbpe.counts import CountsFile
 from gptbpe.errors import EarlyStopWarning, TextError, TrainingError
+from gptbpe.io import FileRange
 from gptbpe.types import END_OF_TEXT, Pattern, Progress, Source, Text, TieBreak
 
-Piece: TypeAlias = Path | Text
-"""One source, settled: a ``Path`` is a file, everything else is text."""
+Piece: TypeAlias = Path | FileRange | Text
+"""One source, settled: a ``Path`` is a file, a ``FileRange`` a part of one, everything else is text."""
 
 PART_BYTES = 8 << 20
 """So much of a long text is counted between two reports of progress."""
@@ -346,7 +347,7 @@ def characters(source: Source, special_tokens: Sequence[str]) -> CoreTokenizer:
     names = _names(special_tokens)
     alphabet: set[str] = set()
     for piece in documents(source, "Tokenizer.characters(text.encode())"):
-        for text in sources.documents(piece) if isinstance(piece, Path) else [piece]:
+        for text in sources.documents(piece) if isinstance(piece, Path | FileRange) else [piece]:
             string = text if isinstance(text, str) else _utf8(text, piece)
             for name in names:
                 string = string.replace(name, "")
@@ -393,7 +394,7 @@ def count(
     for number, piece in enumerate(pieces):
         if weights is not None:
             words.weigh(weights[number])
-        if isinstance(piece, Path):
+        if isinstance(piece, Path | FileRange):
             sources.fill(piece, words, report=read)
         else:
             for part in [piece] if progress is None else parts(piece):
@@ -406,9 +407,9 @@ def count(
 def size(pieces: Iterable[Piece]) -> int | None:
     """Return how much is to be read, in bytes as they lie on disk; None where a pipe hides its length."""
     pieces = list(pieces)
-    if not sources.are_regular(piece for piece in pieces if isinstance(piece, Path)):
+    if not sources.are_regular(piece for piece in pieces if isinstance(piece, Path | FileRange)):
         return None
-    return sum(piece.stat().st_size if isinstance(piece, Path) else len(piece) for piece in pieces)
+    return sum(sources.size(piece) if isinstance(piece, Path | FileRange) else len(piece) for piece in pieces)
 
 
 def parts(text: Text) -> Iterator[Text]:
