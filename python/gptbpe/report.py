@@ -29,7 +29,6 @@ import numpy.typing as npt
 from gptbpe import files, sources, training
 from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.errors import MissingExtraError, TextError
-from gptbpe.io import FileRange
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.types import Progress, Source
 from gptbpe.visible import visible
@@ -321,7 +320,7 @@ def _named(source: Source | Mapping[str, Source]) -> list[tuple[str, list[traini
 
 def _batches(tokenizer: Tokenizer, piece: training.Piece, report: sources.Report) -> Iterator[DocumentBatch]:
     buffer = DocumentBuffer(None, sources.BATCH_BYTES, tokenizer._core, "all", 0)
-    if isinstance(piece, Path | FileRange):
+    if isinstance(piece, training.FILES):
         yield from sources.batches([piece], buffer, report=report)
         return
     for part in training.parts(piece):

@@ -6,6 +6,8 @@
 anything else             text: a document per file, or what lies between separators
 ========================  =====================================================================
 
+A file may also lie at ``s3://``, ``gs://`` or ``https://`` (:mod:`gptbpe.io.remote`).
+
 ``.gz`` and ``.zst`` may follow any of these but ``.parquet``, which compresses by itself. A document is
 bytes; what is not UTF-8 is kept as it is. Errors name the file, and the line or row. A file that was cut
 is an error, also where its decompressor would say nothing.
@@ -20,8 +22,8 @@ import warnings
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, Protocol, cast
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +31,7 @@ import numpy.typing as npt
 from gptbpe import json_lines
 from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.errors import MissingExtraError, TextError
-from gptbpe.io import FileRange
+from gptbpe.io import FileRange, remote
 from gptbpe.sniff import HEAD_BYTES, warn_if_not_text
 
 __all__ = [
@@ -87,6 +89,8 @@ def expand(inputs: Name | Iterable[Name], besides: Path | None = None) -> list[N
     for name in names:
         if name == STANDARD_INPUT:
             files.append(STANDARD_INPUT)
+        elif isinstance(name, str) and remote.is_remote(name):
+            files += remote.expand(name, lambda url: kind_of(url)[0] in LINES | PLAIN | {".parquet"})
         elif Path(name).is_dir():
             files += _in_folder(Path(name), besides)
         elif Path(name).exists() or not glob.has_magic(os.fspath(name)):
@@ -186,18 +190,36 @@ def batches(
 
 def are_regular(files: Iterable[Input]) -> bool:
     """Whether no file is a pipe, a terminal or another thing that one may have to wait for."""
-    return all(file != STANDARD_INPUT and _path(file).is_file() for file in files)
+    return all(
+        file != STANDARD_INPUT and not remote.is_remote(file) and _local(file).is_file() for file in files
+    )
 
 
 def size(file: Input) -> int:
     """Return how many bytes are to be read of a file or a part of one, as they lie on disk."""
     if isinstance(file, FileRange) and kind_of(file)[0] != ".parquet":
         return file.stop - file.start
-    return _path(file).stat().st_size
+    if isinstance(file, str) and remote.is_remote(file):
+        return remote.size(file)
+    return _local(file).stat().st_size
 
 
-def _path(file: Input) -> Path:
+def state(file: Name) -> tuple[str, int, int | str]:
+    """Return what tells a file from a changed one: its name, its size, and a time or an entity tag."""
+    if isinstance(file, str) and remote.is_remote(file):
+        return (file, *remote.state(file))
+    found = Path(file).stat()
+    return str(Path(file).absolute()), found.st_size, found.st_mtime_ns
+
+
+def _local(file: Input) -> Path:
     return file.path if isinstance(file, FileRange) else Path(file)
+
+
+def _opened(file: Input, buffering: int) -> BinaryIO:
+    if isinstance(file, str) and remote.is_remote(file):
+        return remote.opened(file)
+    return _local(file).open("rb", buffering=buffering)
 
 
 class Sink(Protocol):
@@ -261,7 +283,9 @@ def kind_of(file: Input) -> tuple[str | None, str | None]:
     """Return the suffix that says what is in a file, and the one that says how it is compressed."""
     if file == STANDARD_INPUT:
         return None, None
-    path = _path(file)
+    path: PurePath = (
+        remote.path_of(file) if isinstance(file, str) and remote.is_remote(file) else _local(file)
+    )
     suffix = path.suffix.lower()
     if suffix in COMPRESSED:
         return path.with_suffix("").suffix.lower(), suffix
@@ -279,7 +303,7 @@ def _blocks(file: Input, report: Report) -> Iterator[bytes]:
             report(len(block))
             yield block
         return
-    with Path(file).open("rb", buffering=0) as opened:
+    with _opened(file, 0) as opened:
         while block := opened.read(BLOCK_BYTES):
             report(len(block))
             yield block
@@ -355,7 +379,7 @@ def _columns(
     part: Input, field: str, report: Report
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
     """Yield the text of some rows after one another, and where each begins and ends in it."""
-    path = _path(part)
+    path = part.path if isinstance(part, FileRange) else part
     try:
         import pyarrow
         from pyarrow import parquet
@@ -364,7 +388,7 @@ def _columns(
             f"{path} needs pyarrow to be read; install it with: pip install 'gptbpe[parquet]'"
         ) from error
     try:
-        with parquet.ParquetFile(path) as file:
+        with _opened(path, -1) as opened, parquet.ParquetFile(opened) as file:
             if field not in file.schema_arrow.names:
                 raise TextError(
                     f"{path}: no column {field!r}; there are {_listed(file.schema_arrow.names)}; "
@@ -382,7 +406,7 @@ def _columns(
             metadata = file.metadata
             first, last = (part.start, part.stop) if isinstance(part, FileRange) else (0, file.num_row_groups)
             number = sum(metadata.row_group(group).num_rows for group in range(first))
-            size, rows = path.stat().st_size, max(1, metadata.num_rows)
+            total, rows = size(path), max(1, metadata.num_rows)
             groups = list(range(first, last))
             for batch in file.iter_batches(batch_size=1024, row_groups=groups, columns=[field]):
                 # As binary: what is not UTF-8 is not to be decoded.
@@ -394,7 +418,7 @@ def _columns(
                 offsets = np.frombuffer(ends, np.int64, len(column) + 1, 8 * column.offset)
                 yield np.frombuffer(text or b"", np.uint8), offsets
                 done, number = number, number + batch.num_rows
-                report(size * number // rows - size * done // rows)
+                report(total * number // rows - total * done // rows)
     except pyarrow.ArrowException as error:
         raise TextError(f"{path} is damaged or no Parquet file: {error}") from error
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from gptbpe import Tokenizer, cluster, errors, shard_files, sources
 from gptbpe.cli import main
 from gptbpe.cluster import engines, item, joining
+from gptbpe.cluster.dividing import Part
 from gptbpe.counts import CountsFile
 from gptbpe.io import FileRange
 
@@ -51,7 +52,7 @@ def corpus(tmp_path: Path, text: str) -> Path:
 # ---- dividing --------------------------------------------------------------------------------------
 
 
-def documents_of(parts: list[Path | FileRange], separator: str | None) -> list[bytes]:
+def documents_of(parts: list[Part], separator: str | None) -> list[bytes]:
     return [each for part in parts for each in sources.documents(part, separator=separator)]
 
 

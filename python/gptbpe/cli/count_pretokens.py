@@ -11,8 +11,9 @@ from cyclopts import Parameter
 from gptbpe import training
 from gptbpe.cli import console
 from gptbpe.cli.train import piece
-from gptbpe.cluster.dividing import divide
+from gptbpe.cluster.dividing import Part, divide
 from gptbpe.io import FileRange
+from gptbpe.io.remote import Url
 from gptbpe.sources import STANDARD_PATH
 from gptbpe.types import END_OF_TEXT
 
@@ -128,16 +129,22 @@ def _part(
         raise console.Failure(
             f"--work-item {work_item}: expected the number of a part, from 0, and how many there are: 7/8"
         )
-    paths = [path for path in pieces if isinstance(path, Path)]
+    paths = [path for path in pieces if isinstance(path, Path | Url)]
     if STANDARD_PATH in paths:
         raise console.Failure("standard input cannot be divided; name files")
     items = divide(paths, int(count), separator=separator, marks=special_tokens)
     part = items[int(number)]
     if weights is None:
-        return list(part), None
+        return pieces_of(part), None
     if len(weights) != len(paths):
         raise console.Failure(f"found {len(weights)} weights for {len(paths)} inputs; give one for each")
     if len(set(paths)) < len(paths):
         raise console.Failure("an input is named twice; give its weights as one")
-    by_path = dict(zip(paths, weights, strict=True))
-    return list(part), [by_path[each.path if isinstance(each, FileRange) else each] for each in part]
+    by_path: dict[Path | str, int] = dict(zip(paths, weights, strict=True))
+    named = [each.path if isinstance(each, FileRange) else each for each in part]
+    return pieces_of(part), [by_path[name] for name in named]
+
+
+def pieces_of(parts: list[Part]) -> list[training.Piece]:
+    """Say of strings that they are URLs, and no texts."""
+    return [Url(part) if isinstance(part, str) else part for part in parts]

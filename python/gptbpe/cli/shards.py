@@ -99,7 +99,7 @@ def shard(
             "gptbpe shard input.txt -t tokenizer.json -o data/"
         )
     tok = console.tokenizer(tokenizer)
-    names = [sources.STANDARD_INPUT if path == console.STANDARD else path for path in inputs]
+    names = [sources.STANDARD_INPUT if path == console.STANDARD else console.name(path) for path in inputs]
     files = sources.expand(names, output)
     if sources.are_regular(files) and not any(Path(file).stat().st_size for file in files):
         raise console.Failure(f"{files[0]} is empty; there is nothing to make shards of")
@@ -207,7 +207,7 @@ def verify(
             good = _verify_counts(folder, json) and good
             continue
         try:
-            reader = ShardReader(folder, verify="open")
+            reader = ShardReader(console.name(folder), verify="open")
             if expected is not None:
                 reader.expect_tokenizer(expected)
         except (GptBpeError, OSError) as error:
@@ -300,10 +300,10 @@ def inspect(
         if path.suffix == ".pcnt":
             _inspect_counts(path, json)
             continue
-        if _is_tokenizer(path):
+        if isinstance(console.name(path), Path) and _is_tokenizer(path):
             _inspect_tokenizer(str(path), json)
             continue
-        reader = ShardReader(path)
+        reader = ShardReader(console.name(path))
         tok = reader.tokenizer()
         if document is not None:
             ids = _document(reader, document)

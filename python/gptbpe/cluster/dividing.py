@@ -2,8 +2,8 @@
 
 Parts are cut where documents end, so the documents of all parts, one part after another, are those of the
 files. Plain text is cut after a separator, JSON lines after a line break, Parquet between row groups; what is
-compressed, and plain text without separators, stays whole. A part is found by looking at the text around the
-place where it should begin, so dividing a large file reads little of it.
+compressed or elsewhere (a URL), and plain text without separators, stays whole. A part is found by looking at
+the text around the place where it should begin, so dividing a large file reads little of it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from pathlib import Path
 from gptbpe import sources
 from gptbpe.errors import MissingExtraError, TextError
 from gptbpe.io import FileRange
+from gptbpe.io.remote import is_remote
 from gptbpe.sources import Name
 
-__all__ = ["divide"]
+__all__ = ["Part", "divide"]
+
+Part = Path | str | FileRange
+"""A file, the URL of one, or a part of a file."""
 
 BLOCK_BYTES = 1 << 20
 LINE_BREAKS = (b"\n", b"\r\n")
@@ -30,7 +34,7 @@ Find = Callable[[bytes, int, bool], int | None]
 
 def divide(
     files: Iterable[Name], parts: int, *, separator: str | None = None, marks: Sequence[str] = ()
-) -> list[list[Path | FileRange]]:
+) -> list[list[Part]]:
     r"""Divide files into so many lists of files and parts of files, some of which may be empty.
 
     The result depends on names, contents and order of the files, and on nothing else.
@@ -52,26 +56,28 @@ def divide(
     """
     if parts < 1:
         raise TextError(f"found {parts} parts; expected a number from 1")
-    paths = []
+    paths: list[Path | str] = []
     for file in files:
         if file == sources.STANDARD_INPUT:
             raise TextError("standard input cannot be divided; name files")
-        paths.append(Path(file))
+        paths.append(file if isinstance(file, str) and is_remote(file) else Path(file))
     ends = [separator.encode()] if separator else []
     ends += [mark.encode() for mark in marks if mark and mark != separator]
-    sizes = [path.stat().st_size for path in paths]
+    sizes = [sources.size(path) for path in paths]
     total, before = sum(sizes), 0
-    items: list[list[Path | FileRange]] = [[] for _ in range(parts)]
+    items: list[list[Part]] = [[] for _ in range(parts)]
     for path, size in zip(paths, sizes, strict=True):
         # The item in which a byte of all files lies, and the places of this file where another one begins.
         first = min(before * parts // max(total, 1), parts - 1)
         last = min(max(before + size - 1, before) * parts // max(total, 1), parts - 1)
         wanted = [-(-total * item // parts) - before for item in range(first + 1, last + 1)]
-        cuts, stop = _cuts(path, size, wanted, ends, bool(separator))
+        # What is elsewhere stays whole.
+        whole = [size] * len(wanted), size
+        cuts, stop = _cuts(path, size, wanted, ends, bool(separator)) if isinstance(path, Path) else whole
         for item, (start, end) in enumerate(pairwise([0, *cuts, stop]), first):
             if (start, end) == (0, stop) and (end or not cuts):
                 items[item].append(path)
-            elif start < end:
+            elif start < end and isinstance(path, Path):
                 items[item].append(FileRange(path, start, end))
         before += size
     return items

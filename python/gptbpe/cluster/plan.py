@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gptbpe import files, sources
-from gptbpe.cluster.dividing import divide
+from gptbpe.cluster.dividing import Part, divide
 from gptbpe.errors import ShardError, ShardExistsError, ShardFormatError, ShardMismatchError
 from gptbpe.io import FileRange
+from gptbpe.io.remote import is_remote
 from gptbpe.shards.build import input_key, input_names
 from gptbpe.shards.writer import DEFAULT_SHARD_TOKENS
 from gptbpe.tokenizer import Tokenizer
@@ -42,10 +43,10 @@ class Plan:
 
     out: Path
     """The folder of the dataset."""
-    items: tuple[tuple[Path | FileRange, ...], ...]
+    items: tuple[tuple[Part, ...], ...]
     """The files and parts of files of each work item; there may be none in an item."""
-    states: dict[str, tuple[int, int]]
-    """Size and time of last change, in nanoseconds, of each input."""
+    states: dict[str, tuple[int, int | str]]
+    """Size of each input, and its time of last change in nanoseconds or its entity tag."""
     separator: str | None
     separator_at: str
     text_field: str
@@ -111,8 +112,8 @@ class Plan:
         """Raise ShardMismatchError if an input of an item is not what it was when the plan was made."""
         for part in self.items[number]:
             path = part.path if isinstance(part, FileRange) else part
-            state = path.stat()
-            if self.states[str(path)] != (state.st_size, state.st_mtime_ns):
+            name, *state = sources.state(path)
+            if self.states[name] != tuple(state):
                 raise ShardMismatchError(
                     f"{path} has changed since the plan was made (size or time); plan again with force"
                 )
@@ -195,12 +196,14 @@ def _path(out: Path) -> Path:
     return out / FOLDER / "plan.json"
 
 
-def _described(part: Path | FileRange) -> dict[str, Any]:
+def _described(part: Part) -> dict[str, Any]:
     if isinstance(part, FileRange):
         return {"file": str(part.path.absolute()), "start": part.start, "stop": part.stop}
-    return {"file": str(part.absolute())}
+    return {"file": part if isinstance(part, str) else str(part.absolute())}
 
 
-def _part(described: dict[str, Any]) -> Path | FileRange:
+def _part(described: dict[str, Any]) -> Part:
+    if is_remote(described["file"]):
+        return str(described["file"])
     path = Path(described["file"])
     return FileRange(path, described["start"], described["stop"]) if "start" in described else path

@@ -1,4 +1,4 @@
-"""Inputs that are more than a file's name: a part of a file."""
+"""Inputs that are more than a local file: a part of one, and files in object stores."""
 
 from __future__ import annotations
 

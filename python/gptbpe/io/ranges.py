@@ -20,7 +20,7 @@ class FileRange:
     """
 
     path: Path
-    """The file, whose name says of which kind it is."""
+    """The file on disk, whose name says of which kind it is."""
     start: int
     """The first byte or row group."""
     stop: int

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from gptbpe import pipeline, sources
 from gptbpe._core import DocumentBatch, EncodedBatch
 from gptbpe.errors import ShardError, TokenizerError
+from gptbpe.io import remote
 from gptbpe.shards.reader import ShardReader
 from gptbpe.shards.writer import DEFAULT_SHARD_TOKENS, ShardWriter
 from gptbpe.types import END_OF_TEXT, Progress
@@ -46,7 +47,8 @@ def shard_files(
 
     Args:
         inputs: a file, folder or pattern, or several: text, JSON lines, Parquet, also as ``.gz`` and ``.zst``
-            (:mod:`gptbpe.sources` has the kinds), ``"-"`` for standard input.
+            (:mod:`gptbpe.sources` has the kinds), ``"-"`` for standard input. They may be URLs: ``s3://``,
+            ``gs://``, ``https://``.
         tokenizer: turns text into ids, a tokenizer or its file; stored beside the shards.
         out: the folder.
         separator: a special token of the tokenizer. It cuts plain text into documents, and its id is put
@@ -189,7 +191,10 @@ def encode_into(
 
 def input_names(files: Sequence[Name]) -> str:
     """Return the inputs in words that do not depend on the machine."""
-    names = [Path(file).name for file in files]
+    names = [
+        remote.path_of(file).name if isinstance(file, str) and remote.is_remote(file) else Path(file).name
+        for file in files
+    ]
     if len(names) <= 8:
         return ", ".join(names)
     digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
@@ -202,9 +207,8 @@ def input_key(
     """Return what must be equal for two runs to have the same input; None where that cannot be known."""
     if sources.STANDARD_INPUT in files:
         return None
-    states = [(str(Path(file).absolute()), Path(file).stat()) for file in files]
     key = {
-        "inputs": [[name, state.st_size, state.st_mtime_ns] for name, state in states],
+        "inputs": [sources.state(file) for file in files],
         "options": options,
         "shard_tokens": shard_tokens,
         "tokenizer": tokenizer.fingerprint,
