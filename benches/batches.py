@@ -2,7 +2,8 @@
 
     python benches/batches.py                                   64 x 2,048, 20 rounds
     python benches/batches.py --rounds 2 --tokens 2e6           does everything work? seconds
-    python benches/batches.py --peers FOLDER                    a folder with litdata (pip install --target)
+    python benches/batches.py --peers FOLDER                    a folder with some of litdata, datatrove,
+                                                                megatron-core (pip install --target)
     cargo build --release -p gptbpe-benches --bin batches       then also: a bare copy loop, and packing
     python benches/batches.py --json results/X.json
 
@@ -27,10 +28,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import _token_loaders
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -80,7 +83,7 @@ def compare(folder: Path, settings: argparse.Namespace) -> dict[str, Any]:
     loaders = [*ours(reader, rows, length), nanogpt(reader, rows, length)]
     if settings.peers:
         sys.path.append(str(settings.peers))
-        loaders += [litdata(folder / "litdata", reader, rows, length)]
+        loaders += peers(folder, reader, rows, length)
     tokens = np.concatenate([reader.tokens(shard) for shard in range(len(reader.shards))])
     counts = [calibrate(loader, tokens, length) for loader in loaders]
     seconds: list[list[float]] = [[] for _ in loaders]
@@ -228,6 +231,21 @@ def verdicts_of_nanogpt(path: Path, rows: int, length: int) -> tuple[str, str, s
             lambda: np.memmap(cut, dtype=np.uint16, mode="r", offset=1024)[-length:].astype(np.int64)
         )
     return yes(once), yes(same), yes(found)
+
+
+def peers(folder: Path, reader: ShardReader, rows: int, length: int) -> list[Loader]:
+    """The loaders of other packages that are installed."""
+    found = []
+    if find_spec("litdata"):
+        found.append(litdata(folder / "litdata", reader, rows, length))
+    for module, name, loader in (
+        ("datatrove", "datatrove DatatroveFileDataset", _token_loaders.datatrove),
+        ("megatron", "Megatron-Core GPTDataset", _token_loaders.megatron),
+    ):
+        if find_spec(module):
+            make, starts, verdicts = loader(folder / module, reader, rows, length)
+            found.append(Loader(name, make, starts, verdicts))
+    return found
 
 
 def litdata(folder: Path, reader: ShardReader, rows: int, length: int) -> Loader:

@@ -159,7 +159,7 @@ def encoded(
 
 def groups(
     core: CoreTokenizer,
-    files: Iterable[Name],
+    files: Iterable[sources.Input],
     *,
     separator: str | None,
     text_field: str = "text",

@@ -320,7 +320,7 @@ def _named(source: Source | Mapping[str, Source]) -> list[tuple[str, list[traini
 
 def _batches(tokenizer: Tokenizer, piece: training.Piece, report: sources.Report) -> Iterator[DocumentBatch]:
     buffer = DocumentBuffer(None, sources.BATCH_BYTES, tokenizer._core, "all", 0)
-    if isinstance(piece, Path):
+    if isinstance(piece, training.FILES):
         yield from sources.batches([piece], buffer, report=report)
         return
     for part in training.parts(piece):

@@ -6,6 +6,8 @@
 anything else             text: a document per file, or what lies between separators
 ========================  =====================================================================
 
+A file may also lie at ``s3://``, ``gs://`` or ``https://`` (:mod:`gptbpe.io.remote`).
+
 ``.gz`` and ``.zst`` may follow any of these but ``.parquet``, which compresses by itself. A document is
 bytes; what is not UTF-8 is kept as it is. Errors name the file, and the line or row. A file that was cut
 is an error, also where its decompressor would say nothing.
@@ -20,8 +22,8 @@ import warnings
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, Protocol, cast
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +31,21 @@ import numpy.typing as npt
 from gptbpe import json_lines
 from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.errors import MissingExtraError, TextError
+from gptbpe.io import FileRange, remote
 from gptbpe.sniff import HEAD_BYTES, warn_if_not_text
 
-__all__ = ["STANDARD_INPUT", "STANDARD_PATH", "are_regular", "batches", "documents", "expand", "fill"]
+__all__ = [
+    "STANDARD_INPUT",
+    "STANDARD_PATH",
+    "Input",
+    "are_regular",
+    "batches",
+    "documents",
+    "expand",
+    "fill",
+    "kind_of",
+    "size",
+]
 
 STANDARD_INPUT = "-"
 """The name of standard input."""
@@ -39,6 +53,8 @@ STANDARD_PATH = Path("\x1f-")
 """Standard input where a path is expected; no file has this name by accident."""
 
 Name = str | os.PathLike[str]
+Input = Name | FileRange
+"""What is read: a file, or a part of one."""
 Report = Callable[[int], None]
 
 BLOCK_BYTES = 1 << 20
@@ -73,6 +89,8 @@ def expand(inputs: Name | Iterable[Name], besides: Path | None = None) -> list[N
     for name in names:
         if name == STANDARD_INPUT:
             files.append(STANDARD_INPUT)
+        elif isinstance(name, str) and remote.is_remote(name):
+            files += remote.expand(name, lambda url: kind_of(url)[0] in LINES | PLAIN | {".parquet"})
         elif Path(name).is_dir():
             files += _in_folder(Path(name), besides)
         elif Path(name).exists() or not glob.has_magic(os.fspath(name)):
@@ -96,7 +114,7 @@ def _in_folder(folder: Path, besides: Path | None) -> list[Path]:
         and (excluded is None or excluded not in path.resolve().parents)
     ]
     known = LINES | PLAIN | {".parquet"}
-    wanted = [path for path in every if _kind(path)[0] in known]
+    wanted = [path for path in every if kind_of(path)[0] in known]
     if not wanted:
         raise FileNotFoundError(2, "no text files (.txt .jsonl .parquet) in", str(folder))
     if left := [path for path in every if path not in set(wanted)]:
@@ -107,7 +125,7 @@ def _in_folder(folder: Path, besides: Path | None) -> list[Path]:
 
 
 def documents(
-    file: Name,
+    file: Input,
     *,
     separator: str | None = None,
     text_field: str = "text",
@@ -130,9 +148,9 @@ def documents(
     >>> list(documents(path, separator="<|endoftext|>"))
     [b'one\n', b'two\n']
     """
-    kind, compression = (None, None) if file == STANDARD_INPUT else _kind(Path(file))
+    kind, compression = kind_of(file)
     if kind == ".parquet":
-        yield from _rows(Path(file), text_field, report)
+        yield from _rows(file, text_field, report)
         return
     blocks = _decompressed(file, compression, report)
     if kind in LINES:
@@ -147,7 +165,7 @@ def documents(
 
 
 def batches(
-    files: Iterable[Name],
+    files: Iterable[Input],
     buffer: DocumentBuffer,
     *,
     text_field: str = "text",
@@ -170,9 +188,38 @@ def batches(
         yield batch
 
 
-def are_regular(files: Iterable[Name]) -> bool:
+def are_regular(files: Iterable[Input]) -> bool:
     """Whether no file is a pipe, a terminal or another thing that one may have to wait for."""
-    return all(file != STANDARD_INPUT and Path(file).is_file() for file in files)
+    return all(
+        file != STANDARD_INPUT and not remote.is_remote(file) and _local(file).is_file() for file in files
+    )
+
+
+def size(file: Input) -> int:
+    """Return how many bytes are to be read of a file or a part of one, as they lie on disk."""
+    if isinstance(file, FileRange) and kind_of(file)[0] != ".parquet":
+        return file.stop - file.start
+    if isinstance(file, str) and remote.is_remote(file):
+        return remote.size(file)
+    return _local(file).stat().st_size
+
+
+def state(file: Name) -> tuple[str, int, int | str]:
+    """Return what tells a file from a changed one: its name, its size, and a time or an entity tag."""
+    if isinstance(file, str) and remote.is_remote(file):
+        return (file, *remote.state(file))
+    found = Path(file).stat()
+    return str(Path(file).absolute()), found.st_size, found.st_mtime_ns
+
+
+def _local(file: Input) -> Path:
+    return file.path if isinstance(file, FileRange) else Path(file)
+
+
+def _opened(file: Input, buffering: int) -> BinaryIO:
+    if isinstance(file, str) and remote.is_remote(file):
+        return remote.opened(file)
+    return _local(file).open("rb", buffering=buffering)
 
 
 class Sink(Protocol):
@@ -185,7 +232,7 @@ class Sink(Protocol):
     def push_documents(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], /) -> None: ...
 
 
-def fill(file: Name, sink: Sink, *, text_field: str = "text", report: Report = lambda _: None) -> None:
+def fill(file: Input, sink: Sink, *, text_field: str = "text", report: Report = lambda _: None) -> None:
     r"""Put the text of a file into a sink; :func:`documents` says what is in which file, and what it raises.
 
     >>> import tempfile
@@ -200,18 +247,18 @@ def fill(file: Name, sink: Sink, *, text_field: str = "text", report: Report = l
         pass
 
 
-def _filled(file: Name, buffer: Sink, text_field: str, as_text: bool, report: Report) -> Iterator[None]:
+def _filled(file: Input, buffer: Sink, text_field: str, as_text: bool, report: Report) -> Iterator[None]:
     """Put a file into a buffer bit by bit."""
-    kind, compression = (None, None) if as_text or file == STANDARD_INPUT else _kind(Path(file))
+    kind, compression = (None, None) if as_text else kind_of(file)
     if kind == ".parquet":
-        for text, offsets in _columns(Path(file), text_field, report):
+        for text, offsets in _columns(file, text_field, report):
             buffer.push_documents(text, offsets)
             yield
     elif kind in LINES:
         for document in json_lines.documents(_decompressed(file, compression, report), str(file), text_field):
             buffer.push_document(document)
             yield
-    elif compression is None and are_regular([file]):
+    elif compression is None and not isinstance(file, FileRange) and are_regular([file]):
         with Path(file).open("rb") as opened:
             warn_if_not_text(file, opened.read(HEAD_BYTES))
         buffer.open(Path(file))
@@ -224,7 +271,7 @@ def _filled(file: Name, buffer: Sink, text_field: str, as_text: bool, report: Re
             yield
 
 
-def _as_text(file: Name, blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _as_text(file: Input, blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Pass plain text on; warn where its first block is hardly text."""
     first = next(blocks, b"")
     warn_if_not_text("standard input" if file in (STANDARD_INPUT, STANDARD_PATH) else file, first)
@@ -232,27 +279,37 @@ def _as_text(file: Name, blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield from blocks
 
 
-def _kind(path: Path) -> tuple[str, str | None]:
-    """The suffix that says what is in a file, and the one that says how it is compressed."""
+def kind_of(file: Input) -> tuple[str | None, str | None]:
+    """Return the suffix that says what is in a file, and the one that says how it is compressed."""
+    if file == STANDARD_INPUT:
+        return None, None
+    path: PurePath = (
+        remote.path_of(file) if isinstance(file, str) and remote.is_remote(file) else _local(file)
+    )
     suffix = path.suffix.lower()
     if suffix in COMPRESSED:
         return path.with_suffix("").suffix.lower(), suffix
     return suffix, None
 
 
-def _blocks(file: Name, report: Report) -> Iterator[bytes]:
+def _blocks(file: Input, report: Report) -> Iterator[bytes]:
+    if isinstance(file, FileRange):
+        for block in file.blocks(BLOCK_BYTES):
+            report(len(block))
+            yield block
+        return
     if file in (STANDARD_INPUT, STANDARD_PATH):
         while block := sys.stdin.buffer.read(BLOCK_BYTES):
             report(len(block))
             yield block
         return
-    with Path(file).open("rb", buffering=0) as opened:
+    with _opened(file, 0) as opened:
         while block := opened.read(BLOCK_BYTES):
             report(len(block))
             yield block
 
 
-def _decompressed(file: Name, compression: str | None, report: Report) -> Iterator[bytes]:
+def _decompressed(file: Input, compression: str | None, report: Report) -> Iterator[bytes]:
     blocks = _blocks(file, report)
     if compression is None:
         return blocks
@@ -312,16 +369,17 @@ def _frames(
         raise TextError(f"{name} ends in the middle of its compressed data: it was cut; fetch it again")
 
 
-def _rows(path: Path, field: str, report: Report) -> Iterator[bytes]:
-    for text, offsets in _columns(path, field, report):
+def _rows(file: Input, field: str, report: Report) -> Iterator[bytes]:
+    for text, offsets in _columns(file, field, report):
         for start, end in pairwise(offsets.tolist()):
             yield text[start:end].tobytes()
 
 
 def _columns(
-    path: Path, field: str, report: Report
+    part: Input, field: str, report: Report
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
     """Yield the text of some rows after one another, and where each begins and ends in it."""
+    path = part.path if isinstance(part, FileRange) else part
     try:
         import pyarrow
         from pyarrow import parquet
@@ -330,7 +388,7 @@ def _columns(
             f"{path} needs pyarrow to be read; install it with: pip install 'gptbpe[parquet]'"
         ) from error
     try:
-        with parquet.ParquetFile(path) as file:
+        with _opened(path, -1) as opened, parquet.ParquetFile(opened) as file:
             if field not in file.schema_arrow.names:
                 raise TextError(
                     f"{path}: no column {field!r}; there are {_listed(file.schema_arrow.names)}; "
@@ -345,8 +403,12 @@ def _columns(
                 or types.is_large_binary(kind)
             ):
                 raise TextError(f"{path}: column {field!r} is {kind}, expected strings")
-            size, rows, number = path.stat().st_size, max(1, file.metadata.num_rows), 0
-            for batch in file.iter_batches(batch_size=1024, columns=[field]):
+            metadata = file.metadata
+            first, last = (part.start, part.stop) if isinstance(part, FileRange) else (0, file.num_row_groups)
+            number = sum(metadata.row_group(group).num_rows for group in range(first))
+            total, rows = size(path), max(1, metadata.num_rows)
+            groups = list(range(first, last))
+            for batch in file.iter_batches(batch_size=1024, row_groups=groups, columns=[field]):
                 # As binary: what is not UTF-8 is not to be decoded.
                 column = batch.column(0).cast(pyarrow.large_binary())
                 if column.null_count:
@@ -356,7 +418,7 @@ def _columns(
                 offsets = np.frombuffer(ends, np.int64, len(column) + 1, 8 * column.offset)
                 yield np.frombuffer(text or b"", np.uint8), offsets
                 done, number = number, number + batch.num_rows
-                report(size * number // rows - size * done // rows)
+                report(total * number // rows - total * done // rows)
     except pyarrow.ArrowException as error:
         raise TextError(f"{path} is damaged or no Parquet file: {error}") from error
 

@@ -22,10 +22,14 @@ from gptbpe import sources
 from gptbpe._core import GREATEST_ID, CoreCountsFile, CoreTokenizer, WordCounter
 from gptbpe.counts import CountsFile
 from gptbpe.errors import EarlyStopWarning, TextError, TrainingError
+from gptbpe.io import FileRange
+from gptbpe.io.remote import Url, is_remote
+from gptbpe.io.remote import size as remote_size
 from gptbpe.types import END_OF_TEXT, Pattern, Progress, Source, Text, TieBreak
 
-Piece: TypeAlias = Path | Text
-"""One source, settled: a ``Path`` is a file, everything else is text."""
+Piece: TypeAlias = Path | Url | FileRange | Text
+"""One source, settled: ``Path`` and ``Url`` are files, ``FileRange`` a part of one, all else is text."""
+FILES = (Path, Url, FileRange)
 
 PART_BYTES = 8 << 20
 """So much of a long text is counted between two reports of progress."""
@@ -113,6 +117,9 @@ def _settle(part: object, texts: str) -> Piece:
         return cast("Text", part)
     if not _is_name(part):
         return part
+    if is_remote(part):
+        remote_size(part)  # says what is wrong with it before any work is done
+        return Url(part)
     error = _why_missing(part)
     if error is not None:
         raise FileNotFoundError(
@@ -144,7 +151,7 @@ def _shown(name: str) -> str:
 
 def _refuse_mixture(parts: list[object], texts: str) -> None:
     """Raise if some strings of a list name files and others do not: which of them are meant as texts?"""
-    named = [part for part in parts if isinstance(part, str) and _is_name(part)]
+    named = [part for part in parts if isinstance(part, str) and _is_name(part) and not is_remote(part)]
     missing = [name for name in named if _why_missing(name) is not None]
     if missing and len(missing) < len(named):
         raise FileNotFoundError(
@@ -346,7 +353,7 @@ def characters(source: Source, special_tokens: Sequence[str]) -> CoreTokenizer:
     names = _names(special_tokens)
     alphabet: set[str] = set()
     for piece in documents(source, "Tokenizer.characters(text.encode())"):
-        for text in sources.documents(piece) if isinstance(piece, Path) else [piece]:
+        for text in sources.documents(piece) if isinstance(piece, FILES) else [piece]:
             string = text if isinstance(text, str) else _utf8(text, piece)
             for name in names:
                 string = string.replace(name, "")
@@ -393,7 +400,7 @@ def count(
     for number, piece in enumerate(pieces):
         if weights is not None:
             words.weigh(weights[number])
-        if isinstance(piece, Path):
+        if isinstance(piece, FILES):
             sources.fill(piece, words, report=read)
         else:
             for part in [piece] if progress is None else parts(piece):
@@ -406,9 +413,9 @@ def count(
 def size(pieces: Iterable[Piece]) -> int | None:
     """Return how much is to be read, in bytes as they lie on disk; None where a pipe hides its length."""
     pieces = list(pieces)
-    if not sources.are_regular(piece for piece in pieces if isinstance(piece, Path)):
+    if not sources.are_regular(piece for piece in pieces if isinstance(piece, FILES)):
         return None
-    return sum(piece.stat().st_size if isinstance(piece, Path) else len(piece) for piece in pieces)
+    return sum(sources.size(piece) if isinstance(piece, FILES) else len(piece) for piece in pieces)
 
 
 def parts(text: Text) -> Iterator[Text]:

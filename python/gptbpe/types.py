@@ -9,6 +9,8 @@ from typing import Any, Literal, SupportsIndex, TypeAlias
 
 import numpy.typing as npt
 
+from gptbpe.io import FileRange
+
 Text: TypeAlias = str | bytes | bytearray | memoryview
 """What is taken as text (at run time: any buffer of bytes)."""
 
@@ -24,7 +26,7 @@ Pattern: TypeAlias = str | Sequence[str] | None
 TieBreak: TypeAlias = Literal["smallest-ids", "huggingface", "bytes", "first-seen"]
 """Which of several pairs with the same count is merged first; see ``Tokenizer.train``."""
 
-Source: TypeAlias = Text | os.PathLike[str] | Iterable[Text | os.PathLike[str]]
+Source: TypeAlias = Text | os.PathLike[str] | Iterable[Text | os.PathLike[str] | FileRange]
 """What a vocabulary is learned from; ``Tokenizer.train`` says when a ``str`` is a file and when text."""
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]

@@ -20,6 +20,7 @@ from gptbpe.cli.count_pretokens import count_pretokens
 from gptbpe.cli.demo import demo
 from gptbpe.cli.doctor import doctor
 from gptbpe.cli.encode import count, decode, encode
+from gptbpe.cli.formats import export_shards, import_shards
 from gptbpe.cli.look import compare, viz
 from gptbpe.cli.shards import inspect, shard, verify
 from gptbpe.cli.shrink import shrink
@@ -45,6 +46,8 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     shard: "gptbpe shard input.txt -t tokenizer.json -o data/",
     verify: "gptbpe verify data/",
     inspect: "gptbpe inspect data/",
+    export_shards: "gptbpe export-shards data/ --format megatron -o megatron/",
+    import_shards: "gptbpe import-shards corpus_text_document --format megatron --vocab-size 50304 -o data/",
     viz: 'gptbpe viz --text "Hello, world!" -t gpt2',
     compare: "gptbpe compare input.txt -t gpt2 -t tokenizer.json",
     export: "gptbpe export -t tokenizer.json --format tiktoken -o mine.tiktoken",

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from gptbpe import files, names, sources
 from gptbpe.errors import GptBpeError, TokenizerError
+from gptbpe.io import remote
 from gptbpe.tokenizer import Tokenizer
 
 STANDARD = sources.STANDARD_PATH
@@ -62,6 +63,13 @@ def write_json(value: object) -> None:
 def shown(path: Path) -> str:
     """Name an input for people."""
     return "-" if path == STANDARD else str(path)
+
+
+def name(path: Path) -> Path | str:
+    """Return an input as it was typed: a path has lost one of the slashes of a URL."""
+    scheme, colon, rest = path.as_posix().partition(":/")
+    url = f"{scheme}://{rest}"
+    return url if colon and remote.is_remote(url) and not path.exists() else path
 
 
 def read_input(path: Path) -> bytes:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from gptbpe import training
 from gptbpe.cli import console
 from gptbpe.cli.train import piece
+from gptbpe.cluster.dividing import Part, divide
+from gptbpe.io import FileRange
+from gptbpe.io.remote import Url
+from gptbpe.sources import STANDARD_PATH
 from gptbpe.types import END_OF_TEXT
 
 
@@ -23,6 +27,7 @@ def count_pretokens(
     weight: Annotated[list[int] | None, Parameter(negative="")] = None,
     threads: console.Threads = None,
     max_memory: str | None = None,
+    work_item: str | None = None,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
     json: console.Json = False,
 ) -> None:
@@ -54,6 +59,9 @@ def count_pretokens(
     max_memory
         About how much memory counting may take, such as 512M or 2G; what does not fit goes to temporary
         files.
+    work_item
+        Count one of several parts of about the same size: `3/8` is the fourth of eight, numbered from 0. All
+        parts, counted by any processes or machines, are what counting everything at once gives.
     quiet
         Print nothing but errors.
     json
@@ -68,14 +76,17 @@ def count_pretokens(
     if output == console.STANDARD:
         raise console.Failure("a file of counts cannot go to standard output; give -o a file")
     console.check_output(output, *inputs)
-    pieces = [piece(path) for path in inputs]
+    specials = [END_OF_TEXT] if special_token is None else special_token
+    pieces: list[training.Piece] = [piece(path) for path in inputs]
+    if work_item is not None:
+        pieces, weight = _part(pieces, weight, work_item, separator, specials)
     began = time.monotonic()
     with console.progress(quiet=quiet or json) as show:
         counts = training.count_pretokens(
             pieces,
             output,
             pattern=pattern,
-            special_tokens=[END_OF_TEXT] if special_token is None else special_token,
+            special_tokens=specials,
             separator=separator or None,
             weights=weight,
             threads=threads,
@@ -84,7 +95,7 @@ def count_pretokens(
         )
     seconds = time.monotonic() - began
     if json:
-        summary = {
+        summary: dict[str, Any] = {
             "output": str(output),
             "pretokens": counts.pretokens,
             "words": counts.words,
@@ -103,3 +114,37 @@ def count_pretokens(
             f"{seconds:.1f} s -> {output} ({console.size(counts.file_bytes)})"
         )
         console.say(f"next: gptbpe train --counts {output} --vocab 512")
+
+
+def _part(
+    pieces: list[training.Piece],
+    weights: list[int] | None,
+    work_item: str,
+    separator: str | None,
+    special_tokens: list[str],
+) -> tuple[list[training.Piece], list[int] | None]:
+    """The part of the inputs that a work item counts, and the weights of its pieces."""
+    number, slash, count = work_item.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+        raise console.Failure(
+            f"--work-item {work_item}: expected the number of a part, from 0, and how many there are: 7/8"
+        )
+    paths = [path for path in pieces if isinstance(path, Path | Url)]
+    if STANDARD_PATH in paths:
+        raise console.Failure("standard input cannot be divided; name files")
+    items = divide(paths, int(count), separator=separator, marks=special_tokens)
+    part = items[int(number)]
+    if weights is None:
+        return pieces_of(part), None
+    if len(weights) != len(paths):
+        raise console.Failure(f"found {len(weights)} weights for {len(paths)} inputs; give one for each")
+    if len(set(paths)) < len(paths):
+        raise console.Failure("an input is named twice; give its weights as one")
+    by_path: dict[Path | str, int] = dict(zip(paths, weights, strict=True))
+    named = [each.path if isinstance(each, FileRange) else each for each in part]
+    return pieces_of(part), [by_path[name] for name in named]
+
+
+def pieces_of(parts: list[Part]) -> list[training.Piece]:
+    """Say of strings that they are URLs, and no texts."""
+    return [Url(part) if isinstance(part, str) else part for part in parts]

@@ -76,7 +76,7 @@ def _batches(given: Path | bytes, tok: Tokenizer, allow_special: bool) -> Iterat
         return
     if given == console.STANDARD:
         console.explain_standard_input()
-    name = sources.STANDARD_INPUT if given == console.STANDARD else given
+    name = sources.STANDARD_INPUT if given == console.STANDARD else console.name(given)
     yield from sources.batches([name], buffer, as_text=True)
 
 

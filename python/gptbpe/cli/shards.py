@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from gptbpe import nanogpt, sources
 from gptbpe._core import thread_count
 from gptbpe.cli import console
+from gptbpe.cli import plan as planned
 from gptbpe.counts import CountsFile
 from gptbpe.errors import GptBpeError
 from gptbpe.shards import DEFAULT_SHARD_TOKENS, ReadProgress, ShardReader, shard_files
@@ -35,6 +36,9 @@ def shard(
     shard_tokens: int = DEFAULT_SHARD_TOKENS,
     format: Annotated[Literal["gptbpe", "nanogpt"], Parameter(name=["--format", "-f"])] = "gptbpe",
     threads: console.Threads = None,
+    plan: int | None = None,
+    work_item: int | None = None,
+    join: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
     json: console.Json = False,
 ) -> None:
@@ -65,24 +69,58 @@ def shard(
         val.bin (the last tenth of the tokens, at most 2^20) that nanoGPT's train.py reads.
     threads
         How many threads encode; one per core by default.
+    plan
+        Do not tokenize, but divide the work into this many items, which several processes or machines make.
+    work_item
+        Make this item, numbered from 0, of the plan in the output folder. It takes no inputs. An item may be
+        killed and repeated.
+    join
+        Make the dataset of the finished items: the same files as without a plan.
     force
         Replace other shards in the folder. They can be read until the new ones are whole.
     json
         Print a summary as JSON on standard output.
     """
+    began = time.monotonic()
+    if work_item is not None or join:
+        if inputs or plan is not None or (work_item is not None and join):
+            raise console.Failure(
+                "give either inputs, with or without --plan, or one of --work-item and --join: these take "
+                "everything from the plan in the output folder"
+            )
+        if work_item is not None:
+            planned.make_item(output, work_item, threads, json)
+            return
+        _say_result(planned.join(output, force, json), output, began, json)
+        return
     if not inputs:
         raise console.Failure(
             "nothing to shard; name a text file, for example: "
             "gptbpe shard input.txt -t tokenizer.json -o data/"
         )
     tok = console.tokenizer(tokenizer)
-    names = [sources.STANDARD_INPUT if path == console.STANDARD else path for path in inputs]
+    names = [sources.STANDARD_INPUT if path == console.STANDARD else console.name(path) for path in inputs]
     files = sources.expand(names, output)
     if sources.are_regular(files) and not any(Path(file).stat().st_size for file in files):
         raise console.Failure(f"{files[0]} is empty; there is nothing to make shards of")
-    began = time.monotonic()
     if format == "nanogpt":
         nanogpt.check(tok.vocab_size)
+    if plan is not None:
+        if format == "nanogpt":
+            raise console.Failure("a plan makes shards of gptbpe; leave --format out")
+        planned.make_plan(
+            files,
+            tok,
+            output,
+            plan,
+            separator=separator,
+            separator_at=separator_at,
+            text_field=text_field,
+            shard_tokens=shard_tokens,
+            force=force,
+            json=json,
+        )
+        return
     folder = output if format == "gptbpe" else output / ".shards"
     with console.progress(quiet=json) as show:
         reader = shard_files(
@@ -99,7 +137,11 @@ def shard(
         )
     if format == "nanogpt":
         _finish_nanogpt(reader, tok, output, began, json)
-        return
+    else:
+        _say_result(reader, output, began, json)
+
+
+def _say_result(reader: ShardReader, output: Path, began: float, json: bool) -> None:
     seconds = time.monotonic() - began
     summary = _summary(reader)
     if json:
@@ -165,7 +207,7 @@ def verify(
             good = _verify_counts(folder, json) and good
             continue
         try:
-            reader = ShardReader(folder, verify="open")
+            reader = ShardReader(console.name(folder), verify="open")
             if expected is not None:
                 reader.expect_tokenizer(expected)
         except (GptBpeError, OSError) as error:
@@ -258,10 +300,10 @@ def inspect(
         if path.suffix == ".pcnt":
             _inspect_counts(path, json)
             continue
-        if _is_tokenizer(path):
+        if isinstance(console.name(path), Path) and _is_tokenizer(path):
             _inspect_tokenizer(str(path), json)
             continue
-        reader = ShardReader(path)
+        reader = ShardReader(console.name(path))
         tok = reader.tokenizer()
         if document is not None:
             ids = _document(reader, document)

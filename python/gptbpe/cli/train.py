@@ -261,6 +261,8 @@ def piece(path: Path, keep: bool = False) -> Piece:
     if path == console.STANDARD and not keep:
         console.explain_standard_input()
         return path
+    if isinstance(url := console.name(path), str):
+        return next(iter(documents(url)))
     if path != console.STANDARD:
         if not path.exists():
             raise FileNotFoundError(2, "no such file", str(path))

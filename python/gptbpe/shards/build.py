@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from gptbpe import pipeline, sources
 from gptbpe._core import DocumentBatch, EncodedBatch
 from gptbpe.errors import ShardError, TokenizerError
+from gptbpe.io import remote
 from gptbpe.shards.reader import ShardReader
 from gptbpe.shards.writer import DEFAULT_SHARD_TOKENS, ShardWriter
 from gptbpe.types import END_OF_TEXT, Progress
@@ -46,7 +47,8 @@ def shard_files(
 
     Args:
         inputs: a file, folder or pattern, or several: text, JSON lines, Parquet, also as ``.gz`` and ``.zst``
-            (:mod:`gptbpe.sources` has the kinds), ``"-"`` for standard input.
+            (:mod:`gptbpe.sources` has the kinds), ``"-"`` for standard input. They may be URLs: ``s3://``,
+            ``gs://``, ``https://``.
         tokenizer: turns text into ids, a tokenizer or its file; stored beside the shards.
         out: the folder.
         separator: a special token of the tokenizer. It cuts plain text into documents, and its id is put
@@ -88,10 +90,9 @@ def shard_files(
         "separator": separator or "",
         "separator_at": separator_at,
         "text_field": text_field,
-        "inputs": _input_names(files),
+        "inputs": input_names(files),
     }
-    marks = {token.content: token.id for token in tokenizer.added_tokens}
-    mark = marks.get(separator) if separator else None
+    mark = separator_id(tokenizer, separator)
     with ShardWriter(
         out,
         tokenizer=tokenizer,
@@ -100,10 +101,10 @@ def shard_files(
         shard_tokens=shard_tokens,
         options=options,
         force=force,
-        _journal=_input_key(files, tokenizer, options, shard_tokens),
+        _journal=input_key(files, tokenizer, options, shard_tokens),
     ) as writer:
         if not writer.complete:
-            _encode_all(writer, files, tokenizer, separator, mark, text_field, threads, progress)
+            encode_into(writer, files, tokenizer, separator, text_field, threads, progress)
     return ShardReader(out)
 
 
@@ -111,18 +112,43 @@ BATCH_BYTES = 1 << 20
 """Text that one thread encodes at a time."""
 
 
-def _encode_all(
-    writer: ShardWriter,
-    files: list[Name],
+class Sink(Protocol):
+    """What takes encoded documents: a ``ShardWriter``, or a work item."""
+
+    @property
+    def resumed_documents(self) -> int: ...
+    def _begin(self) -> None: ...
+    def _write_batch(self, batch: EncodedBatch, /) -> None: ...
+
+
+def separator_id(tokenizer: Tokenizer, separator: str | None) -> int | None:
+    """Return the id that stands between documents; None where there is no such token."""
+    ids = {token.content: token.id for token in tokenizer.added_tokens}
+    return ids.get(separator) if separator else None
+
+
+def check_documents(count: int, separator: str | None, mark: int | None) -> None:
+    """Raise TokenizerError if there are several documents, and no token to put between them."""
+    if separator and mark is None and count > 1:
+        raise TokenizerError(
+            f"there are several documents, but the tokenizer has no special token {separator!r} to put "
+            "between them; train it with this token, name another, or pass None to put nothing there"
+        )
+
+
+def encode_into(
+    writer: Sink,
+    files: Sequence[sources.Input],
     tokenizer: Tokenizer,
     separator: str | None,
-    mark: int | None,
     text_field: str,
     threads: int | None,
     progress: Progress | None,
 ) -> None:
+    """Encode the documents of files, and write them while the next ones are encoded."""
     read = 0
-    sizes = [None if file == sources.STANDARD_INPUT else Path(file).stat().st_size for file in files]
+    mark = separator_id(tokenizer, separator)
+    sizes = [None if file == sources.STANDARD_INPUT else sources.size(file) for file in files]
     total = sum(size for size in sizes if size is not None) if None not in sizes else None
 
     def report(count: int) -> None:
@@ -132,11 +158,7 @@ def _encode_all(
             progress("sharding", read, total)
 
     def check(batch: DocumentBatch) -> None:
-        if separator and mark is None and batch.begun > 1:
-            raise TokenizerError(
-                f"there are several documents, but the tokenizer has no special token {separator!r} to put "
-                "between them; train it with this token, name another, or pass None to put nothing there"
-            )
+        check_documents(batch.begun, separator, mark)
 
     groups = pipeline.groups(
         tokenizer._core,
@@ -167,24 +189,26 @@ def _encode_all(
         raise
 
 
-def _input_names(files: list[Name]) -> str:
-    """The inputs in words that do not depend on the machine."""
-    names = [Path(file).name for file in files]
+def input_names(files: Sequence[Name]) -> str:
+    """Return the inputs in words that do not depend on the machine."""
+    names = [
+        remote.path_of(file).name if isinstance(file, str) and remote.is_remote(file) else Path(file).name
+        for file in files
+    ]
     if len(names) <= 8:
         return ", ".join(names)
     digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
     return f"{len(names)} files, sha256 of their names {digest}"
 
 
-def _input_key(
-    files: list[Name], tokenizer: Tokenizer, options: dict[str, str], shard_tokens: int
+def input_key(
+    files: Sequence[Name], tokenizer: Tokenizer, options: dict[str, str], shard_tokens: int
 ) -> bytes | None:
-    """What must be equal for two runs to have the same input; None where that cannot be known."""
+    """Return what must be equal for two runs to have the same input; None where that cannot be known."""
     if sources.STANDARD_INPUT in files:
         return None
-    states = [(str(Path(file).absolute()), Path(file).stat()) for file in files]
     key = {
-        "inputs": [[name, state.st_size, state.st_mtime_ns] for name, state in states],
+        "inputs": [sources.state(file) for file in files],
         "options": options,
         "shard_tokens": shard_tokens,
         "tokenizer": tokenizer.fingerprint,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Literal
 
 from gptbpe._core import CoreSampler
 from gptbpe.errors import ShardError
+from gptbpe.shards.reader import ShardReader
 from gptbpe.shards.sampler import Sampler
 from gptbpe.shards.samples import Samples, checked_dtype
 
@@ -85,14 +87,27 @@ class Mixture(Samples):
             "max_epochs": caps,
             "exhausted": exhausted,
         }
-        self._core = CoreSampler.mixture(
-            [sampler._core for sampler in samplers],
-            caps,
-            sorted(self._plan["weights"].items()),
-            seed,
-            block,
-            exhausted,
-        )
+        self._made_of: list[CoreSampler] = []
+        self._made = self._core
+
+    @property
+    def _core(self) -> CoreSampler:
+        cores = [sampler._core for sampler in self.samplers]
+        if any(a is not b for a, b in zip_longest(cores, self._made_of)):
+            plan = self._plan
+            self._made = CoreSampler.mixture(
+                cores,
+                plan["max_epochs"],
+                sorted(plan["weights"].items()),
+                plan["seed"],
+                plan["block"],
+                plan["exhausted"],
+            )
+            self._made_of = cores
+        return self._made
+
+    def _readers(self) -> list[ShardReader]:
+        return [sampler.reader for sampler in self.samplers]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the plan, for other processes."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from gptbpe._core import CoreShardReader, ReadProgress
 from gptbpe.errors import ShardError
+from gptbpe.io.remote import is_remote
+from gptbpe.shards.cache import CachedDataset
 
 if TYPE_CHECKING:
     from gptbpe.tokenizer import Tokenizer
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ReadProgress", "Shard", "ShardReader"]
 
 Name = str | os.PathLike[str]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,15 @@ class ShardReader:
             and checked after that, so a file that is cut off, replaced or written over while it is read ends
             in an exception, and never in SIGBUS.
         vocab_size: the vocabulary of files that do not state one; ours do.
+        cache: of a dataset at a URL: the folder in which what was read of it stays; ``GPTBPE_CACHE``, or
+            ``gptbpe`` in ``XDG_CACHE_HOME`` or ``~/.cache`` by default.
+        cache_bytes: how large all of that folder may become; 64 GiB by default. Shards that were not added
+            to for long go first, but never those that one batch needs.
+
+    A dataset may also lie at ``s3://``, ``gs://`` or ``https://`` (extra ``remote``). Then blocks of 1 MiB
+    are fetched when they are first touched, and compared with their checksums. What fails, stalls or is
+    damaged is fetched again a few times, and then an error. Datasets that are larger than the cache are read
+    in the order ``"block"`` of :class:`~gptbpe.Sampler`, which uses all of a block soon.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -71,9 +84,20 @@ class ShardReader:
         verify: Literal["open", "lazy", "full"] = "lazy",
         io: Literal["mmap", "pread"] = "mmap",
         vocab_size: int | None = None,
+        cache: Name | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
-        self._core = CoreShardReader.open(Path(path), verify, io, vocab_size)
-        self._arguments: tuple[Any, ...] = (path, verify, io, vocab_size)
+        self._arguments: tuple[Any, ...] = (path, verify, io, vocab_size, cache, cache_bytes)
+        if not isinstance(path, str) or not is_remote(path):
+            self._core = CoreShardReader.open(Path(path), verify, io, vocab_size)
+            return
+        self._remote = CachedDataset(path, cache, cache_bytes)
+        self._core = self._remote.open()
+        if verify == "full":
+            for number in range(len(self.shards)):
+                self.check(number)
+
+    _remote: CachedDataset | None = None
 
     @classmethod
     def open_raw(
@@ -172,7 +196,9 @@ class ShardReader:
             ShardChecksumError: the tokens are damaged, or an id is outside the vocabulary.
             MemoryError: the range is larger than what memory can be had.
         """
-        return self._core.tokens(shard, start, self._length(shard) if stop is None else stop)
+        end = self._length(shard) if stop is None else stop
+        self._fetch([(shard, start, end)])
+        return self._with_files(lambda core: core.tokens(shard, start, end))
 
     def documents(self, shard: int) -> npt.NDArray[np.uint32]:
         """Return where each document of a shard ends, in tokens from its start: uint32, ascending.
@@ -180,7 +206,7 @@ class ShardReader:
         Raises:
             ShardError: the files do not say (llm.c's, raw ones).
         """
-        ends = self._core.documents(shard)
+        ends = self._with_files(lambda core: core.documents(shard))
         if ends is None:
             raise ShardError(f"{self.path} does not say where its documents end; only shards of gptbpe do")
         return ends
@@ -210,7 +236,41 @@ class ShardReader:
 
         ``progress.bytes`` grows by the bytes of tokens that are done, also for who looks from another thread.
         """
-        self._core.check(shard, progress)
+        self._fetch([(shard, 0, self._length(shard))])
+        self._with_files(lambda core: core.check(shard, progress))
+
+    def _with_files(self, call: Callable[[CoreShardReader], Result]) -> Result:
+        """Call, and fetch what is missing of a dataset that is elsewhere, until nothing is."""
+        while True:
+            try:
+                result = call(self._core)
+            except (FileNotFoundError, ShardError) as error:
+                if self._remote is None:
+                    raise
+                self._mend(error)
+            else:
+                if self._remote is not None:
+                    self._remote.done()
+                return result
+
+    def _mend(self, error: Exception) -> None:
+        """Fetch what an error says is missing, or raise it."""
+        if self._remote is None:
+            raise error
+        self._remote.mend(error)
+        self._renew()
+
+    def _fetch(self, ranges: Iterable[tuple[int, int, int]]) -> None:
+        """Fetch ranges of tokens of a dataset that is elsewhere: shard, start and stop of each."""
+        if self._remote is not None:
+            self._remote.fetch(block for range in ranges for block in self._remote.blocks(*range))
+            self._renew()
+
+    def _renew(self) -> None:
+        """Open the files of a dataset that is elsewhere again, if some of them are others by now."""
+        if self._remote is not None and self._remote.stale:
+            self._remote.stale = False
+            self._core = self._remote.open()
 
     def _length(self, shard: int) -> int:
         shards = self._core.shards()
@@ -221,5 +281,5 @@ def _reopen(cls: type[ShardReader], arguments: tuple[Any, ...]) -> ShardReader:
     if arguments[0] == "raw":
         _, path, dtype, vocab_size, io = arguments
         return cls.open_raw(path, dtype, vocab_size, io=io)
-    path, verify, io, vocab_size = arguments
-    return cls(path, verify=verify, io=io, vocab_size=vocab_size)
+    path, verify, io, vocab_size, cache, cache_bytes = arguments
+    return cls(path, verify=verify, io=io, vocab_size=vocab_size, cache=cache, cache_bytes=cache_bytes)

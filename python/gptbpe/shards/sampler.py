@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Literal
 
-from gptbpe._core import CoreSampler
+from gptbpe._core import CoreSampler, CoreShardReader
 from gptbpe.errors import ShardError
 from gptbpe.shards.reader import ShardReader
 from gptbpe.shards.samples import Samples, checked_dtype
@@ -97,17 +97,39 @@ class Sampler(Samples):
             "reserve": reserve,
             "pack": pack,
         }
-        self._core = CoreSampler(
-            self.reader._core,
-            sequence_length,
-            numbers["stride"],
-            seed,
-            order,
-            mask_overlap,
-            partial,
-            reserve,
-            pack,
+        self._made = self.reader._with_files(self._make)
+        self._made_for = self.reader._core
+
+    def _make(self, core: CoreShardReader) -> CoreSampler:
+        plan = self._plan
+        return CoreSampler(
+            core,
+            self.sequence_length,
+            plan["stride"],
+            plan["seed"],
+            plan["order"],
+            plan["mask_overlap"],
+            plan["partial"],
+            plan["reserve"],
+            plan["pack"],
         )
+
+    @property
+    def _core(self) -> CoreSampler:
+        if self._made_for is not self.reader._core:  # files of a dataset that is elsewhere were fetched anew
+            self._made = self.reader._with_files(self._make)
+            self._made_for = self.reader._core
+        return self._made
+
+    def _readers(self) -> list[ShardReader]:
+        return [self.reader]
+
+    def _fetch(self, global_sample: int, batch_size: int) -> None:
+        if self.reader._remote is None or self._plan["pack"]:
+            return
+        windows = [self._core.window(global_sample + row) for row in range(batch_size)]
+        length = self.sequence_length + 1
+        self.reader._fetch((each[0], each[1], each[1] + length) for each in windows if each is not None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the plan, for other processes."""

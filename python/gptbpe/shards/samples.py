@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gptbpe._core import CoreAhead, CoreSampler
 from gptbpe.errors import ShardError, ShardMismatchError
+from gptbpe.shards.reader import ShardReader
 
 __all__ = ["Batch", "BatchStream", "MaskedBatch", "Samples"]
 
@@ -46,7 +47,10 @@ class Samples:
     """Inputs per sample."""
     dtype: np.dtype[Any]
     """The type of inputs and targets: int64 or int32."""
-    _core: CoreSampler
+
+    @property
+    def _core(self) -> CoreSampler:
+        raise NotImplementedError
 
     def batch(self, global_sample: int, batch_size: int, out: Batch | None = None) -> Batch:
         """Return samples ``global_sample`` to ``global_sample + batch_size - 1`` as (inputs, targets).
@@ -62,7 +66,9 @@ class Samples:
             out = self._pair(batch_size)
         elif len(out[0]) != batch_size:
             raise ShardError(f"out has {len(out[0])} rows, expected {batch_size}")
-        self._core.fill(global_sample, *out)
+        pair = out
+        self._fetch(global_sample, batch_size)
+        self._with_files(lambda: self._core.fill(global_sample, *pair))
         return out
 
     def masked_batch(
@@ -113,14 +119,18 @@ class Samples:
             )
         elif len(out.inputs) != batch_size:
             raise ShardError(f"out has {len(out.inputs)} rows, expected {batch_size}")
-        self._core.fill_masked(
-            global_sample,
-            out.inputs,
-            out.targets,
-            out.cu_seqlens,
-            out.position_ids,
-            out.loss_mask,
-            mask_boundaries,
+        arrays = out
+        self._fetch(global_sample, batch_size)
+        self._with_files(
+            lambda: self._core.fill_masked(
+                global_sample,
+                arrays.inputs,
+                arrays.targets,
+                arrays.cu_seqlens,
+                arrays.position_ids,
+                arrays.loss_mask,
+                mask_boundaries,
+            )
         )
         return out
 
@@ -167,8 +177,28 @@ class Samples:
         end = self._end()
         if count is None and end is not None:
             count = max(0, (end - first - batch_size) // max(1, step) + 1)
-        core = self._core.ahead(self.dtype.name, first, step, batch_size, count, ahead, threads)
-        return BatchStream(core)
+        dtype, batches, mended = self.dtype.name, count, 0
+
+        def begin(given: int) -> CoreAhead:
+            left = None if batches is None else batches - given
+            at = first + given * step
+            return self._core.ahead(dtype, at, step, batch_size, left, ahead, threads)
+
+        def mend(error: Exception, given: int) -> CoreAhead | None:
+            """Fetch what is missing, also for the batches after that; begin again if files are others."""
+            nonlocal mended
+            if given > mended:
+                mended = given
+                self._done()
+            core = self._core
+            for number in range(
+                given, given + ahead + 1 if batches is None else min(given + ahead + 1, batches)
+            ):
+                self._fetch(first + number * step, batch_size)
+            self._mend(error)
+            return None if self._core is core else begin(given)
+
+        return BatchStream(begin(0), mend)
 
     @property
     def fingerprint(self) -> str:
@@ -204,6 +234,37 @@ class Samples:
         self._core.expect_fingerprint(plan, number)
         return number
 
+    def _readers(self) -> list[ShardReader]:
+        """The datasets in which samples lie."""
+        raise NotImplementedError
+
+    def _fetch(self, global_sample: int, batch_size: int) -> None:
+        """Fetch what samples need of a dataset that is elsewhere, where that is known beforehand."""
+
+    def _with_files(self, call: Callable[[], None]) -> None:
+        """Call, and fetch what is missing of datasets that are elsewhere, until nothing is."""
+        while True:
+            try:
+                call()
+            except (FileNotFoundError, ShardError) as error:
+                self._mend(error)
+            else:
+                self._done()
+                return
+
+    def _done(self) -> None:
+        """Take note that a batch came through."""
+        for reader in self._readers():
+            if reader._remote is not None:
+                reader._remote.done()
+
+    def _mend(self, error: Exception) -> None:
+        for reader in self._readers():
+            if reader._remote is not None and reader._remote.holds(error):
+                reader._mend(error)
+                return
+        raise error
+
     def _end(self) -> int | None:
         """The number behind the last sample; None where there is no last one."""
         return None
@@ -221,8 +282,10 @@ class Samples:
 class BatchStream:
     """Batches, one after another, made ahead by threads; an iterator and a context manager."""
 
-    def __init__(self, core: CoreAhead) -> None:
+    def __init__(self, core: CoreAhead, mend: Callable[[Exception, int], CoreAhead | None]) -> None:
         self._core = core
+        self._mend = mend
+        self._given = 0
 
     def __iter__(self) -> Iterator[Batch]:
         """Return the stream itself."""
@@ -230,7 +293,17 @@ class BatchStream:
 
     def __next__(self) -> Batch:
         """Return the next (inputs, targets). After an error the same batch is tried again."""
-        return next(self._core)
+        while True:
+            try:
+                batch = next(self._core)
+            except (FileNotFoundError, ShardError) as error:
+                # Of a dataset that is elsewhere something may be missing.
+                if (core := self._mend(error, self._given)) is not None:
+                    self._core.close()
+                    self._core = core
+            else:
+                self._given += 1
+                return batch
 
     def close(self) -> None:
         """End the threads."""

@@ -263,6 +263,12 @@ impl EncodedBatch {
         self.ragged.ids.len()
     }
 
+    /// Bytes of text of each document, of the first and the last perhaps only of the part that is here.
+    #[getter]
+    fn text_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u64>> {
+        PyArray1::from_slice(py, &self.text_bytes)
+    }
+
     /// The ids in decimal digits, with spaces between them.
     fn decimal<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let text = py.detach(|| match &self.ragged.ids {

@@ -350,13 +350,15 @@ impl CoreShardWriter {
         })
     }
 
-    /// Document `i` is `ids[offsets[i]:offsets[i + 1]]`.
+    /// Document `i` is `ids[offsets[i]:offsets[i + 1]]`; the last one goes on with the next call if it is `open`.
+    #[pyo3(signature = (ids, offsets, source_bytes, open=false))]
     fn write_ragged(
         &self,
         py: Python<'_>,
         ids: &Bound<'_, PyAny>,
         offsets: PyReadonlyArray1<'_, i64>,
         source_bytes: PyReadonlyArray1<'_, i64>,
+        open: bool,
     ) -> PyResult<()> {
         guard(|| {
             let ids = self::ids(ids, self.vocab_size as usize)?;
@@ -368,8 +370,8 @@ impl CoreShardWriter {
             let offsets = whole::<usize>(offsets).ok_or(ArgumentError::Offsets)?;
             let bytes = whole::<u64>(bytes).ok_or(ArgumentError::TextBytes)?;
             self.with(py, |writer| match &ids {
-                Ids::Narrow(ids) => writer.write_batch(ids, &offsets, &bytes, false),
-                Ids::Wide(ids) => writer.write_batch(ids, &offsets, &bytes, false),
+                Ids::Narrow(ids) => writer.write_batch(ids, &offsets, &bytes, open),
+                Ids::Wide(ids) => writer.write_batch(ids, &offsets, &bytes, open),
             })
         })
     }
