@@ -52,7 +52,7 @@ class TensorBoard:
         board = self._loaded()
         for name, value in values.items():
             if name not in COORDINATES and value is not None:
-                board.add_scalar(f"{kind}/{name}", value, step)  # type: ignore[no-untyped-call]
+                board.add_scalar(f"{kind}/{name}", value, step)
 
     def text(self, name: str, text: str, step: int) -> None:
         self._waiting.append((name, f"```\n{text}\n```", step))
@@ -60,15 +60,15 @@ class TensorBoard:
             self._loaded()
 
     def close(self) -> None:
-        self._loaded().close()  # type: ignore[no-untyped-call]
+        self._loaded().close()
 
     def _loaded(self) -> SummaryWriter:
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self._run), purge_step=self._purge_step)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(self._run), purge_step=self._purge_step)
         while self._waiting:
-            self._board.add_text(*self._waiting.pop(0))  # type: ignore[no-untyped-call]
+            self._board.add_text(*self._waiting.pop(0))
         return self._board
 
 

@@ -24,9 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gptmodel.data import IGNORE_INDEX
 from gptmodel.model import GPT
-from gptmodel.training.compile import compile_loss
+from gptmodel.training.compile import compile_loss, summed
 from gptmodel.training.distributed import Ranks
 
 if TYPE_CHECKING:
@@ -44,7 +43,8 @@ Loss = Callable[..., Tensor]
 class Parallel:
     """How a step computes the loss and its gradients where other ranks compute theirs.
 
-    ``loss`` is the sum over targets of (inputs, targets), whose ``backward`` exchanges gradients.
+    ``loss`` is the sum over targets of (inputs, targets, documents or None), whose ``backward`` exchanges
+    gradients.
     ``loss_fn`` is ``model.loss``, compiled or not, which ``compiler`` says in words; it exchanges nothing.
     """
 
@@ -54,10 +54,10 @@ class Parallel:
     compiler: str
     replica: DistributedDataParallel | None = field(default=None, repr=False)
 
-    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, inputs: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
         if self.replica is not None:
-            return self.replica(inputs, targets)  # type: ignore[no-any-return]
-        return self.loss_fn(inputs, targets, ignore_index=IGNORE_INDEX, reduction="sum")
+            return self.replica(inputs, targets, documents)  # type: ignore[no-any-return]
+        return summed(self.loss_fn, inputs, targets, documents)
 
     def exchanging(self, last: bool) -> AbstractContextManager[None]:
         """Around the forward and backward pass of a micro-batch: gradients are exchanged at the last one."""
@@ -79,15 +79,23 @@ class Parallel:
 
 
 def place(
-    model: GPT, device: torch.device, ranks: Ranks, *, shard: bool, compiled: bool, rows: int
+    model: GPT,
+    device: torch.device,
+    ranks: Ranks,
+    *,
+    shard: bool,
+    compiled: bool,
+    rows: int,
+    masked: bool = False,
 ) -> Parallel:
     """Move ``model`` to ``device`` and prepare it for ``ranks``. An optimizer is made after, not before.
 
-    ``rows`` are those of a micro-batch of one rank, for which the loss is compiled.
+    ``rows`` are those of a micro-batch of one rank, for which the loss is compiled, and ``masked`` says
+    whether it comes with the numbers of documents.
     """
     if ranks.alone or not shard:
         model.to(device).train()
-        loss_fn, compiler = compile_loss(model, rows) if compiled else (model.loss, "eager")
+        loss_fn, compiler = compile_loss(model, rows, masked) if compiled else (model.loss, "eager")
         replica = None if ranks.alone else _replicate(model, loss_fn, device)
         return Parallel(ranks, model, loss_fn, compiler, replica)
     from torch.distributed.device_mesh import init_device_mesh
@@ -115,8 +123,8 @@ class _Loss(nn.Module):
         super().__init__()
         self.model, self.loss_fn = model, loss_fn
 
-    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        return self.loss_fn(inputs, targets, ignore_index=IGNORE_INDEX, reduction="sum")
+    def forward(self, inputs: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
+        return summed(self.loss_fn, inputs, targets, documents)
 
 
 def _replicate(model: nn.Module, loss_fn: Loss, device: torch.device) -> DistributedDataParallel:
@@ -140,7 +148,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 def local(tensor: Tensor) -> Tensor:
     """The part of a tensor that lies on this rank; all of it where nothing is divided."""
-    return tensor.to_local() if is_divided(tensor) else tensor  # type: ignore[no-any-return, attr-defined]
+    return tensor.to_local() if is_divided(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def is_divided(tensor: Tensor) -> bool:
