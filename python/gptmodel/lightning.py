@@ -36,7 +36,7 @@ from gptmodel.training.state import build_model, choose_model_config, stored_tok
 
 __all__ = ["GPTLightningModule", "ShardDataModule"]
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]
 
 
 class GPTLightningModule(lightning.LightningModule):
@@ -57,7 +57,10 @@ class GPTLightningModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         # Training windows are full of targets: the mean over ranks and micro-batches is that over the batch.
-        loss = self.model.loss(*batch, ignore_index=IGNORE_INDEX)
+        # (With documents apart a few do not count, and parts weigh a little more than in our loop.)
+        inputs, targets, *documents = batch
+        masked = documents[0] if documents else None
+        loss = self.model.loss(inputs, targets, documents_BT=masked, ignore_index=IGNORE_INDEX)
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
@@ -101,8 +104,8 @@ class _Steps(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         for step in itertools.count(self.start):
-            inputs, targets = self.data.batch(step, self.rows)
-            yield from zip(inputs.chunk(self.parts), targets.chunk(self.parts), strict=True)
+            batch = self.data.batch(step, self.rows)
+            yield from zip(*(tensor.chunk(self.parts) for tensor in batch), strict=True)
 
 
 class _HeldOut(IterableDataset[Batch]):

@@ -40,7 +40,7 @@ class Sampler(Samples):
         partial: ``"drop"`` leaves out what is too short for a window at the end of a shard; ``"pad"`` (with
             ``"sequential"``) makes a window of it with input 0 and target -1, so that every token but a
             shard's first is a target exactly once.
-        reserve: tokens at the end of the last shard that no window touches; kept to evaluate on.
+        reserve: tokens at the end of the shards that no window touches; kept to evaluate on.
         pack: a sample is a row of whole documents instead of a window (best fit, in groups of 16,384
             neighbours). Every token is an input once an epoch, and every token but a document's first a
             target; only documents longer than a row are cut. The targets of a document's last token and of

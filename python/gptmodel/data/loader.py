@@ -8,25 +8,26 @@ split into.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
-from gptmodel.data.split import end_of, evaluation_reader, held_out_tokens
+from gptmodel.data.sources import Source, held_out_ends, held_out_of, open_shards, plan
+from gptmodel.data.split import evaluation_reader
 from gptmodel.data.tokenize import existing, named_tokenizer, shard_text, text_tokenizer, token_bytes
 from gptmodel.data.windows import evaluation_windows, shard_parts
 from gptmodel.errors import DataError
 from gptmodel.units import human
 
 if TYPE_CHECKING:
-    from gptbpe import Sampler, ShardReader, Tokenizer
+    from gptbpe import Mixture, Sampler, ShardReader, Tokenizer
 
 __all__ = ["Batches", "DataConfig", "TrainingData", "held_out_parts", "prepare", "training_data"]
 
@@ -36,7 +37,11 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    shards: Path | None = Field(None, description="folder of token shards, as `gptbpe shard` makes them")
+    shards: tuple[str, ...] | None = Field(
+        None,
+        description="folders of token shards, as `gptbpe shard` makes them; several are mixed, by weights if "
+        "given: books/:0.7 code/:0.3",
+    )
     train_data: tuple[Path, ...] | None = Field(
         None, description="text files to train on; tokenized once and cached"
     )
@@ -53,18 +58,31 @@ class DataConfig(BaseModel):
         None, gt=0, description="tokens from one window's start to the next; left out: the context length"
     )
     shuffle: bool = Field(True, description="a new order every epoch; else from the front to the end")
+    documents: Literal["stream", "mask", "pack"] = Field(
+        "stream",
+        description="stream: windows run over the ends of documents; mask: and attention stays inside a "
+        "document; pack: rows of whole documents, attention stays inside",
+    )
     num_workers: int = Field(
         0,
         ge=0,
         description="accepted for other trainers' command lines: threads read the shards, no processes",
     )
 
+    @field_validator("shards", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        """One folder, as a path or a string, is a list of one."""
+        if isinstance(value, str | Path):
+            return (str(value),)
+        return tuple(map(str, value)) if isinstance(value, list | tuple) else value
+
 
 @dataclass
 class TrainingData:
     """All that a run needs of its data."""
 
-    sampler: Sampler
+    sampler: Sampler | Mixture
     vocab_size: int
     windows: int
     batch_size: int
@@ -75,11 +93,20 @@ class TrainingData:
     identity: dict[str, Any]
     origin: str
     description: list[str]
+    masked: bool = False
 
-    def batch(self, step: int, rows: slice | None = None) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a step, int64 (batch size, context length) on the CPU; or ``rows`` of it."""
+    def batch(self, step: int, rows: slice | None = None) -> tuple[Tensor, ...]:
+        """Inputs and targets of a step, int64 (batch size, context length) on the CPU; or ``rows`` of it.
+
+        Where attention stays inside documents, ``masked``, a third tensor numbers those of each row.
+        """
         start, stop, _ = (rows or slice(None)).indices(self.batch_size)
-        inputs, targets = self.sampler.batch(step * self.batch_size + start, stop - start)
+        first, count = step * self.batch_size + start, stop - start
+        if self.masked:
+            found = self.sampler.masked_batch(first, count, mask_boundaries=True)
+            documents = torch.from_numpy(found.position_ids == 0).cumsum(1)
+            return torch.from_numpy(found.inputs).long(), torch.from_numpy(found.targets).long(), documents
+        inputs, targets = self.sampler.batch(first, count)
         return torch.from_numpy(inputs).long(), torch.from_numpy(targets).long()
 
     def batches(self, device: torch.device, start: int, stop: int, rows: slice | None = None) -> Batches:
@@ -95,27 +122,26 @@ class Batches:
     """
 
     def __init__(
-        self, batch: Callable[[int], tuple[Tensor, Tensor]], device: torch.device, start: int, stop: int
+        self, batch: Callable[[int], tuple[Tensor, ...]], device: torch.device, start: int, stop: int
     ) -> None:
         self.waited = 0.0
         self._batch, self._device, self._steps = batch, device, range(start, stop)
         self._ahead = ThreadPoolExecutor(1, "batches") if device.type == "cuda" else None
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        future: Future[tuple[Tensor, Tensor]] | None = None
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        future: Future[tuple[Tensor, ...]] | None = None
         for step in self._steps:
             began = time.perf_counter()
             if self._ahead is None:
-                inputs, targets = self._batch(step)
+                batch = self._batch(step)
             else:
-                inputs, targets = (future or self._ahead.submit(self._pinned, step)).result()
+                batch = (future or self._ahead.submit(self._pinned, step)).result()
                 future = self._ahead.submit(self._pinned, step + 1) if step + 1 in self._steps else None
             self.waited = time.perf_counter() - began
-            yield inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True)
+            yield tuple(part.to(self._device, non_blocking=True) for part in batch)
 
-    def _pinned(self, step: int) -> tuple[Tensor, Tensor]:
-        inputs, targets = self._batch(step)
-        return inputs.pin_memory(), targets.pin_memory()
+    def _pinned(self, step: int) -> tuple[Tensor, ...]:
+        return tuple(part.pin_memory() for part in self._batch(step))
 
     def __enter__(self) -> Self:
         return self
@@ -145,31 +171,28 @@ def prepare(
     if (data.shards is None) == (data.train_data is None):
         raise DataError("name what to train on: --shards FOLDER or --train-data FILE, one of the two")
     if data.shards is not None:
-        if not data.shards.is_dir():
-            raise DataError(
-                f"no folder of shards at {data.shards}: make one with "
-                f"`gptbpe shard TEXT -t TOKENIZER -o {data.shards}`"
-            )
         tokenizer = None if data.tokenizer is None else named_tokenizer(data.tokenizer)
-        reader = ShardReader(data.shards)
+        sources = open_shards(data.shards)
+        reader = sources[0].reader
         stored = reader.tokenizer()
         if tokenizer is not None and tokenizer.fingerprint != reader.tokenizer_fingerprint:
             raise DataError(
-                f"the shards in {data.shards} were made with another tokenizer than {data.tokenizer}: "
+                f"the shards in {sources[0].name} were made with another tokenizer than {data.tokenizer}: "
                 f"fingerprint {reader.tokenizer_fingerprint[:12]}, given {tokenizer.fingerprint[:12]}"
             )
         tokenizer = tokenizer or stored
-        origin = str(data.shards)
+        origin = ", ".join(source.name for source in sources)
     else:
         assert data.train_data is not None
         paths = existing(data.train_data)
         tokenizer = text_tokenizer(data.tokenizer, paths, data.vocab, stored_tokenizer)
         reader = ShardReader(shard_text(paths, tokenizer))
         origin = ", ".join(map(str, paths))
+        sources = [Source(reader, origin)]
     held_out = None if data.eval_data is None else evaluation_reader(data.eval_data, tokenizer, reader)
     return training_data(
         data,
-        reader,
+        sources,
         tokenizer,
         origin,
         held_out,
@@ -181,7 +204,7 @@ def prepare(
 
 def training_data(
     data: DataConfig,
-    reader: ShardReader,
+    sources: Sequence[Source],
     tokenizer: Tokenizer | None,
     origin: str,
     held_out: ShardReader | None = None,
@@ -190,38 +213,43 @@ def training_data(
     batch_size: int,
     seed: int,
 ) -> TrainingData:
-    """Training and evaluation windows over open shards; without ``held_out`` the end of ``reader`` is set
+    """Training and evaluation windows over open shards; without ``held_out`` the end of each source is set
     apart.
     """
-    from gptbpe import Sampler
-
     length = context_length
-    lengths = [shard.tokens for shard in reader.shards]
-    reserved = 0 if held_out else held_out_tokens(lengths, length)
-    longest = max(lengths, default=0)
-    if longest <= length:
+    if data.documents == "pack" and data.stride is not None:
         raise DataError(
-            f"{origin} has {longest:,} tokens, too few for one window of {length} and its target: "
-            "give more text or a smaller --context-length"
+            "--stride is for windows, and --documents pack makes rows of documents: leave one out"
         )
-    sampler = Sampler(
-        reader,
+    reserved = [0] * len(sources) if held_out else held_out_of(sources, length)
+    sampler, windows, shares = plan(
+        sources,
+        reserved,
         length,
         seed=seed,
         order="global" if data.shuffle else "sequential",
         stride=data.stride or length,
-        reserve=reserved,
+        pack=data.documents == "pack",
     )
+    masked = data.documents != "stream"
+    if masked:
+        sampler.masked_batch(0, 1)  # which raises where the shards do not say where documents end
     if held_out is not None:
         evaluated, said = shard_parts(held_out), "from --eval-data"
     else:
-        evaluated, said = end_of(reader, reserved) if reserved else [], "the end of the text"
-    vocab_size = max(reader.vocab_size, tokenizer.vocab_size if tokenizer else 0)
-    tokens = reader.total_tokens - reserved
+        evaluated = held_out_ends(sources, reserved)
+        said = "the end of the text" if len(sources) == 1 else "the end of each folder"
+    reader = sources[0].reader
+    vocab_size = max(*(s.reader.vocab_size for s in sources), tokenizer.vocab_size if tokenizer else 0)
+    tokens = sum(source.reader.total_tokens for source in sources) - sum(reserved)
     evaluated_tokens = sum(map(len, evaluated))
     description = [
-        f"data      {origin}: {human(tokens)} tokens to train on, {len(sampler):,} windows"
+        f"data      {origin}: {human(tokens)} tokens to train on, {windows:,} "
+        + {"stream": "windows", "mask": "windows, documents apart", "pack": "rows of documents"}[
+            data.documents
+        ]
         + ("" if data.shuffle else ", in order"),
+        *shares,
         f"held out  {human(evaluated_tokens)} tokens, {said}"
         if evaluated_tokens > 1
         else "held out  nothing: too little text",
@@ -233,19 +261,20 @@ def training_data(
     return TrainingData(
         sampler=sampler,
         vocab_size=vocab_size,
-        windows=len(sampler),
+        windows=windows,
         batch_size=batch_size,
         tokenizer=tokenizer,
         token_bytes=None if tokenizer is None else token_bytes(tokenizer, vocab_size),
         evaluation=(lambda rows: evaluation_windows(evaluated, length, length, rows))
         if evaluated_tokens > 1
         else None,
-        prompt=opening(evaluated[0] if evaluated else reader.tokens(0, 0, min(256, lengths[0])), tokenizer)[
-            : min(8, length)
-        ],
+        prompt=opening(
+            evaluated[0] if evaluated else reader.tokens(0, 0, min(256, reader.shards[0].tokens)), tokenizer
+        )[: min(8, length)],
         identity={"tokenizer": reader.tokenizer_fingerprint, "data": sampler.fingerprint},
         origin=origin,
         description=description,
+        masked=masked,
     )
 
 
@@ -264,12 +293,13 @@ def held_out_parts(data: DataConfig, context_length: int, tokenizer: Tokenizer) 
     from gptbpe import ShardReader
 
     if data.eval_data is not None:
-        reader = None if data.shards is None else ShardReader(data.shards)
+        reader = None if data.shards is None else open_shards(data.shards)[0].reader
         return shard_parts(evaluation_reader(data.eval_data, tokenizer, reader))
-    folder = data.shards or shard_text(existing(data.train_data or ()), tokenizer)
-    whole = ShardReader(folder)
-    lengths = [shard.tokens for shard in whole.shards]
-    reserved = held_out_tokens(lengths, context_length)
-    if not reserved:
+    if data.shards is not None:
+        sources = open_shards(data.shards)
+    else:
+        sources = [Source(ShardReader(shard_text(existing(data.train_data or ()), tokenizer)), "text")]
+    reserved = held_out_of(sources, context_length)
+    if not any(reserved):
         raise DataError("the run held nothing out, its text was too small: give --data")
-    return end_of(whole, reserved)
+    return list(held_out_ends(sources, reserved))

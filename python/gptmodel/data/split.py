@@ -1,7 +1,8 @@
 """What is held out to evaluate on, and is never trained on.
 
-It is ``--eval-data``, or else the last tenth of the tokens (at most 2^20 of them, all of the last shard; of a
-text of less than 10,240 tokens 1,024 of them, or a quarter).
+It is ``--eval-data``, or else the last tenth of the tokens (at most 2^20 of them; of a text of less than
+10,240 tokens 1,024 of them, or a quarter). Where the last shard is shorter, the end of those before it goes
+with it.
 """
 
 from __future__ import annotations
@@ -26,21 +27,35 @@ HELD_OUT_FLOOR = 2**10
 
 
 def held_out_tokens(lengths: Sequence[int], length: int) -> int:
-    """How many tokens at the end of the last shard are set apart; 0 when training would be left with less
-    than a window.
+    """How many tokens at the end of the shards are set apart; 0 when training would be left with less than a
+    window.
     """
-    last, total = lengths[-1] if lengths else 0, sum(lengths)
+    total = sum(lengths)
     least = min(HELD_OUT_FLOOR, total // 4)
-    wanted = min(max(int(total * HELD_OUT_FRACTION), least), HELD_OUT_TOKENS, last)
-    enough_left = any(tokens > length for tokens in lengths[:-1]) or last - wanted > length
+    wanted = min(max(int(total * HELD_OUT_FRACTION), least), HELD_OUT_TOKENS)
+    enough_left = any(
+        tokens - taken > length for tokens, taken in zip(lengths, _taken(lengths, wanted), strict=True)
+    )
     return wanted if wanted > 1 and enough_left else 0
 
 
 def end_of(reader: ShardReader, count: int) -> list[ShardPart]:
-    """The last ``count`` tokens of the last shard; only they are read and checked."""
-    shard = len(reader.shards) - 1
-    tokens = reader.shards[shard].tokens
-    return [ShardPart(reader, shard, tokens - count, tokens)]
+    """The last ``count`` tokens of the shards; only they are read and checked."""
+    lengths = [shard.tokens for shard in reader.shards]
+    return [
+        ShardPart(reader, shard, tokens - taken, tokens)
+        for shard, (tokens, taken) in enumerate(zip(lengths, _taken(lengths, count), strict=True))
+        if taken
+    ]
+
+
+def _taken(lengths: Sequence[int], count: int) -> list[int]:
+    """How many of the last ``count`` tokens lie in each shard."""
+    taken: list[int] = []
+    for tokens in reversed(lengths):
+        taken.append(min(tokens, count))
+        count -= taken[-1]
+    return taken[::-1]
 
 
 def evaluation_reader(

@@ -9,6 +9,7 @@ the mean over the text, for any stride.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -159,19 +160,24 @@ def evaluation_windows(
 
     With ``stride < length`` a target has at least ``length - stride`` ids before it (but at the start): a
     better estimate for more work. A part shorter than a window is padded with zeros whose targets are
-    ``IGNORE_INDEX``.
+    ``IGNORE_INDEX``. The parts take turns, so that an evaluation that stops early has seen them all.
     """
     if not 1 <= stride <= length:
         raise DataError(
             f"the stride of an evaluation should be 1 to {length}, found {stride}: else ids are left out"
         )
     rows: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-    for part in parts:
-        for row in _evaluation_rows(part, length, stride):
-            rows.append(row)
-            if len(rows) == batch_size:
-                yield _stack(rows)
-                rows = []
+    waiting = deque(_evaluation_rows(part, length, stride) for part in parts)
+    while waiting:
+        row = next(waiting[0], None)
+        if row is None:
+            waiting.popleft()
+            continue
+        waiting.rotate(-1)
+        rows.append(row)
+        if len(rows) == batch_size:
+            yield _stack(rows)
+            rows = []
     if rows:
         yield _stack(rows)
 

@@ -6,8 +6,11 @@
 - ``sdpa``: `scaled_dot_product_attention`; PyTorch picks flash, cuDNN, memory efficient or its own math.
 - ``flash``: PyTorch's flash kernel and nothing else; what it cannot compute is an error, not a slow surprise.
 - ``auto``: FlexAttention where documents are masked on CUDA (it skips the blocks that SDPA would compute and
-  throw away); ``math`` where a compiler sees it on a CPU in fp32 and the context is short, because it fuses
-  scale, mask and softmax (T 256: 10 % of the whole step); SDPA everywhere else.
+  throw away); ``math`` where a compiler sees it on a CPU and the context is short, because it fuses scale,
+  mask and softmax (T 256: 10 % of the whole step); SDPA everywhere else.
+
+On a CPU ``auto`` computes short bf16 attention in fp32. SDPA's bf16 kernel packs tiles for AMX one by one: at
+128 positions of 32 numbers its forward and backward passes take three times as long as with the casts.
 
 Which fused kernel SDPA takes depends on device, dtype, shape and library versions, and nothing says so when
 it is a slower one. `watch_kernels` therefore runs a module once and watches which operators PyTorch
@@ -18,6 +21,7 @@ Shapes: B batch, H query heads, G key and value heads (G divides H), T queries, 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -38,13 +42,22 @@ Mask = Tensor | BlockMask | None  # a tensor is bool, (B or 1, 1, T, S), True wh
 WRITTEN_OUT = 256
 """Up to so many positions, compiled attention on a CPU is written out."""
 
+IN_FP32 = 128
+"""And up to so many positions, attention in bf16 on a CPU computes in fp32."""
+
 
 def is_written_out(device: torch.device, dtype: torch.dtype, positions: int) -> bool:
     """Whether a compiler should see attention written out, and not SDPA.
 
     In bf16 torch 2.13 compiles a backward pass whose gradients of queries and keys are NaN.
     """
-    return device.type == "cpu" and dtype == torch.float32 and positions <= WRITTEN_OUT
+    computed = torch.float32 if is_widened(device, dtype, positions) else dtype
+    return device.type == "cpu" and computed == torch.float32 and positions <= WRITTEN_OUT
+
+
+def is_widened(device: torch.device, dtype: torch.dtype, positions: int) -> bool:
+    """Whether bf16 queries, keys and values are cast to fp32 before they are multiplied."""
+    return device.type == "cpu" and dtype == torch.bfloat16 and positions <= IN_FP32
 
 
 def attention(
@@ -68,13 +81,13 @@ def attention(
     if mask is None and 1 < T < S:
         mask = torch.ones(T, S, dtype=torch.bool, device=q_BHTK.device).tril(S - T)
     causal = mask is None and T > 1
-    if (
-        kernel == "auto"
-        and T == S
-        and torch.compiler.is_compiling()
-        and is_written_out(q_BHTK.device, q_BHTK.dtype, T)
-    ):
-        kernel = "math"
+    if kernel == "auto" and T == S:
+        dtype = q_BHTK.dtype
+        if is_widened(q_BHTK.device, dtype, T):
+            wide = (x.float() for x in (q_BHTK, k_BGSK, v_BGSK))
+            return attention(*wide, mask=mask, dropout=dropout).to(dtype)
+        if torch.compiler.is_compiling() and is_written_out(q_BHTK.device, dtype, T):
+            kernel = "math"
     if kernel == "math":
         return math_attention(q_BHTK, k_BGSK, v_BGSK, mask=mask, causal=causal, dropout=dropout)
     grouped = q_BHTK.shape[1] != k_BGSK.shape[1]
@@ -152,7 +165,8 @@ class KeyValueCache:
 def watch_kernels(call: Callable[[Tensor], Tensor], x: Tensor) -> tuple[str, str]:
     """The kernels of ``call(x)`` and of its backward pass to ``x``, by what PyTorch dispatches when they run.
 
-    Without a fused kernel the name begins with "math". No gradient is left behind on any parameter.
+    Without a fused kernel the name begins with "math". No gradient is left behind on any parameter. On a CPU
+    the names are those in the graph of autograd, since watching the dispatcher loads the compiler: 2 seconds.
 
     Example:
         >>> x = torch.zeros(1, 2, 16, 8)
@@ -161,11 +175,32 @@ def watch_kernels(call: Callable[[Tensor], Tensor], x: Tensor) -> tuple[str, str
     """
     x = x.detach().requires_grad_()
     with warnings.catch_warnings(action="ignore"):
+        if x.device.type == "cpu":
+            y = call(x)
+            name = _kernel_name(_differentiated(y))
+            torch.autograd.grad(y.sum(), x)
+            return name, name
         with _WatchOperators() as forward:
             y = call(x)
         with _WatchOperators() as backward:
             torch.autograd.grad(y.sum(), x)
     return _kernel_name(forward.names), _kernel_name(backward.names)
+
+
+def _differentiated(y: Tensor) -> list[str]:
+    """The names of the operators that autograd differentiates to reach ``y``."""
+    found, nodes = [], [y.grad_fn]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        if node is None:
+            continue
+        camel = node.name().removesuffix("Backward0")
+        found.append(re.sub("(?=[A-Z])", "_", camel).lower())
+        fresh = {following for following, _ in node.next_functions} - seen
+        seen |= fresh
+        nodes.extend(fresh)
+    return found
 
 
 def _kernel_name(operators: list[str]) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 from gptmodel.data import IGNORE_INDEX
 from gptmodel.model import GPT
 
-__all__ = ["compile_loss", "compiling_pays"]
+__all__ = ["compile_loss", "compiling_pays", "summed"]
 
 LossFn = Callable[..., Tensor]
 
@@ -35,8 +35,16 @@ CUDA_FLOPS = 1e14
 """Operations a second of an eager model on a card, roughly."""
 
 
-def compile_loss(model: GPT, rows: int) -> tuple[LossFn, str]:
+def summed(loss_fn: LossFn, inputs: Tensor, targets: Tensor, documents: Tensor | None) -> Tensor:
+    """The sum over targets of ``loss_fn``, as every step calls it: another call would be another graph."""
+    masked = {} if documents is None else {"documents_BT": documents}
+    return loss_fn(inputs, targets, **masked, ignore_index=IGNORE_INDEX, reduction="sum")
+
+
+def compile_loss(model: GPT, rows: int, masked: bool = False) -> tuple[LossFn, str]:
     """``model.loss`` compiled for batches of ``rows`` windows, and a phrase for the report that says so.
+
+    ``masked`` says whether the numbers of documents come with a batch.
 
     Where the compiler fails, the eager loss, and why.
     """
@@ -44,7 +52,7 @@ def compile_loss(model: GPT, rows: int) -> tuple[LossFn, str]:
     compiled: LossFn = torch.compile(model.loss, fullgraph=True, dynamic=False)
     began = time.perf_counter()
     try:
-        rehearse(model, compiled, rows)
+        rehearse(model, compiled, rows, masked)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # compilers fail in many ways; what is wrong with the model, eager says again
@@ -62,15 +70,15 @@ def compiling_pays(model: GPT, device: torch.device, total_steps: int, total_tok
     return total_steps >= LAUNCHES_PAY or seconds >= SECONDS_PAY
 
 
-def rehearse(model: GPT, loss_fn: LossFn, rows: int) -> None:
+def rehearse(model: GPT, loss_fn: LossFn, rows: int, masked: bool = False) -> None:
     """Call ``loss_fn`` as a step does, forward and backward, on zeros; leave nothing behind."""
     device = next(model.parameters()).device
     shape = rows, model.config.context_length
-    # two tensors: a graph for inputs that are their own targets would be another one
-    inputs, targets = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(2))
+    # tensors of their own: a graph for inputs that are their own targets would be another one
+    inputs, targets, documents = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(3))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        loss = loss_fn(inputs, targets, ignore_index=IGNORE_INDEX, reduction="sum")
+        loss = summed(loss_fn, inputs, targets, documents if masked else None)
         torch.autograd.backward(loss)
     for parameter in trained:
         parameter.grad = None

@@ -9,10 +9,13 @@ import html
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gptmodel import files
 from gptmodel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["Logger", "TensorBoard", "WeightsAndBiases"]
 
@@ -34,23 +37,39 @@ class Logger(Protocol):
 
 
 class TensorBoard:
-    """Event files in the run's folder. ``resumed_at`` hides what the run did after that step before."""
+    """Event files in the run's folder. ``resumed_at`` hides what the run did after that step before.
+
+    TensorBoard takes a second to load. It is loaded with the first numbers, when the first loss has been
+    shown; texts that come before them wait.
+    """
 
     def __init__(self, run: Path, resumed_at: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # a second of imports that only a run needs
-
-        self._board = SummaryWriter(str(run), purge_step=resumed_at + 1 if resumed_at else None)
+        self._run, self._purge_step = run, resumed_at + 1 if resumed_at else None
+        self._board: SummaryWriter | None = None
+        self._waiting: list[tuple[str, str, int]] = []
 
     def scalars(self, kind: str, step: int, values: Mapping[str, float | None]) -> None:
+        board = self._loaded()
         for name, value in values.items():
             if name not in COORDINATES and value is not None:
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+                board.add_scalar(f"{kind}/{name}", value, step)
 
     def text(self, name: str, text: str, step: int) -> None:
-        self._board.add_text(name, f"```\n{text}\n```", step)
+        self._waiting.append((name, f"```\n{text}\n```", step))
+        if self._board is not None:
+            self._loaded()
 
     def close(self) -> None:
-        self._board.close()
+        self._loaded().close()
+
+    def _loaded(self) -> SummaryWriter:
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self._run), purge_step=self._purge_step)
+        while self._waiting:
+            self._board.add_text(*self._waiting.pop(0))
+        return self._board
 
 
 class WeightsAndBiases:

@@ -68,9 +68,9 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
         if state.step:
             catch_up(state, log, progress, writer, requests)
         clock = Clock(state)
-        for inputs, targets in batches:
+        for batch in batches:
             clock.waited += batches.waited
-            result = train_step(state, inputs, targets)
+            result = train_step(state, *batch)
             state.evaluation_loss = None
             if state.step == 1:
                 compare_with_uniform(state, float(result.loss), progress)

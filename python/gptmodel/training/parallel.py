@@ -18,25 +18,18 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-)
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from gptmodel.data import IGNORE_INDEX
 from gptmodel.model import GPT
-from gptmodel.training.compile import compile_loss
+from gptmodel.training.compile import compile_loss, summed
 from gptmodel.training.distributed import Ranks
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
 
 __all__ = ["Parallel", "fill", "fill_model", "is_sharded", "local", "place", "whole_model", "whole_optimizer"]
 
@@ -50,7 +43,8 @@ Loss = Callable[..., Tensor]
 class Parallel:
     """How a step computes the loss and its gradients where other ranks compute theirs.
 
-    ``loss`` is the sum over targets of (inputs, targets), whose ``backward`` exchanges gradients.
+    ``loss`` is the sum over targets of (inputs, targets, documents or None), whose ``backward`` exchanges
+    gradients.
     ``loss_fn`` is ``model.loss``, compiled or not, which ``compiler`` says in words; it exchanges nothing.
     """
 
@@ -60,15 +54,15 @@ class Parallel:
     compiler: str
     replica: DistributedDataParallel | None = field(default=None, repr=False)
 
-    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, inputs: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
         if self.replica is not None:
-            return self.replica(inputs, targets)  # type: ignore[no-any-return]
-        return self.loss_fn(inputs, targets, ignore_index=IGNORE_INDEX, reduction="sum")
+            return self.replica(inputs, targets, documents)  # type: ignore[no-any-return]
+        return summed(self.loss_fn, inputs, targets, documents)
 
     def exchanging(self, last: bool) -> AbstractContextManager[None]:
         """Around the forward and backward pass of a micro-batch: gradients are exchanged at the last one."""
-        if isinstance(self.model, FSDPModule):
-            self.model.set_requires_gradient_sync(last)
+        if is_sharded(self.model):
+            self.model.set_requires_gradient_sync(last)  # type: ignore[operator]
         elif self.replica is not None and not last:
             return self.replica.no_sync()
         return nullcontext()
@@ -85,17 +79,28 @@ class Parallel:
 
 
 def place(
-    model: GPT, device: torch.device, ranks: Ranks, *, shard: bool, compiled: bool, rows: int
+    model: GPT,
+    device: torch.device,
+    ranks: Ranks,
+    *,
+    shard: bool,
+    compiled: bool,
+    rows: int,
+    masked: bool = False,
 ) -> Parallel:
     """Move ``model`` to ``device`` and prepare it for ``ranks``. An optimizer is made after, not before.
 
-    ``rows`` are those of a micro-batch of one rank, for which the loss is compiled.
+    ``rows`` are those of a micro-batch of one rank, for which the loss is compiled, and ``masked`` says
+    whether it comes with the numbers of documents.
     """
     if ranks.alone or not shard:
         model.to(device).train()
-        loss_fn, compiler = compile_loss(model, rows) if compiled else (model.loss, "eager")
+        loss_fn, compiler = compile_loss(model, rows, masked) if compiled else (model.loss, "eager")
         replica = None if ranks.alone else _replicate(model, loss_fn, device)
         return Parallel(ranks, model, loss_fn, compiler, replica)
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
     mesh = init_device_mesh(device.type, (ranks.size,))
     for block in model.blocks:
         if compiled:
@@ -118,8 +123,8 @@ class _Loss(nn.Module):
         super().__init__()
         self.model, self.loss_fn = model, loss_fn
 
-    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        return self.loss_fn(inputs, targets, ignore_index=IGNORE_INDEX, reduction="sum")
+    def forward(self, inputs: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
+        return summed(self.loss_fn, inputs, targets, documents)
 
 
 def _replicate(model: nn.Module, loss_fn: Loss, device: torch.device) -> DistributedDataParallel:
@@ -138,17 +143,25 @@ def _replicate(model: nn.Module, loss_fn: Loss, device: torch.device) -> Distrib
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether each rank holds a part of the weights only."""
-    return isinstance(model, FSDPModule)
+    return hasattr(model, "set_requires_gradient_sync")  # an FSDPModule
 
 
 def local(tensor: Tensor) -> Tensor:
     """The part of a tensor that lies on this rank; all of it where nothing is divided."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_divided(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def is_divided(tensor: Tensor) -> bool:
+    """Whether it is a DTensor."""
+    return hasattr(tensor, "full_tensor")
 
 
 def fill(target: Tensor, source: Tensor) -> None:
     """Copy a whole tensor into one that may be divided: this rank takes its part."""
-    if isinstance(target, DTensor):
+    if is_divided(target):
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        assert isinstance(target, DTensor)
         source = source.to(target.device)
         source = distribute_tensor(source, target.device_mesh, target.placements, src_data_rank=None)
     target.copy_(source)
@@ -156,17 +169,23 @@ def fill(target: Tensor, source: Tensor) -> None:
 
 def whole_model(model: nn.Module) -> dict[str, Tensor]:
     """The weights by name, whole, on the first rank's CPU; empty on the others, which must call it too."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict
+
     return _tensors(get_model_state_dict(model, options=_whole()))
 
 
 def whole_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state, ``exp_avg.blocks.0…``, whole, on the first rank's CPU; empty on the others."""
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
     states: Any = get_optimizer_state_dict(model, optimizer, options=_whole()).get("state", {})
     return _tensors({f"{key}.{name}": value for name, kept in states.items() for key, value in kept.items()})
 
 
 def fill_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give each rank its part of the whole weights."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
     set_model_state_dict(model, dict(tensors), options=StateDictOptions(full_state_dict=True))
 
 
@@ -175,4 +194,6 @@ def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _whole() -> StateDictOptions:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
     return StateDictOptions(full_state_dict=True, cpu_offload=True)

@@ -146,7 +146,7 @@ def record(state: TrainState, result: StepResult, clock: Clock, log: RunLog, pro
     bits = (
         None
         if result.target_bytes is None
-        else bits_per_byte(loss * state.tokens_per_step, int(result.target_bytes))
+        else bits_per_byte(loss * int(result.targets), int(result.target_bytes))
     )
     log.scalars(
         "train",

@@ -149,6 +149,7 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
                 shard=settings.shard_model,
                 compiled=compiled,
                 rows=settings.rows_at_once(settings.batch_size // ranks.size),
+                masked=data.masked,
             )
         run = resume or Path(ranks.from_first(lambda: str(_locked_new(config, held))))
         state = TrainState(

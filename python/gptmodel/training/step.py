@@ -26,12 +26,16 @@ class StepResult:
     loss: Tensor
     gradient_norm: Tensor
     learning_rate: float
+    targets: Tensor
+    """How many targets counted."""
     target_bytes: Tensor | None
 
 
-def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> StepResult:
+def train_step(
+    state: TrainState, inputs: Tensor, targets: Tensor, documents: Tensor | None = None
+) -> StepResult:
     """One update from one batch of ids (B, T), of which this rank has its rows; the gradient is that of the
-    mean over the targets of the whole batch.
+    mean over the targets of the whole batch. ``documents`` (B, T) numbers those that attention stays in.
     """
     model, optimizer, scaler = state.model, state.optimizer, state.scaler
     factor = learning_rate_factor(state.config.schedule, state.step, state.total_steps)
@@ -44,8 +48,9 @@ def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> StepResult
     total = torch.zeros((), device=inputs.device)
     for start in range(0, len(inputs), rows):
         some_inputs, some_targets = inputs[start : start + rows], targets[start : start + rows]
+        some_documents = None if documents is None else documents[start : start + rows]
         with parallel.exchanging(start + rows >= len(inputs)):
-            loss = parallel.loss(some_inputs, some_targets) / counted
+            loss = parallel.loss(some_inputs, some_targets, some_documents) / counted
             torch.autograd.backward(scaler.scale(parallel.share(loss)))
         total += loss.detach()
     scaler.unscale_(optimizer)
@@ -54,5 +59,8 @@ def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> StepResult
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
     state.step += 1
-    target_bytes = None if state.token_bytes is None else ranks.sum(state.token_bytes[targets].sum())
-    return StepResult(ranks.sum(total), norm, learning_rate, target_bytes)
+    target_bytes = None
+    if state.token_bytes is not None:
+        lengths = state.token_bytes[targets.clamp(min=0)].where(targets != IGNORE_INDEX, 0)
+        target_bytes = ranks.sum(lengths.sum())
+    return StepResult(ranks.sum(total), norm, learning_rate, counted, target_bytes)

@@ -12,7 +12,10 @@ from gptmodel.data.split import held_out_tokens
     [
         ([1_000_000], 100_000),
         ([10**9], 2**20),
-        ([10**9, 5_000], 5_000),  # all of the last shard
+        ([10**9, 5_000], 2**20),  # all of the last shard, and of the one before
+        ([3_000, 3_000, 10], 1_024),
+        ([17] * 100, 425),  # whole shards, a quarter of them
+        ([16] * 100, 0),
         ([20_000], 2_000),
         ([6_000], 1_024),  # a short text: the floor
         ([2_000], 500),  # a shorter one: a quarter

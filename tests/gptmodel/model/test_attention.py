@@ -143,20 +143,37 @@ def test_flash_says_what_it_cannot_do() -> None:
         attention(q, k, v, mask=mask, kernel="flash")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_compiled_attention_on_a_cpu_is_written_out_in_fp32_and_equals_sdpa(dtype: torch.dtype) -> None:
-    q, k, v = random_qkv((2, 4, 2, 24, 24), dtype=dtype)
+@pytest.mark.parametrize(
+    ("dtype", "positions", "expected"),
+    [(torch.float32, 24, True), (torch.bfloat16, 24, True), (torch.bfloat16, 160, False)],
+)
+def test_short_compiled_attention_on_a_cpu_is_written_out_in_fp32_and_equals_sdpa(
+    dtype: torch.dtype, positions: int, expected: bool
+) -> None:
+    q, k, v = random_qkv((2, 4, 2, positions, positions), dtype=dtype)
     seen = []
 
     def keep(graph: Any, inputs: Any) -> Any:
         seen.extend(str(node.target) for node in graph.graph.nodes)
         return graph.forward
 
-    found = torch.compile(attention, backend=keep, fullgraph=True)(q, k, v)
+    found = torch.compile(attention, backend=keep, fullgraph=True, dynamic=False)(q, k, v)
     written_out = not any("scaled_dot_product" in name for name in seen)
-    assert written_out == (dtype == torch.float32)
+    assert written_out == expected
     tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-5
     torch.testing.assert_close(found, attention(q, k, v), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_short_bf16_attention_on_a_cpu_computes_in_fp32(masked: bool) -> None:
+    q, k, v = random_qkv((2, 4, 2, 24, 24), dtype=torch.bfloat16)
+    mask = document_mask((torch.arange(24) // 10)[None]) if masked else None
+    found = attention(q, k, v, mask=mask)
+    wide = attention(q.float(), k.float(), v.float(), mask=mask, kernel="sdpa")
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, wide.bfloat16())
+    found.float().sin().sum().backward()
+    assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in (q, k, v))
 
 
 @pytest.mark.gpu

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import loop
@@ -14,6 +16,7 @@ from gptmodel.model import GPT, ModelConfig
 from gptmodel.train import train
 from gptmodel.training.optim import (
     OPTIMIZERS,
+    AdamW,
     OptimConfig,
     build_optimizer,
     clip_gradients,
@@ -103,3 +106,44 @@ def test_an_optimizer_joins_by_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_an_unknown_optimizer_says_which_there_are() -> None:
     with pytest.raises(ConfigError, match=r"'adamv'; did you mean 'adamw'.*there are adamw"):
         build_optimizer(tiny(), OptimConfig(optimizer="adamv"), CPU)
+
+
+FIRST_LOSS = """
+import sys
+from gptmodel.cli import main
+from gptmodel.training import loop
+
+def look(state, loss, progress):
+    slow = ("torch._dynamo", "sympy", "torch.distributed.tensor", "tensorboard", "transformers")
+    print(",".join(name for name in slow if name in sys.modules) or "none of them")
+
+loop.compare_with_uniform = look
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_first_loss_waits_for_no_compiler_and_no_board(optimizer: str, tmp_path: Path) -> None:
+    words = ["train", *loop.flags(tmp_path, max_steps=1, optimizer=optimizer)]
+    run = subprocess.run([sys.executable, "-c", FIRST_LOSS, *words], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "none of them" in run.stdout
+
+
+def test_the_update_and_the_state_are_those_of_torch() -> None:
+    ours, theirs = (torch.nn.Linear(5, 3) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    settings = {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.3, "fused": True}
+    one = AdamW(ours.parameters(), **settings)  # type: ignore[arg-type]
+    other = torch.optim.AdamW(theirs.parameters(), **settings)  # type: ignore[arg-type]
+    for seed in range(4):
+        for model, optimizer in ((ours, one), (theirs, other)):
+            x = torch.randn(7, 5, generator=torch.Generator().manual_seed(seed))
+            model(x).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+    assert all(torch.equal(p, q) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True))
+    for mine, yours in zip(
+        one.state_dict()["state"].values(), other.state_dict()["state"].values(), strict=True
+    ):
+        assert all(torch.equal(mine[name], yours[name]) for name in yours)

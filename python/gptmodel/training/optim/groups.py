@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 __all__ = ["OptimConfig", "clip_gradients", "parameter_groups", "set_learning_rate"]
 
@@ -76,7 +75,7 @@ def clip_gradients(model: nn.Module, limit: float) -> Tensor:
     """
     parameters = [p for p in model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if isinstance(norm, DTensor):  # each rank has the norm of its part
+    if hasattr(norm, "full_tensor"):  # a DTensor: each rank has the norm of its part
         norm = norm.full_tensor()
     nn.utils.clip_grads_with_norm_(parameters, limit if limit > 0 else float("inf"), norm)
     return norm

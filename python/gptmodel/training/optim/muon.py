@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gptmodel.model.gpt import MultiHeadAttention
-from gptmodel.training.optim.adamw import FUSED_DEVICES
+from gptmodel.training.optim.adamw import FUSED_DEVICES, AdamW
 from gptmodel.training.optim.groups import OptimConfig, parameter_groups
 
 __all__ = ["POLAR_EXPRESS", "QUINTIC", "Muon", "fast_product_dtype", "muon", "orthogonalize"]
@@ -87,7 +87,7 @@ def fast_product_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-class Muon(torch.optim.AdamW):
+class Muon(AdamW):
     """One optimizer of two updates: a group with ``matrices`` true is Muon's, any other AdamW's.
 
     Args:

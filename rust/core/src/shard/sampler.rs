@@ -65,8 +65,11 @@ impl Sampler {
         let mut tokens: Vec<u64> = (0..reader.shards())
             .map(|shard| reader.shard_tokens(shard))
             .collect();
-        if let Some(last) = tokens.last_mut() {
-            *last = last.saturating_sub(options.reserve);
+        let mut reserved = options.reserve;
+        for shard in tokens.iter_mut().rev() {
+            let taken = reserved.min(*shard);
+            *shard -= taken;
+            reserved -= taken;
         }
         let longest = tokens.iter().copied().max().unwrap_or(0);
         let documents = Documents::new(reader.clone(), tokens.clone());

@@ -27,7 +27,7 @@ pub struct SamplerOptions {
     pub mask_overlap: bool,
     /// The end of a shard.
     pub partial: Partial,
-    /// Tokens at the end of the last shard that no window may touch: they are kept for evaluating.
+    /// Tokens at the end of the shards that no window may touch: they are kept for evaluating.
     pub reserve: u64,
     /// Whether rows are packed documents instead of windows.
     pub pack: bool,

@@ -261,11 +261,26 @@ fn reserved_tokens_are_in_no_window() {
         let (_, targets) = batch(&sampler, 0, 5 * sampler.len());
         assert!(targets.into_iter().max().unwrap() < 250);
     }
-    let all = SamplerOptions {
+    let all_of_the_last = SamplerOptions {
+        reserve: 200,
+        ..SamplerOptions::new(8)
+    };
+    assert_eq!(
+        Sampler::new(reader.clone(), all_of_the_last).unwrap().len(),
+        12
+    );
+    let some_of_each = SamplerOptions {
+        reserve: 250,
+        ..SamplerOptions::new(8)
+    };
+    let sampler = Sampler::new(reader.clone(), some_of_each).unwrap();
+    let (_, targets) = batch(&sampler, 0, 5 * sampler.len());
+    assert!(targets.into_iter().max().unwrap() < 50);
+    let everything = SamplerOptions {
         reserve: 1000,
         ..SamplerOptions::new(8)
     };
-    assert_eq!(Sampler::new(reader, all).unwrap().len(), 12);
+    assert!(Sampler::new(reader, everything).is_err());
 }
 
 #[test]
