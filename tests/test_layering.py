@@ -95,19 +95,19 @@ def test_the_architecture_needs_torch_and_pydantic_only() -> None:
 
 #: The rooms of gptmodel from the lowest up: a room imports only those before it in this table.
 GPTMODEL_ROOMS = (
-    "threads", "errors", "units", "parse", "device", "files",
+    "lazy", "threads", "processes", "errors", "units", "parse", "device", "files",
     "model", "hf", "data", "checkpoint",
     "generate", "evaluate", "load",
     "training", "presets", "config",
-    "lightning", "export", "plot", "cli", "train", "__main__",
+    "lightning", "export", "plot", "cli", "__main__", "train",
 )  # fmt: skip
 
 #: The modules of a room from the lowest up; one that is not named here comes after those that are.
 GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "model": ("config", "attention", "positions", "initialize", "loss", "gpt"),
     "hf": ("mapping", "read", "write"),
-    "data": ("windows", "samples", "tokenize", "split", "loader"),
-    "checkpoint": ("format", "store", "writer", "runs"),
+    "data": ("config", "windows", "samples", "tokenize", "split", "loader"),
+    "checkpoint": ("config", "format", "store", "writer", "runs"),
     "training": (
         "optim", "schedule", "config", "distributed", "compile", "fit", "products",
         "parallel", "restore", "state", "step",

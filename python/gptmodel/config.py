@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from gptmodel import presets
 from gptmodel.errors import ConfigError, did_you_mean
-from gptmodel.model import ModelConfig
+from gptmodel.model.config import ModelConfig
 from gptmodel.parse import complaint, parse_toml
 from gptmodel.training.config import SECTIONS, Config, dump_toml, parse
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["human"]
+from collections.abc import Mapping
+
+__all__ = ["human", "in_words"]
 
 
 def human(number: float) -> str:
@@ -15,3 +17,12 @@ def human(number: float) -> str:
         if abs(number) >= limit:
             return f"{number / limit:.3g}{unit}"
     return f"{number:.3g}" if isinstance(number, float) else str(number)
+
+
+def in_words(settings: Mapping[str, int | float]) -> str:
+    """Settings in one line.
+
+    >>> in_words({"batch_size": 1024, "layers": 4})
+    'batch size 1,024, layers 4'
+    """
+    return ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in settings.items())

@@ -9,15 +9,23 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from gptmodel.errors import CheckpointError, ConfigError
+from gptmodel.errors import CheckpointError, ConfigError, did_you_mean
 
-__all__ = ["find", "new", "resume_command"]
+__all__ = ["check_name", "find", "new", "newest", "resume_command"]
+
+
+def check_name(name: str) -> str:
+    """The name of a run's folder. Raises ConfigError for what is no plain name."""
+    if not name or name in (".", "..") or "/" in name or "\0" in name:
+        raise ConfigError(
+            f"the experiment name {name!r} should be a plain folder name; --output says where it lies"
+        )
+    return name
 
 
 def new(output: Path, name: str) -> Path:
     """Make the folder of a new run: ``OUTPUT/NAME``, or with the first free number behind it."""
-    if not name or name in (".", "..") or "/" in name or "\0" in name:
-        raise ConfigError(f"experiment name {name!r} should be a plain folder name")
+    check_name(name)
     output.mkdir(parents=True, exist_ok=True)
     for number in range(1, 100_000):
         folder = output / (name if number == 1 else f"{name}-{number}")
@@ -33,12 +41,25 @@ def find(output: Path, name: str | None) -> Path:
     """The run to resume: ``OUTPUT/NAME``, or without a name the one with the newest checkpoint."""
     if name is not None:
         if not (output / name).is_dir():
-            raise CheckpointError(f"there is no run {output / name} to resume")
+            near = did_you_mean(name, [run.name for run in _runs(output)])
+            raise CheckpointError(f"there is no run {output / name} to resume{near}")
         return output / name
-    runs = [folder for folder in output.glob("*") if (folder / "checkpoints").is_dir()]
-    if not runs:
-        raise CheckpointError(f"there is no run in {output} to resume")
-    return max(runs, key=lambda folder: (folder / "checkpoints").stat().st_mtime)
+    found = newest(output)
+    if found is None:
+        raise CheckpointError(
+            f"there is no run in {output} to resume: leave --resume out to begin one, or say --resume auto, "
+            "which begins where there is nothing yet"
+        )
+    return found
+
+
+def newest(output: Path) -> Path | None:
+    """The run with the newest checkpoint; None where there is no run."""
+    return max(_runs(output), key=lambda folder: (folder / "checkpoints").stat().st_mtime, default=None)
+
+
+def _runs(output: Path) -> list[Path]:
+    return [folder for folder in output.glob("*") if (folder / "checkpoints").is_dir()]
 
 
 def resume_command(run: Path) -> str:

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 
 from gptmodel import files
@@ -24,18 +23,6 @@ from gptmodel.errors import CheckpointError
 
 if TYPE_CHECKING:
     from gptbpe import Tokenizer
-
-
-class CheckpointConfig(BaseModel):
-    """When to save, and how many to keep."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    save_every: int | None = Field(None, gt=0, description="save every N steps; left out: a tenth of the run")
-    save_every_epochs: int | None = Field(
-        None, gt=0, description="also save every N epochs, linked as <experiment>_e<epoch> and kept for good"
-    )
-    keep: int = Field(2, ge=1, description="checkpoints to keep beside the best one and those of epochs")
 
 
 def save(run: Path, snapshot: Snapshot) -> Path:

@@ -16,11 +16,10 @@ from typing import NoReturn
 
 import cyclopts
 
-from gptbpe.errors import GptBpeError
 from gptmodel.cli import evaluate, generate, output, train  # noqa: F401  # to be known to the application
 from gptmodel.cli.app import app, say
 from gptmodel.errors import GptModelError, InterruptedRunError, SaidElsewhereError
-from gptmodel.training.distributed import from_environment, leave
+from gptmodel.processes import leave, place
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +37,7 @@ def _run(words: list[str]) -> int:
         sys.stdout.flush()
         return 0
     except cyclopts.CycloptsError as error:
-        return _fail(str(error), 2) if from_environment().first else 2
+        return _fail(str(error), 2) if place().first else 2
     except SaidElsewhereError as error:
         return error.exit_code
     except InterruptedRunError as error:
@@ -50,13 +49,16 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0  # whoever read the output has seen enough
-    except (GptBpeError, OSError, ValueError, ImportError) as error:
-        return _fail(str(error), 2)
     except Exception as error:
         return _fail(_explain(error), 2)
 
 
 def _explain(error: Exception) -> str:
+    from gptbpe.cli.console import one_line
+    from gptbpe.errors import GptBpeError
+
+    if isinstance(error, (GptBpeError, OSError, ValueError, ImportError)):
+        return one_line(error)
     allocation = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     if isinstance(error, MemoryError) or allocation or type(error).__name__ == "OutOfMemoryError":
         return "out of memory: lower --micro-batch-size (same result, less memory), or take a smaller model"
@@ -73,18 +75,13 @@ def _fail(message: str, code: int, label: str = "error: ") -> int:
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
     """A warning as one line; of several processes that train together, from the first alone."""
-    if from_environment().first:
+    if place().first:
         say(f"warning: {' '.join(str(message).split())}")
 
 
-def run() -> NoReturn:
-    """The command ``gptmodel``."""
-    leave(main())
-
-
-def run_train() -> NoReturn:
-    """``python -m gptmodel.train``: the options of ``gptmodel train``."""
-    leave(main(["train", *sys.argv[1:]]))
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process."""
+    leave(main(arguments))
 
 
 app.register_install_completion_command()

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 from pydantic.fields import FieldInfo
 
-from gptmodel import checkpoint, load
+from gptmodel import checkpoint
 from gptmodel.checkpoint import runs
 from gptmodel.cli.app import EXAMPLES, app, say
-from gptmodel.cli.budget import describe, within_budget
-from gptmodel.config import compose
+from gptmodel.config import Resolved, compose
 from gptmodel.errors import ConfigError
-from gptmodel.training import distributed
+from gptmodel.processes import place
 from gptmodel.training.config import SECTIONS, parse
-from gptmodel.training.loop import train as train_run
+from gptmodel.units import in_words
 
 ALIASES = {"train_data": ["--train-data", "--data-path"]}
 GROUPS = {
@@ -39,42 +39,68 @@ where each value came from.
 
 def train(**given: Any) -> None:
     """See TRAIN_HELP."""
-    with distributed.join() as ranks:
-        run = _train(ranks, **given)
-    if run is not None and ranks.first:
+    if place().alone:
+        _train(**given)
+        return
+    from gptmodel.training import distributed
+
+    with distributed.join():
+        _train(**given)
+
+
+def _train(
+    *, config: Path | None = None, print_config: bool = False, resume: bool | str = False, **given: Any
+) -> None:
+    """Train, or print the configuration; of several processes the first prints."""
+    run = _run_to_resume(given, config, resume)
+    given = {name: value for name, value in given.items() if value is not None}
+    budget = given.pop("budget", None)
+    if budget and resume is True:
+        raise ConfigError("--budget chooses what a new run does: leave it out with --resume")
+    if budget and not place().alone:
+        raise ConfigError("--budget measures the step of one process: leave it out with several")
+    if budget and run is None:
+        from gptmodel.cli.budget import within_budget
+
+        given = within_budget(given, budget, file=config, environment=os.environ)
+    resolved = _resolve(given, config, run)
+    if print_config:
+        if place().first:
+            print(resolved, end="")
+        return
+    if resolved.derived and place().first:
+        say(f"{'depth':<10}{in_words(resolved.derived)}")
+    from gptmodel.training.loop import train as train_run
+
+    state = train_run(resolved.config, resume=run)
+    if state.ranks.first:
         say(
-            f"done      try: gptmodel generate --checkpoint {run}\n"
-            f"               gptmodel plot {run} -o losses.pdf"
+            f"done      try: gptmodel generate {state.run}\n"
+            f"               gptmodel plot {state.run} -o losses.pdf"
         )
 
 
-def _train(ranks: distributed.Ranks, **given: Any) -> Path | None:
-    """Train, and return the run's folder; None when there was only a configuration to print."""
-    file, resume, print_config = (given.pop(name, None) for name in ("config", "resume", "print_config"))
-    budget, run = given.pop("budget", None), None
-    if budget and resume:
-        raise ConfigError("--budget chooses what a new run does: leave it out with --resume")
-    if budget and not ranks.alone:
-        raise ConfigError("--budget measures the step of one process: leave it out with several")
-    if budget:
-        given = within_budget(given, budget, file=file, environment=os.environ)
-    if resume:
-        named: dict[str, Any] = {name: given[name] for name in ("output", "experiment_name") if name in given}
-        settings = compose(named, file=file, environment=os.environ).config.train
-        run = runs.find(settings.output, settings.experiment_name)
-        base = parse(checkpoint.newest(run).text("config.toml"), str(run / "config.toml"))
-        resolved = compose(given, file=file, environment=os.environ, base=base)
-    else:
-        resolved = compose(given, file=file, environment=os.environ)
-    if not resume and resolved.config.train.init_from is not None:
-        stored = load.stored_config(resolved.config.train.init_from)
-        resolved = compose(given, file=file, environment=os.environ, model_config=stored)
-    if print_config:
-        print(resolved, end="")
+def _run_to_resume(given: Mapping[str, Any], file: Path | None, resume: bool | str) -> Path | None:
+    """The folder of the run to go on with; None for a new one."""
+    if not resume:
         return None
-    if resolved.derived and ranks.first:
-        say(f"{'depth':<10}{describe(resolved.derived)}")
-    return train_run(resolved.config, resume=run).run
+    named = {name: given[name] for name in ("output", "experiment_name") if name in given}
+    settings = compose(named, file=file, environment=os.environ).config.train
+    return runs.find(settings.output, settings.experiment_name)
+
+
+def _resolve(given: Mapping[str, Any], file: Path | None, run: Path | None) -> Resolved:
+    """The configuration of a new run, or of ``run`` with what is given now."""
+    if run is not None:
+        base = parse(checkpoint.newest(run).text("config.toml"), str(run / "config.toml"))
+        return compose(given, file=file, environment=os.environ, base=base)
+    resolved = compose(given, file=file, environment=os.environ)
+    if resolved.config.train.init_from is None:
+        return resolved
+    from gptmodel.load import stored_config
+
+    stored = stored_config(resolved.config.train.init_from)
+    return compose(given, file=file, environment=os.environ, model_config=stored)
 
 
 def _train_parameters() -> list[inspect.Parameter]:

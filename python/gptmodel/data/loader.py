@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from gptmodel.data.config import DataConfig
 from gptmodel.data.split import end_of, evaluation_reader, held_out_tokens
 from gptmodel.data.tokenize import existing, named_tokenizer, shard_text, text_tokenizer, token_bytes
 from gptmodel.data.windows import evaluation_windows, shard_parts
@@ -28,36 +27,7 @@ from gptmodel.units import human
 if TYPE_CHECKING:
     from gptbpe import Sampler, ShardReader, Tokenizer
 
-__all__ = ["Batches", "DataConfig", "TrainingData", "held_out_parts", "prepare", "training_data"]
-
-
-class DataConfig(BaseModel):
-    """What to train on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    shards: Path | None = Field(None, description="folder of token shards, as `gptbpe shard` makes them")
-    train_data: tuple[Path, ...] | None = Field(
-        None, description="text files to train on; tokenized once and cached"
-    )
-    eval_data: tuple[Path, ...] | None = Field(
-        None,
-        description="text files or a folder of shards to evaluate on; left out: the last tenth is held out",
-    )
-    tokenizer: str | None = Field(
-        None,
-        description="tokenizer file, packaged name (gpt2), or `characters`; left out: trained on the text",
-    )
-    vocab: int = Field(512, gt=0, description="size of the vocabulary to train when no tokenizer is given")
-    stride: int | None = Field(
-        None, gt=0, description="tokens from one window's start to the next; left out: the context length"
-    )
-    shuffle: bool = Field(True, description="a new order every epoch; else from the front to the end")
-    num_workers: int = Field(
-        0,
-        ge=0,
-        description="accepted for other trainers' command lines: threads read the shards, no processes",
-    )
+__all__ = ["Batches", "TrainingData", "held_out_parts", "prepare", "training_data"]
 
 
 @dataclass

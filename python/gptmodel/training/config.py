@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gptmodel.checkpoint import CheckpointConfig
-from gptmodel.data import DataConfig
+from gptmodel.checkpoint.config import CheckpointConfig
+from gptmodel.data.config import DataConfig
 from gptmodel.errors import ConfigError
-from gptmodel.model import ModelConfig
+from gptmodel.model.config import ModelConfig
 from gptmodel.parse import complaint, parse_toml
-from gptmodel.training.optim import OptimConfig
+from gptmodel.training.optim.config import OptimConfig
 from gptmodel.training.schedule import ScheduleConfig
 
 __all__ = ["SECTIONS", "Config", "TrainConfig", "dump_toml", "parse"]

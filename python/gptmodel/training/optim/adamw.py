@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gptmodel.training.optim.groups import OptimConfig, parameter_groups
+from gptmodel.training.optim.config import OptimConfig
+from gptmodel.training.optim.groups import parameter_groups
 
 __all__ = ["adamw"]
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from gptmodel.errors import ConfigError, did_you_mean
 from gptmodel.training.optim.adamw import adamw
-from gptmodel.training.optim.groups import OptimConfig
+from gptmodel.training.optim.config import OptimConfig
 from gptmodel.training.optim.muon import muon
 
 __all__ = ["OPTIMIZERS", "build_optimizer"]

@@ -1,0 +1,38 @@
+"""The settings of the data. This file imports no torch, so that the command line knows them at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["DataConfig"]
+
+
+class DataConfig(BaseModel):
+    """What to train on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shards: Path | None = Field(None, description="folder of token shards, as `gptbpe shard` makes them")
+    train_data: tuple[Path, ...] | None = Field(
+        None, description="text files to train on; tokenized once and cached"
+    )
+    eval_data: tuple[Path, ...] | None = Field(
+        None,
+        description="text files or a folder of shards to evaluate on; left out: the last tenth is held out",
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="tokenizer file, packaged name (gpt2), or `characters`; left out: trained on the text",
+    )
+    vocab: int = Field(512, gt=0, description="size of the vocabulary to train when no tokenizer is given")
+    stride: int | None = Field(
+        None, gt=0, description="tokens from one window's start to the next; left out: the context length"
+    )
+    shuffle: bool = Field(True, description="a new order every epoch; else from the front to the end")
+    num_workers: int = Field(
+        0,
+        ge=0,
+        description="accepted for other trainers' command lines: threads read the shards, no processes",
+    )
