@@ -95,7 +95,7 @@ def test_the_architecture_needs_torch_and_pydantic_only() -> None:
 
 #: The rooms of gptmodel from the lowest up: a room imports only those before it in this table.
 GPTMODEL_ROOMS = (
-    "lazy", "threads", "processes", "errors", "units", "parse", "device", "files",
+    "lazy", "threads", "processes", "errors", "units", "parse", "synonyms", "device", "files",
     "model", "hf", "data", "checkpoint",
     "generate", "evaluate", "load",
     "training", "presets", "config",
@@ -107,14 +107,14 @@ GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "model": ("config", "attention", "positions", "initialize", "loss", "gpt"),
     "hf": ("mapping", "read", "write"),
     "data": ("config", "windows", "samples", "tokenize", "split", "loader"),
-    "checkpoint": ("config", "format", "store", "writer", "runs"),
+    "checkpoint": ("config", "runs", "format", "store", "writer"),
     "training": (
         "optim", "schedule", "config", "distributed", "compile", "fit", "products",
         "parallel", "restore", "state", "step",
         "budget", "loggers", "log", "silent", "signals", "spikes", "report", "loop",
     ),
     "presets": ("depth", "loader"),
-    "cli": ("app", "budget", "train", "generate", "evaluate", "output", "main"),
+    "cli": ("app", "spelling", "idle", "budget", "train", "generate", "evaluate", "output", "main"),
 }  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from typing import NoReturn
 import cyclopts
 
 from gptmodel.cli import evaluate, generate, output, train  # noqa: F401  # to be known to the application
-from gptmodel.cli.app import app, say
+from gptmodel.cli.app import EXAMPLES, app, say
+from gptmodel.cli.spelling import spelled
 from gptmodel.errors import GptModelError, InterruptedRunError, SaidElsewhereError
 from gptmodel.processes import leave, place
 
@@ -33,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     """Run the command and turn what it raises into a line and an exit code."""
     try:
-        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        app(prepared(words), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
         return 0
     except cyclopts.CycloptsError as error:
-        return _fail(str(error), 2) if place().first else 2
+        return _fail(_usage(error, words), 2) if place().first else 2
     except SaidElsewhereError as error:
         return error.exit_code
     except InterruptedRunError as error:
@@ -51,6 +52,25 @@ def _run(words: list[str]) -> int:
         return 0  # whoever read the output has seen enough
     except Exception as error:
         return _fail(_explain(error), 2)
+
+
+def prepared(words: list[str]) -> list[str]:
+    """The words in our spelling; help shows the values of the preset that they name."""
+    words = spelled(words)
+    if "--help" in words or "-h" in words:
+        train.show_values_of(words)
+    return words
+
+
+def _usage(error: cyclopts.CycloptsError, words: list[str]) -> str:
+    """What is wrong with the words, and where to read on."""
+    command = words[0] if words and words[0] in EXAMPLES else ""
+    text = str(error)
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        text = f"{' '.join(error.unused_tokens or ())}: nothing is expected there"
+    if "Did you mean" in text:
+        return text
+    return f"{text.rstrip('.')}; see {' '.join(['gptmodel', *command.split()])} --help"
 
 
 def _explain(error: Exception) -> str:

@@ -38,6 +38,7 @@ def export(
     *,
     format: Annotated[Literal["hf", "pth", "safetensors"], Parameter(name=["--format", "-f"])] = "hf",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write a model for other programs.
 
@@ -49,6 +50,8 @@ def export(
         hf: a folder for transformers; pth: one file for torch.load; safetensors: one file of tensors.
     output
         The folder (hf) or file to write; left out: beside the run's name.
+    force
+        Replace a model that was exported there before.
     """
     from gptmodel.export import export as write
 
@@ -56,4 +59,4 @@ def export(
     name = folder.resolve().name
     say(f"run       {folder}" + (", the newest in runs/" if checkpoint is None else ""))
     target = output or Path(f"{name}-hf" if format == "hf" else f"{name}.{format}")
-    print(write(folder, target, format=format))
+    print(write(folder, target, format=format, overwrite=force))

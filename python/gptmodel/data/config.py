@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = ["DataConfig"]
+
+
+def _several(value: object) -> object:
+    """One path as a tuple of one: `compose({"train_data": "input.txt"})` is what everybody writes first."""
+    return (value,) if isinstance(value, str | os.PathLike) else value
+
+
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_several)]
 
 
 class DataConfig(BaseModel):
@@ -15,10 +25,8 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shards: Path | None = Field(None, description="folder of token shards, as `gptbpe shard` makes them")
-    train_data: tuple[Path, ...] | None = Field(
-        None, description="text files to train on; tokenized once and cached"
-    )
-    eval_data: tuple[Path, ...] | None = Field(
+    train_data: Paths | None = Field(None, description="text files to train on; tokenized once and cached")
+    eval_data: Paths | None = Field(
         None,
         description="text files or a folder of shards to evaluate on; left out: the last tenth is held out",
     )

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from gptmodel.checkpoint import runs
 from gptmodel.checkpoint.config import CheckpointConfig
 from gptmodel.data.config import DataConfig
 from gptmodel.errors import ConfigError
@@ -91,6 +92,11 @@ class TrainConfig(BaseModel):
         "for models that do not fit one card",
     )
     freeze_layers: int = Field(0, ge=0, description="keep the first N blocks and the embeddings as they are")
+
+    @field_validator("experiment_name", mode="after")
+    @classmethod
+    def _plain(cls, value: str | None) -> str | None:
+        return value if value is None else runs.check_name(value)
 
     def evaluated_batches(self, total_steps: int) -> int:
         """How many batches each evaluation of a run of ``total_steps`` has.

@@ -25,12 +25,13 @@ from gptmodel.checkpoint import Snapshot, Writer, runs
 from gptmodel.data import IGNORE_INDEX
 from gptmodel.data.tokenize import decode_known
 from gptmodel.device import describe_device
-from gptmodel.errors import CheckpointError, InterruptedRunError, NonFiniteLossError, RecordError
+from gptmodel.errors import CheckpointError, ConfigError, InterruptedRunError, NonFiniteLossError, RecordError
 from gptmodel.training import distributed
 from gptmodel.training.config import Config, dump_toml
 from gptmodel.training.distributed import Ranks
 from gptmodel.training.log import Progress, RunLog
 from gptmodel.training.loggers import Logger, TensorBoard, WeightsAndBiases
+from gptmodel.training.optim.registry import optimizer_named
 from gptmodel.training.parallel import is_sharded, local
 from gptmodel.training.report import Clock, compare_with_uniform, record, report
 from gptmodel.training.restore import model_tensors, optimizer_tensors, random_tensors
@@ -52,6 +53,12 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
 
     >>> state = train(compose({"shards": "data/", "max_steps": 100}).config)  # doctest: +SKIP
     """
+    if not isinstance(config, Config):
+        raise ConfigError(
+            f"train takes a Config, not {type(config).__name__}: train(compose({{…}}).config), with "
+            "gptmodel.compose"
+        )
+    optimizer_named(config.optim.optimizer)
     with (
         distributed.join() as ranks,
         start(config, resume, ranks) as state,
@@ -176,6 +183,7 @@ def run_evaluation(state: TrainState, log: RunLog, progress: Progress, requests:
     if state.data.evaluation is None:
         return
     settings = state.config.train
+    progress.doing("evaluating")
     most = settings.evaluated_batches(state.total_steps)
     batches = itertools.islice(state.data.evaluation(settings.batch_size), most)
     found = evaluate.measure(
