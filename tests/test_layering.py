@@ -114,7 +114,7 @@ GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
         "budget", "loggers", "log", "silent", "signals", "spikes", "report", "loop",
     ),
     "presets": ("depth", "loader"),
-    "cli": ("app", "spelling", "idle", "budget", "train", "generate", "evaluate", "output", "main"),
+    "cli": ("app", "spelling", "idle", "budget", "train", "generate", "evaluate", "output", "doctor", "main"),
 }  # fmt: skip
 
 

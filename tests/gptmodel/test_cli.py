@@ -303,6 +303,22 @@ def test_a_command_says_which_run_it_took(trained: Path, capsys: Said) -> None:
         assert "newest" not in said
 
 
+def test_doctor(capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gptmodel.training import budget
+
+    monkeypatch.setattr(budget, "step_seconds", lambda *_, **__: 0.25)
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr()
+    for word in ("torch", "device", "cuda", "threads", "disk", "250 ms a step", "MB/s", "usual"):
+        assert word in shown.out
+    assert "all well" in shown.err
+    monkeypatch.setattr(budget, "step_seconds", None)
+    assert main(["doctor", "--json"]) == 1
+    states = {finding["check"]: finding["state"] for finding in json.loads(capsys.readouterr().out)}
+    assert states["training"] == "failed"
+    assert states["encoding"] == "ok"
+
+
 def test_eval_without_a_run_says_what_to_name(capsys: Said) -> None:
     assert main(["eval"]) == 2
     said = line(capsys)
@@ -414,7 +430,7 @@ def test_exporting_to_one_file(trained: Path, capsys: Said) -> None:
     assert state.keys() == checkpoint.find(trained).model_tensors().keys()
 
 
-@pytest.mark.parametrize("command", ["train", "generate", "eval", "plot", "export"])
+@pytest.mark.parametrize("command", ["train", "generate", "eval", "plot", "export", "doctor"])
 def test_every_help_has_an_example(command: str, capsys: Said) -> None:
     app([command, "--help"], exit_on_error=False, result_action="return_value")
     assert f"Example: gptmodel {command}" in capsys.readouterr().out

@@ -41,7 +41,7 @@ def loaded_after(code: str, folder: Path) -> tuple[object, set[str]]:
         (["--help"], 0),
         (["--version"], 0),
         (["trian"], 2),
-        *(([command, "--help"], 0) for command in ("train", "generate", "eval", "plot", "export")),
+        *(([command, "--help"], 0) for command in ("train", "generate", "eval", "plot", "export", "doctor")),
         (["train", "--lerning-rate", "1"], 2),
         (["train", "--train-data", "x", "--precision", "bf17"], 2),
         (["train", "--train-data", "x", "--preset", "nanno"], 2),

@@ -23,6 +23,7 @@ EXAMPLES = {
     "generate": 'gptmodel generate runs/tiny --prompt "ROMEO:" --temperature 0.8',
     "eval": "gptmodel eval runs/tiny --data input.txt --batches 10",
     "plot": "gptmodel plot runs/tiny runs/nano -o losses.pdf",
+    "doctor": "gptmodel doctor",
     "export": "gptmodel export runs/tiny --format hf -o exported/",
 }
 

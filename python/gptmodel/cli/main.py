@@ -1,8 +1,8 @@
-"""``gptmodel train | generate | eval | plot | export``, and where errors become one line and an exit code.
+"""The commands of ``gptmodel``, and where errors become one line and an exit code.
 
-0: done. 1: the training failed (a loss that is not a number). 2: usage, input that cannot be used, memory, or
-a bug, as in ``gptbpe``. 130: interrupted. With GPTMODEL_DEBUG=1 every error shows its traceback first. What a
-command makes goes to standard output, everything else to standard error.
+0: done. 1: the training failed (a loss that is not a number), or a check of the doctor. 2: usage, input that
+cannot be used, memory, or a bug, as in ``gptbpe``. 130: interrupted. With GPTMODEL_DEBUG=1 every error shows
+its traceback first. What a command makes goes to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import cyclopts
 
-from gptmodel.cli import evaluate, generate, output, train  # noqa: F401  # to be known to the application
+from gptmodel.cli import doctor, evaluate, generate, output, train  # noqa: F401  # to be known to the application
 from gptmodel.cli.app import EXAMPLES, app, say
 from gptmodel.cli.spelling import spelled
 from gptmodel.errors import GptModelError, InterruptedRunError, SaidElsewhereError
@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     """Run the command and turn what it raises into a line and an exit code."""
     try:
-        app(prepared(words), exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(prepared(words), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
-        return 0
+        return code if isinstance(code, int) else 0
     except cyclopts.CycloptsError as error:
         return _fail(_usage(error, words), 2) if place().first else 2
     except SaidElsewhereError as error:
