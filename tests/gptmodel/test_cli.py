@@ -178,7 +178,7 @@ def test_ctrl_c_once_saves_twice_stops_at_once(here: Path, times: int) -> None:
         assert last.endswith(f"gptmodel train --resume --experiment-name mine --output {here / 'runs'}")
         assert checkpoint.latest(folder).step == 16
     else:
-        assert "interrupted" in last
+        assert "interrupted; step 10 is saved; go on with: gptmodel train --resume" in last
         assert checkpoint.latest(folder).step == 10
 
 
@@ -330,7 +330,7 @@ def test_exporting_replaces_only_what_was_exported(here: Path, trained: Path, ca
     (here / "data").mkdir()
     (here / "data" / "mine.txt").write_text("of the user")
     assert main(["export", str(trained), "-o", "data", "--force"]) == 2
-    assert "data holds something else" in line(capsys)
+    assert "data is there already and no exported model" in line(capsys)
     assert (here / "data" / "mine.txt").read_text() == "of the user"
 
 

@@ -58,7 +58,7 @@ def demo(
     _run(output, "gptmodel.train", "--shards", "data/", "--preset", "tiny", "--experiment-name", run, *limit)
     _run(output, "gptmodel", "plot", f"runs/{run}", "-o", "losses.png")
     _run(
-        output, "gptmodel", "generate", "--checkpoint", f"runs/{run}", "--prompt", prompt,
+        output, "gptmodel", "generate", f"runs/{run}", "--prompt", prompt,
         "--max-new-tokens", "200", "--temperature", "0.8", "--seed", "1",
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ def demo(
     console.say("to try next:")
     for line in (
         f"cd {output}",
-        f'gptmodel generate --checkpoint runs/{run} --prompt "Python is "',
+        f'gptmodel generate runs/{run} --prompt "Python is "',
         f"tensorboard --logdir runs/{run}",
         "gptbpe viz --text 'import this' -t tokenizer.json",
         "gptbpe train YOUR.txt --vocab 4096 -o yours.json",

@@ -261,7 +261,13 @@ def inspect(
         if _is_tokenizer(path):
             _inspect_tokenizer(str(path), json)
             continue
-        reader = ShardReader(path)
+        try:
+            reader = ShardReader(path)
+        except FileNotFoundError:
+            if not path.is_dir():
+                raise
+            made = "gptbpe shard input.txt -t tokenizer.json -o data/"
+            raise console.Failure(f"{path} holds no shards; {made} makes some") from None
         tok = reader.tokenizer()
         if document is not None:
             ids = _document(reader, document)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from gptmodel import files
 from gptmodel.checkpoint.format import STATE, Checkpoint, Snapshot, read, verify, write
-from gptmodel.errors import CheckpointError
+from gptmodel.errors import CheckpointError, did_you_mean
 
 if TYPE_CHECKING:
     from gptbpe import Tokenizer
@@ -110,7 +110,8 @@ def find(path: str | os.PathLike[str]) -> Checkpoint:
             )
         return verify(found.path)
     if not folder.exists():
-        raise CheckpointError(f"no run or checkpoint at {folder}")
+        beside = [entry.name for entry in folder.parent.glob("*")]
+        raise CheckpointError(f"no run or checkpoint at {folder}{did_you_mean(folder.name, beside)}")
     if (folder / STATE).exists() or folder.name.startswith("step-"):
         return verify(folder)
     if (folder / "checkpoints").is_dir():

@@ -45,8 +45,8 @@ def _run(words: list[str]) -> int:
         return _fail(str(error), error.exit_code, label="" if error.exit_code == 130 else "error: ")
     except GptModelError as error:
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was saved is whole", 130, label="")
+    except KeyboardInterrupt as error:
+        return _fail("; ".join(["interrupted", *map(str, error.args)]), 130, label="")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0  # whoever read the output has seen enough

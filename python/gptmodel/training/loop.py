@@ -63,6 +63,7 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
         distributed.join() as ranks,
         start(config, resume, ranks) as state,
         ranks.watching(f"go on with: {resume_command(state)}"),
+        saying_what_is_saved(state),
         Requests(ranks) as requests,
         state.data.batches(
             state.device, state.step, state.total_steps, ranks.rows(state.config.train.batch_size)
@@ -108,6 +109,18 @@ def open_log(state: TrainState) -> RunLog:
     if project is not None:
         loggers.append(WeightsAndBiases(state.run, project, state.config.flat()))
     return RunLog(state.run, resumed_at=step, loggers=loggers)
+
+
+@contextmanager
+def saying_what_is_saved(state: TrainState) -> Iterator[None]:
+    """Let a KeyboardInterrupt, of a second Ctrl-C, say what the first steps have left, if they have."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        saved = next(checkpoint.complete(state.run), None)
+        if saved is None:
+            raise
+        raise KeyboardInterrupt(f"step {saved.step} is saved; go on with: {resume_command(state)}") from None
 
 
 @contextmanager

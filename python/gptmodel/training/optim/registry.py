@@ -39,5 +39,5 @@ def optimizer_named(name: str) -> Callable[[nn.Module, OptimConfig, torch.device
     """The row called ``name``. Raises ConfigError when there is none."""
     if name not in OPTIMIZERS:
         near = did_you_mean(name, OPTIMIZERS)
-        raise ConfigError(f"no optimizer is called {name!r}{near}: there are {', '.join(OPTIMIZERS)}")
+        raise ConfigError(f"no optimizer is called {name!r}{near}; there are {', '.join(OPTIMIZERS)}")
     return OPTIMIZERS[name]
