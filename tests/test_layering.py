@@ -95,26 +95,26 @@ def test_the_architecture_needs_torch_and_pydantic_only() -> None:
 
 #: The rooms of gptmodel from the lowest up: a room imports only those before it in this table.
 GPTMODEL_ROOMS = (
-    "threads", "errors", "units", "parse", "device", "files",
+    "lazy", "threads", "processes", "errors", "units", "parse", "synonyms", "device", "files",
     "model", "hf", "data", "checkpoint",
     "generate", "evaluate", "load",
     "training", "presets", "config",
-    "lightning", "export", "plot", "cli", "train", "__main__",
+    "lightning", "export", "plot", "cli", "__main__", "train",
 )  # fmt: skip
 
 #: The modules of a room from the lowest up; one that is not named here comes after those that are.
 GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "model": ("config", "attention", "positions", "initialize", "loss", "gpt"),
     "hf": ("mapping", "read", "write"),
-    "data": ("windows", "samples", "tokenize", "split", "loader"),
-    "checkpoint": ("format", "store", "writer", "runs"),
+    "data": ("config", "windows", "samples", "tokenize", "split", "loader"),
+    "checkpoint": ("config", "runs", "format", "store", "writer"),
     "training": (
         "optim", "schedule", "config", "distributed", "compile", "fit", "products",
         "parallel", "restore", "state", "step",
         "budget", "loggers", "log", "silent", "signals", "spikes", "report", "loop",
     ),
     "presets": ("depth", "loader"),
-    "cli": ("app", "budget", "train", "generate", "evaluate", "output", "main"),
+    "cli": ("app", "spelling", "idle", "budget", "train", "generate", "evaluate", "output", "doctor", "main"),
 }  # fmt: skip
 
 

@@ -54,6 +54,7 @@ _OTHER_ENCODING_NAMES = {
     "gpt2-large": "gpt2",
     "gpt2-xl": "gpt2",
     "distilgpt2": "gpt2",
+    "gpt-3": "r50k_base",
 }
 _OTHER_PATTERN_NAMES = {
     "r50k": "gpt2",
@@ -118,6 +119,7 @@ def _encoding(name: str, known: list[str]) -> str | None:
     if spelt in ("p50k_edit", "o200k_harmony"):
         return spelt
     model = name.removeprefix("openai/").removeprefix("openai-community/")
+    model = re.sub(r"^gpt-?(?=[345])", "gpt-", model)  # gpt4, gpt4o and gpt3.5
     return _OTHER_ENCODING_NAMES.get(model) or encoding_of_model(model)
 
 

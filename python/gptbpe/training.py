@@ -294,6 +294,7 @@ def extend(
             "a split of bytes), and pre-tokens are counted in texts as they are given; train a new one on "
             "text that is prepared so"
         )
+    _check_whole(vocab_size)
     if vocab_size < core.vocab_size:
         raise TrainingError(
             f"vocab_size={vocab_size} is below the present {core.vocab_size}; to make it smaller call shrink"
@@ -446,8 +447,14 @@ def _names(special_tokens: Sequence[str]) -> list[str]:
     return list(special_tokens)
 
 
+def _check_whole(vocab_size: object) -> None:
+    if isinstance(vocab_size, bool) or not isinstance(vocab_size, SupportsIndex):
+        raise TrainingError(f"vocab_size={known.shown(vocab_size)} is no whole number; give one such as 512")
+
+
 def _merges_wanted(vocab_size: int, special_tokens: Sequence[str]) -> int:
     least = 256 + len(special_tokens)
+    _check_whole(vocab_size)
     if vocab_size < least:
         raise TrainingError(
             f"vocab_size={vocab_size} is too small: the 256 bytes and the special tokens "

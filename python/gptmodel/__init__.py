@@ -1,18 +1,14 @@
 """Small GPTs over gptbpe token shards."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gptmodel.lazy import lazily
 
 if TYPE_CHECKING:
+    from gptmodel.config import compose
     from gptmodel.load import GPT
-    from gptmodel.model import ModelConfig
+    from gptmodel.model.config import ModelConfig
 
-__all__ = ["GPT", "ModelConfig"]
+__all__ = ["GPT", "ModelConfig", "compose"]
 
-
-def __getattr__(name: str) -> Any:
-    """Fetch `GPT` and `ModelConfig` when first asked for: they import torch, which takes seconds."""
-    if name not in __all__:
-        raise AttributeError(f"module 'gptmodel' has no attribute {name!r}")
-    from gptmodel import load
-
-    return getattr(load, name)
+__getattr__, __dir__ = lazily(__name__, {"GPT": "load", "ModelConfig": "model.config", "compose": "config"})

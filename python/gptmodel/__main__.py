@@ -1,16 +1,25 @@
 """``python -m gptmodel``, and the command ``gptmodel``."""
 
+import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from gptmodel.threads import wait_politely
 
 
-def main() -> NoReturn:
-    """Run the command line; what must be decided before torch is loaded is decided first."""
-    wait_politely()
-    from gptmodel.cli import run
+def main(before: Sequence[str] = ()) -> NoReturn:
+    """Run the command line, with the words ``before`` those that were typed, and end the process.
 
-    run()
+    What must be decided before torch is loaded is decided first. Ctrl-C is quiet from the first import on.
+    """
+    wait_politely()
+    try:
+        from gptmodel.cli import run
+
+        run([*before, *sys.argv[1:]])
+    except KeyboardInterrupt:
+        print("gptmodel: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

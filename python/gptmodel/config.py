@@ -24,8 +24,9 @@ from pydantic import ValidationError
 
 from gptmodel import presets
 from gptmodel.errors import ConfigError, did_you_mean
-from gptmodel.model import ModelConfig
+from gptmodel.model.config import ModelConfig
 from gptmodel.parse import complaint, parse_toml
+from gptmodel.synonyms import called_here
 from gptmodel.training.config import SECTIONS, Config, dump_toml, parse
 
 __all__ = ["SECTIONS", "Config", "Resolved", "compose", "dump_toml", "parse", "section_of"]
@@ -87,6 +88,11 @@ def compose(
     >>> compose({"preset": "nano", "max_steps": 20}).config.train.max_steps
     20
     """
+    if flags is not None and not isinstance(flags, Mapping):
+        raise ConfigError(
+            f"compose takes settings by name, not {type(flags).__name__}: "
+            'compose({"train_data": "input.txt", "preset": "tiny"})'
+        )
     given = {k.replace("-", "_"): v for k, v in (flags or {}).items() if v is not None}
     layers = [
         *([_file_layer(Path(file))] if file is not None else []),
@@ -137,7 +143,8 @@ def _lay(tables: Layer, origins: dict[str, str], layer: Mapping[str, tuple[str, 
         section = section_of(name)
         if section is None:
             known = [field for kind in SECTIONS.values() for field in kind.model_fields] + [*SHORTHANDS]
-            raise ConfigError(f"unknown setting {name!r} ({origin}){did_you_mean(name, known)}")
+            hint = called_here(name) or did_you_mean(name, known)
+            raise ConfigError(f"unknown setting {name!r} ({origin}){hint}")
         tables[section][name] = value
         origins[f"{section}.{name}"] = origin.partition(": ")[0]
 
@@ -205,7 +212,7 @@ def _parse_tables(tables: Mapping[str, Any], origin: str) -> dict[str, tuple[str
         for name, inner in value.items():
             name = name.replace("-", "_")
             if name not in SECTIONS[key].model_fields:
-                near = did_you_mean(name, SECTIONS[key].model_fields)
+                near = called_here(name) or did_you_mean(name, SECTIONS[key].model_fields)
                 home = section_of(name)
                 hint = f"; it belongs to [{home}]" if home else near
                 raise ConfigError(f"unknown setting {name!r} in [{key}] of {origin}{hint}")

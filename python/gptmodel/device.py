@@ -46,6 +46,11 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
     try:
         device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise ConfigError(
+            f"device {name!r} is none of auto, cpu, cuda, cuda:1, mps: try --device auto"
+        ) from None
+    try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]

@@ -57,8 +57,12 @@ def export(
     }
     if format not in writers:
         raise ValueError(f"no export format is called {format!r}: there are {', '.join(writers)}")
+    if out.is_dir() and not (out / "config.json").is_file() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is there already and no exported model: give another name")
     if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} is there already: give another name, or ask to overwrite it")
+        raise FileExistsError(
+            f"{out} is there already: give another name, or --force to replace it (in Python overwrite=True)"
+        )
     config, state, found = _parts(checkpoint)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")

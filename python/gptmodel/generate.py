@@ -206,6 +206,11 @@ def _check(max_new_tokens: int, temperature: float, top_k: int | None, top_p: fl
 def _rows(model: GPT, ids: Sequence[int] | Tensor) -> Tensor:
     """The prompt as int64 rows (B, T) on the model's device, checked."""
     device, vocab_size = model.token_embedding.weight.device, model.config.vocab_size
+    if isinstance(ids, str | bytes):
+        raise ValueError(
+            "the prompt must be ids, not text: model.generate(tokenizer.encode(…)); a run's tokenizer is "
+            "gptmodel.checkpoint.load_tokenizer(RUN)"
+        )
     rows_BT = torch.as_tensor(ids)
     if rows_BT.numel() and rows_BT.is_floating_point():
         raise ValueError(f"the prompt must be ids, integers, not {rows_BT.dtype}")

@@ -49,11 +49,11 @@ class GPT(model.GPT):
         """A model in eval mode from a run, one of its checkpoints, or a folder in Hugging Face's form."""
         return load_model(path, device=device, dtype=dtype)
 
-    def generate(self, ids: Any, max_new_tokens: int, **sampling: Any) -> Any:
+    def generate(self, ids: Any, max_new_tokens: int = 200, **sampling: Any) -> Any:
         """The prompt and up to `max_new_tokens` new ids; see `gptmodel.generate` for the sampling options."""
         return generate(self, ids, max_new_tokens, **sampling)
 
-    def stream(self, ids: Any, max_new_tokens: int, **sampling: Any) -> Iterator[int]:
+    def stream(self, ids: Any, max_new_tokens: int = 200, **sampling: Any) -> Iterator[int]:
         """New ids one by one, as they are chosen; see `gptmodel.generate`."""
         return stream(self, ids, max_new_tokens, **sampling)
 

@@ -3,17 +3,25 @@
 The loop is in `gptmodel.training.loop`, the step in `gptmodel.training.step`.
 """
 
-from gptmodel.threads import wait_politely
+from typing import TYPE_CHECKING, Any
 
-if __name__ == "__main__":
-    wait_politely()  # before the next line loads torch
-
-from gptmodel.training.loop import train
-from gptmodel.training.state import TrainState
+if TYPE_CHECKING:
+    from gptmodel.training.loop import train
+    from gptmodel.training.state import TrainState
 
 __all__ = ["TrainState", "train"]
 
-if __name__ == "__main__":
-    from gptmodel.cli import run_train
 
-    run_train()
+def __getattr__(name: str) -> Any:
+    """Fetch `train` and `TrainState` when first asked for: they import torch, which takes seconds."""
+    if name not in __all__:
+        raise AttributeError(f"module 'gptmodel.train' has no attribute {name!r}", name=name)
+    from gptmodel import training
+
+    return getattr(training, name)
+
+
+if __name__ == "__main__":
+    from gptmodel.__main__ import main
+
+    main(["train"])

@@ -174,7 +174,9 @@ def test_train_reports_on_standard_input(here: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((here / "r.json").read_text())["total"]["bytes"] == len(TEXT)
-    assert process("train", "-", "-o", "x.json", stdin=b"", cwd=here).stderr.startswith(b"error: - is empty")
+    assert process("train", "-", "-o", "x.json", stdin=b"", cwd=here).stderr.startswith(
+        b"gptbpe: error: - is empty"
+    )
     assert not (here / "x.json").exists()
 
 
@@ -226,7 +228,7 @@ def test_ctrl_c_ends_training_with_130(here: Path, phase: str) -> None:
     assert child.wait(HANGS) == 130, lines
     assert time.monotonic() - pressed < 30  # 0.2 s on an idle machine
     child.stdin.close()
-    assert rest.splitlines()[-1] == "interrupted"
+    assert rest.splitlines()[-1] == "gptbpe: interrupted"
     assert (here / "tokenizer.json").read_bytes() == before
     made = {"new.json"} if phase == "measuring" else set()
     assert {path.name for path in here.iterdir()} == {"input.txt", "large.txt", "tokenizer.json"} | made
@@ -457,7 +459,7 @@ def test_what_goes_wrong_is_one_line(
     (here / "cut.json").write_bytes(data[: len(data) // 2])
     code, out, err = call(capfdbinary, *words)
     assert (code, out) == (2, b"")
-    assert err.startswith("error: ")
+    assert err.startswith("gptbpe: error: ")
     assert err.count("\n") == 1
     assert message in err
 
@@ -561,7 +563,7 @@ def test_ctrl_c_ends_with_130(here: Path) -> None:
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=HANGS)
     assert child.returncode == 130
-    assert err.decode().strip() == "interrupted"
+    assert err.decode().strip() == "gptbpe: interrupted"
 
 
 def test_progress_on_a_terminal_leaves_the_output_alone(here: Path) -> None:

@@ -368,7 +368,7 @@ def test_commands_fail_in_one_line(
     before = sorted(tmp_path.iterdir())
     code, out, err = call(capfd, *words.split())
     assert (code, out) == (2, "")
-    assert err.startswith("error: ")
+    assert err.startswith("gptbpe: error: ")
     assert err.count("\n") == 1
     assert message in err
     assert sorted(tmp_path.iterdir()) == before

@@ -420,5 +420,5 @@ sys.exit(main(["shard", "-", "-t", "tokenizer.json"]))
         assert child.stdout.readline() == b"reading\n"
         child.send_signal(signal.SIGINT)
         _, err = child.communicate()
-    assert (child.returncode, err) == (130, b"interrupted\n")
+    assert (child.returncode, err) == (130, b"gptbpe: interrupted\n")
     assert not (tmp_path / "data" / "manifest.json").exists()

@@ -64,7 +64,7 @@ def test_an_output_is_no_input(here: Path, command: str, capsys: pytest.CaptureF
     assert main(command.split()) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("error: ")
+    assert err.startswith("gptbpe: error: ")
     assert err.count("\n") == 1
     assert contents(here) == before
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import loop
 import pytest
 
 import gptmodel
-from gptmodel import checkpoint
+from gptmodel import checkpoint, files
 from gptmodel.cli import app, main, until
 
 Said = pytest.CaptureFixture[str]
@@ -176,7 +178,7 @@ def test_ctrl_c_once_saves_twice_stops_at_once(here: Path, times: int) -> None:
         assert last.endswith(f"gptmodel train --resume --experiment-name mine --output {here / 'runs'}")
         assert checkpoint.latest(folder).step == 16
     else:
-        assert "interrupted" in last
+        assert "interrupted; step 10 is saved; go on with: gptmodel train --resume" in last
         assert checkpoint.latest(folder).step == 10
 
 
@@ -241,6 +243,95 @@ def test_training_resumes_to_a_longer_end(here: Path, trained: Path, capsys: Sai
     assert main(["train", "--resume", "--experiment_name", "half", "--max_steps", "20"]) == 0
     assert "resumed after step 10" in capsys.readouterr().err
     assert loop.same(loop.weights(Path("runs/whole")), loop.weights(Path("runs/half")))
+
+
+def test_resume_auto_begins_and_goes_on(here: Path, capsys: Said) -> None:
+    def command(steps: int) -> list[str]:
+        same = {"schedule": "constant", "warmup_steps": 1}
+        flags = loop.flags(here, experiment_name="night", max_steps=steps, **same)
+        return ["train", "--resume", "auto", *flags]
+
+    assert main(command(4)) == 0
+    assert "resumed" not in capsys.readouterr().err
+    assert main(command(6)) == 0
+    assert "resumed after step 4" in capsys.readouterr().err
+    assert sorted(entry.name for entry in (here / "runs").iterdir()) == ["night"]
+    assert checkpoint.latest(here / "runs" / "night").step == 6
+
+
+def test_resume_auto_begins_again_what_had_saved_nothing(here: Path, capsys: Said) -> None:
+    unsaved = here / "runs" / "night"
+    unsaved.mkdir(parents=True)
+    (unsaved / ".lock").touch()
+    (unsaved / "config.toml").write_text("# of a run that was killed at once")
+    command = ["train", "--resume", "auto", *loop.flags(here, experiment_name="night", max_steps=2)]
+    with files.Lock(unsaved):
+        assert main(command) == 2
+        assert "in use by another process" in line(capsys)
+    assert main(command) == 0
+    assert checkpoint.latest(unsaved).step == 2
+    assert (here / "runs" / "night.unsaved-1" / "config.toml").exists()
+    (here / "runs" / "mine").mkdir()
+    (here / "runs" / "mine" / "letter.txt").write_text("of the user")
+    command = ["train", "--resume", "auto", *loop.flags(here, experiment_name="mine", max_steps=2)]
+    assert main(command) == 2
+    assert "mine is no run of gptmodel" in line(capsys)
+
+
+def test_the_last_lines_say_what_came_out_and_commands_that_work(
+    here: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert main(["train", *loop.flags(here, output="runs", experiment_name="two words")]) == 0
+    done, *commands = capsys.readouterr().err.splitlines()[-3:]
+    result = r"held-out loss \d\.\d{4}, \d\.\d{3} bits per byte, in [\d.]+ s; it lies in runs/two words"
+    assert re.fullmatch(f"done      {result}", done)
+    for command in commands:
+        _, _, words = command.partition("gptmodel ")
+        assert main(shlex.split(words)) == 0, words
+
+
+def test_a_command_says_which_run_it_took(trained: Path, capsys: Said) -> None:
+    for words in (["generate", "--prompt", "a", "--max-new-tokens", "1"], ["eval"], ["export", "-o", "new"]):
+        assert main(words) == 0
+        assert "runs/mine" in (said := capsys.readouterr().err)
+        assert "newest" in said
+        words = [words[0], "runs/mine", *words[1:]]
+        assert main([*words, "--force"] if words[0] == "export" else words) == 0
+        said = capsys.readouterr().err
+        assert "runs/mine" in said
+        assert "newest" not in said
+
+
+def test_doctor(capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gptmodel.training import budget
+
+    monkeypatch.setattr(budget, "step_seconds", lambda *_, **__: 0.25)
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr()
+    for word in ("torch", "device", "cuda", "threads", "disk", "250 ms a step", "MB/s", "usual"):
+        assert word in shown.out
+    assert "all well" in shown.err
+    monkeypatch.setattr(budget, "step_seconds", None)
+    assert main(["doctor", "--json"]) == 1
+    states = {finding["check"]: finding["state"] for finding in json.loads(capsys.readouterr().out)}
+    assert states["training"] == "failed"
+    assert states["encoding"] == "ok"
+
+
+def test_eval_without_a_run_says_what_to_name(capsys: Said) -> None:
+    assert main(["eval"]) == 2
+    said = line(capsys)
+    assert "resume" not in said
+    assert "name the folder of a run" in said
+
+
+def test_exporting_replaces_only_what_was_exported(here: Path, trained: Path, capsys: Said) -> None:
+    (here / "data").mkdir()
+    (here / "data" / "mine.txt").write_text("of the user")
+    assert main(["export", str(trained), "-o", "data", "--force"]) == 2
+    assert "data is there already and no exported model" in line(capsys)
+    assert (here / "data" / "mine.txt").read_text() == "of the user"
 
 
 def test_printing_the_configuration_trains_nothing(here: Path, capsys: Said) -> None:
@@ -339,7 +430,7 @@ def test_exporting_to_one_file(trained: Path, capsys: Said) -> None:
     assert state.keys() == checkpoint.find(trained).model_tensors().keys()
 
 
-@pytest.mark.parametrize("command", ["train", "generate", "eval", "plot", "export"])
+@pytest.mark.parametrize("command", ["train", "generate", "eval", "plot", "export", "doctor"])
 def test_every_help_has_an_example(command: str, capsys: Said) -> None:
     app([command, "--help"], exit_on_error=False, result_action="return_value")
     assert f"Example: gptmodel {command}" in capsys.readouterr().out

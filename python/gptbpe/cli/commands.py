@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(message: str, code: int, label: str = "error: ") -> int:
     try:
-        console.say(f"{label}{message}")
+        console.say(f"gptbpe: {label}{message}")
         sys.stdout.flush()
     except OSError:
         _forget_output()

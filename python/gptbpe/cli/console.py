@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -327,4 +327,8 @@ def one_line(error: BaseException) -> str:
 def _advice(error: OSError) -> str:
     if isinstance(error, IsADirectoryError):
         return "; name a file in it"
+    if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
+        path = Path(error.filename)
+        with suppress(OSError):
+            return names.did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()])
     return ""

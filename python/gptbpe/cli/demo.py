@@ -60,7 +60,7 @@ def demo(
     _run(output, "gptmodel.train", "--shards", "data/", "--preset", "tiny", "--experiment-name", run, *limit)
     _run(output, "gptmodel", "plot", f"runs/{run}", "-o", "losses.png")
     _run(
-        output, "gptmodel", "generate", "--checkpoint", f"runs/{run}", "--prompt", prompt,
+        output, "gptmodel", "generate", f"runs/{run}", "--prompt", prompt,
         "--max-new-tokens", "200", "--temperature", "0.8", "--seed", "1",
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ def demo(
     console.say(f"the loss plot: {output / 'losses.png'}")
     console.say("to try next:")
     for words in (
-        ["gptmodel", "generate", "--checkpoint", f"{output}/runs/{run}", "--prompt", "Python is "],
+        ["gptmodel", "generate", f"{output}/runs/{run}", "--prompt", "Python is "],
         ["tensorboard", "--logdir", f"{output}/runs/{run}"],
         ["gptbpe", "viz", "--text", "import this", "-t", f"{output}/tokenizer.json"],
         ["gptbpe", "train", "YOUR.txt", "--vocab", "4096", "-o", "yours.json"],

@@ -303,7 +303,13 @@ def inspect(
         if isinstance(console.name(path), Path) and _is_tokenizer(path):
             _inspect_tokenizer(str(path), json)
             continue
-        reader = ShardReader(console.name(path))
+        try:
+            reader = ShardReader(console.name(path))
+        except FileNotFoundError:
+            if not Path(path).is_dir():
+                raise
+            made = "gptbpe shard input.txt -t tokenizer.json -o data/"
+            raise console.Failure(f"{path} holds no shards; {made} makes some") from None
         tok = reader.tokenizer()
         if document is not None:
             ids = _document(reader, document)

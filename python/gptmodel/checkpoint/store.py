@@ -15,27 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 
 from gptmodel import files
 from gptmodel.checkpoint.format import STATE, Checkpoint, Snapshot, read, verify, write
-from gptmodel.errors import CheckpointError
+from gptmodel.errors import CheckpointError, did_you_mean
 
 if TYPE_CHECKING:
     from gptbpe import Tokenizer
-
-
-class CheckpointConfig(BaseModel):
-    """When to save, and how many to keep."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    save_every: int | None = Field(None, gt=0, description="save every N steps; left out: a tenth of the run")
-    save_every_epochs: int | None = Field(
-        None, gt=0, description="also save every N epochs, linked as <experiment>_e<epoch> and kept for good"
-    )
-    keep: int = Field(2, ge=1, description="checkpoints to keep beside the best one and those of epochs")
 
 
 def save(run: Path, snapshot: Snapshot) -> Path:
@@ -123,7 +110,8 @@ def find(path: str | os.PathLike[str]) -> Checkpoint:
             )
         return verify(found.path)
     if not folder.exists():
-        raise CheckpointError(f"no run or checkpoint at {folder}")
+        beside = [entry.name for entry in folder.parent.glob("*")]
+        raise CheckpointError(f"no run or checkpoint at {folder}{did_you_mean(folder.name, beside)}")
     if (folder / STATE).exists() or folder.name.startswith("step-"):
         return verify(folder)
     if (folder / "checkpoints").is_dir():

@@ -2,6 +2,6 @@
 
 from gptmodel.cli.app import app
 from gptmodel.cli.generate import until
-from gptmodel.cli.main import main, run, run_train
+from gptmodel.cli.main import main, run
 
-__all__ = ["app", "main", "run", "run_train", "until"]
+__all__ = ["app", "main", "run", "until"]

@@ -13,9 +13,9 @@ from gptmodel.device import describe_device, pick_device
 from gptmodel.errors import ConfigError
 from gptmodel.training.budget import TRAINING_SHARE, parameters_for, parse_duration, step_seconds
 from gptmodel.training.config import Config
-from gptmodel.units import human
+from gptmodel.units import human, in_words
 
-__all__ = ["describe", "within_budget"]
+__all__ = ["within_budget"]
 
 SIZES = ("preset", "depth", "layers", "width", "init_from")
 LARGEST_DEPTH = 48
@@ -71,7 +71,7 @@ def chosen_size(given: dict[str, Any], config: Config, seconds: float, device: s
     del derived["max_steps"]
     say(
         f"budget    {device} trains at {human(rate)}FLOP/s, {operations:.2g} operations in that time: "
-        f"{human(wanted)} parameters suit it; {describe(derived)}"
+        f"{human(wanted)} parameters suit it; {in_words(derived)}"
     )
     return {**derived, **given}
 
@@ -79,8 +79,3 @@ def chosen_size(given: dict[str, Any], config: Config, seconds: float, device: s
 def vocabulary(config: Config) -> int:
     """The vocabulary that the run will have, as far as the configuration tells."""
     return int(config.model.get("vocab_size") or config.data.vocab)
-
-
-def describe(settings: Mapping[str, Any]) -> str:
-    """Settings in one line."""
-    return ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in settings.items())

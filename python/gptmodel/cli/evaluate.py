@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from gptbpe import ShardReader
-from gptmodel.checkpoint import Checkpoint, find
-from gptmodel.cli.app import EXAMPLES, CheckpointOption, EvaluationPrecision, app, chosen, placed
-from gptmodel.data import evaluation_windows, held_out_parts, shard_parts, shard_text, token_bytes
-from gptmodel.data.tokenize import existing
+from gptmodel import checkpoint as checkpoints
+from gptmodel import data as texts
+from gptmodel.cli.app import EXAMPLES, CheckpointOption, EvaluationPrecision, app, chosen, placed, say_taken
 from gptmodel.errors import DataError
-from gptmodel.evaluate import measure
-from gptmodel.load import assemble
 from gptmodel.training.config import parse
+
+if TYPE_CHECKING:
+    from gptmodel.checkpoint import Checkpoint
 
 
 @app.command(name="eval", help_epilogue=f"Example: `{EXAMPLES['eval']}`")
 def evaluate(
-    *,
     checkpoint: CheckpointOption = None,
+    *,
     data: Annotated[tuple[Path, ...] | None, Parameter(consume_multiple=True, negative="")] = None,
     shards: Path | None = None,
     batches: int | None = None,
@@ -56,15 +55,19 @@ def evaluate(
     as_json
         Print one line of JSON.
     """
-    stored = find(chosen(checkpoint))
+    from gptmodel.evaluate import measure
+    from gptmodel.load import assemble
+
+    stored = checkpoints.find(chosen(checkpoint))
+    say_taken(stored.path, checkpoint)
     model = placed(assemble(stored.model_config(), stored.model_tensors()), device, precision)
     parts, tok = _evaluation_parts(stored, data, shards)
     length = model.config.context_length
     found = measure(
         model,
-        evaluation_windows(parts, length, stride or length, batch_size),
+        texts.evaluation_windows(parts, length, stride or length, batch_size),
         batches,
-        token_bytes=None if tok is None else token_bytes(tok, model.config.vocab_size),
+        token_bytes=None if tok is None else texts.token_bytes(tok, model.config.vocab_size),
     )
     values = {
         "loss": found.loss,
@@ -88,6 +91,9 @@ def _evaluation_parts(
     stored: Checkpoint, data: tuple[Path, ...] | None, shards: Path | None
 ) -> tuple[list[Any], Any]:
     """The ids to evaluate on, and the tokenizer if there is one."""
+    from gptbpe import ShardReader
+    from gptmodel.data.tokenize import existing
+
     if data and shards:
         raise DataError("give --data or --shards, not both")
     if shards is not None:
@@ -98,9 +104,9 @@ def _evaluation_parts(
                 f"the shards in {shards} were made with another tokenizer than the model: "
                 f"{reader.tokenizer_fingerprint[:12]}, not {trained[:12]}"
             )
-        return shard_parts(reader), reader.tokenizer()
+        return texts.shard_parts(reader), reader.tokenizer()
     tok = stored.require_tokenizer()
     if data:
-        return shard_parts(ShardReader(shard_text(existing(data), tok))), tok
+        return texts.shard_parts(ShardReader(texts.shard_text(existing(data), tok))), tok
     config = parse(stored.text("config.toml"), str(stored.path / "config.toml"))
-    return held_out_parts(config.data, stored.model_config().context_length, tok), tok
+    return texts.held_out_parts(config.data, stored.model_config().context_length, tok), tok

@@ -9,17 +9,23 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from gptbpe.errors import UnknownTokenError
-from gptmodel.cli.app import EXAMPLES, CheckpointOption, EvaluationPrecision, app, chosen, placed, say
-from gptmodel.data import named_tokenizer
+from gptmodel.cli.app import (
+    EXAMPLES,
+    CheckpointOption,
+    EvaluationPrecision,
+    app,
+    chosen,
+    placed,
+    say,
+    say_taken,
+)
 from gptmodel.errors import DataError
-from gptmodel.load import assemble, load
 
 
 @app.command(help_epilogue=f"Example: `{EXAMPLES['generate']}`")
 def generate(
-    *,
     checkpoint: CheckpointOption = None,
+    *,
     prompt: str | None = None,
     prompt_file: Path | None = None,
     max_new_tokens: int = 200,
@@ -66,9 +72,13 @@ def generate(
     """
     if samples < 1:
         raise DataError(f"--samples {samples}: should be 1 or more")
-    text = _prompt(prompt, prompt_file)
     folder = chosen(checkpoint)
+    text = _prompt(prompt, prompt_file)
+    from gptmodel.data import named_tokenizer
+    from gptmodel.load import assemble, load
+
     found = load(folder)
+    say_taken(found.path, checkpoint)
     model = placed(assemble(found.model_config, found.state_dict), device, precision)
     tok = found.tokenizer if tokenizer is None else named_tokenizer(tokenizer)
     if tok is None:
@@ -110,6 +120,8 @@ def _prompt(prompt: str | None, prompt_file: Path | None) -> str:
 
 def _decoded(tokenizer: Any, ids: Iterable[int]) -> Iterator[str]:
     """Text as soon as it is whole characters."""
+    from gptbpe.errors import UnknownTokenError
+
     stream = tokenizer.decode_stream()
     for token in ids:
         try:

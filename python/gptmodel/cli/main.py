@@ -1,8 +1,8 @@
-"""``gptmodel train | generate | eval | plot | export``, and where errors become one line and an exit code.
+"""The commands of ``gptmodel``, and where errors become one line and an exit code.
 
-0: done. 1: the training failed (a loss that is not a number). 2: usage, input that cannot be used, memory, or
-a bug, as in ``gptbpe``. 130: interrupted. With GPTMODEL_DEBUG=1 every error shows its traceback first. What a
-command makes goes to standard output, everything else to standard error.
+0: done. 1: the training failed (a loss that is not a number), or a check of the doctor. 2: usage, input that
+cannot be used, memory, or a bug, as in ``gptbpe``. 130: interrupted. With GPTMODEL_DEBUG=1 every error shows
+its traceback first. What a command makes goes to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import NoReturn
 
 import cyclopts
 
-from gptbpe.errors import GptBpeError
-from gptmodel.cli import evaluate, generate, output, train  # noqa: F401  # to be known to the application
-from gptmodel.cli.app import app, say
+from gptmodel.cli import doctor, evaluate, generate, output, train  # noqa: F401  # to be known to the application
+from gptmodel.cli.app import EXAMPLES, app, say
+from gptmodel.cli.spelling import spelled
 from gptmodel.errors import GptModelError, InterruptedRunError, SaidElsewhereError
-from gptmodel.training.distributed import from_environment, leave
+from gptmodel.processes import leave, place
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,29 +34,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     """Run the command and turn what it raises into a line and an exit code."""
     try:
-        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(prepared(words), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
-        return 0
+        return code if isinstance(code, int) else 0
     except cyclopts.CycloptsError as error:
-        return _fail(str(error), 2) if from_environment().first else 2
+        return _fail(_usage(error, words), 2) if place().first else 2
     except SaidElsewhereError as error:
         return error.exit_code
     except InterruptedRunError as error:
         return _fail(str(error), error.exit_code, label="" if error.exit_code == 130 else "error: ")
     except GptModelError as error:
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was saved is whole", 130, label="")
+    except KeyboardInterrupt as error:
+        return _fail("; ".join(["interrupted", *map(str, error.args)]), 130, label="")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0  # whoever read the output has seen enough
-    except (GptBpeError, OSError, ValueError, ImportError) as error:
-        return _fail(str(error), 2)
     except Exception as error:
         return _fail(_explain(error), 2)
 
 
+def prepared(words: list[str]) -> list[str]:
+    """The words in our spelling; help shows the values of the preset that they name."""
+    words = spelled(words)
+    if "--help" in words or "-h" in words:
+        train.show_values_of(words)
+    return words
+
+
+def _usage(error: cyclopts.CycloptsError, words: list[str]) -> str:
+    """What is wrong with the words, and where to read on."""
+    command = words[0] if words and words[0] in EXAMPLES else ""
+    text = str(error)
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        text = f"{' '.join(error.unused_tokens or ())}: nothing is expected there"
+    if "Did you mean" in text:
+        return text
+    return f"{text.rstrip('.')}; see {' '.join(['gptmodel', *command.split()])} --help"
+
+
 def _explain(error: Exception) -> str:
+    from gptbpe.cli.console import one_line
+    from gptbpe.errors import GptBpeError
+
+    if isinstance(error, (GptBpeError, OSError, ValueError, ImportError)):
+        return one_line(error)
     allocation = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     if isinstance(error, MemoryError) or allocation or type(error).__name__ == "OutOfMemoryError":
         return "out of memory: lower --micro-batch-size (same result, less memory), or take a smaller model"
@@ -73,18 +95,13 @@ def _fail(message: str, code: int, label: str = "error: ") -> int:
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
     """A warning as one line; of several processes that train together, from the first alone."""
-    if from_environment().first:
+    if place().first:
         say(f"warning: {' '.join(str(message).split())}")
 
 
-def run() -> NoReturn:
-    """The command ``gptmodel``."""
-    leave(main())
-
-
-def run_train() -> NoReturn:
-    """``python -m gptmodel.train``: the options of ``gptmodel train``."""
-    leave(main(["train", *sys.argv[1:]]))
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process."""
+    leave(main(arguments))
 
 
 app.register_install_completion_command()

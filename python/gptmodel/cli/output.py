@@ -7,9 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from gptmodel.cli.app import EXAMPLES, CheckpointOption, app, chosen
-from gptmodel.export import export as write
-from gptmodel.plot import plot_losses
+from gptmodel.cli.app import EXAMPLES, CheckpointOption, app, chosen, say
 
 
 @app.command(help_epilogue=f"Example: `{EXAMPLES['plot']}`")
@@ -29,15 +27,18 @@ def plot(
     title
         A line above the picture.
     """
+    from gptmodel.plot import plot_losses
+
     print(plot_losses(list(runs) or [chosen(None)], output, title=title))
 
 
 @app.command(help_epilogue=f"Example: `{EXAMPLES['export']}`")
 def export(
-    *,
     checkpoint: CheckpointOption = None,
+    *,
     format: Annotated[Literal["hf", "pth", "safetensors"], Parameter(name=["--format", "-f"])] = "hf",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write a model for other programs.
 
@@ -49,8 +50,13 @@ def export(
         hf: a folder for transformers; pth: one file for torch.load; safetensors: one file of tensors.
     output
         The folder (hf) or file to write; left out: beside the run's name.
+    force
+        Replace a model that was exported there before.
     """
+    from gptmodel.export import export as write
+
     folder = chosen(checkpoint)
     name = folder.resolve().name
+    say(f"run       {folder}" + (", the newest in runs/" if checkpoint is None else ""))
     target = output or Path(f"{name}-hf" if format == "hf" else f"{name}.{format}")
-    print(write(folder, target, format=format))
+    print(write(folder, target, format=format, overwrite=force))

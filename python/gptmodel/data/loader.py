@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
+from gptmodel.data.config import DataConfig
 from gptmodel.data.sources import Source, held_out_ends, held_out_of, open_shards, plan
 from gptmodel.data.split import evaluation_reader
 from gptmodel.data.tokenize import existing, named_tokenizer, shard_text, text_tokenizer, token_bytes
@@ -29,53 +28,7 @@ from gptmodel.units import human
 if TYPE_CHECKING:
     from gptbpe import Mixture, Sampler, ShardReader, Tokenizer
 
-__all__ = ["Batches", "DataConfig", "TrainingData", "held_out_parts", "prepare", "training_data"]
-
-
-class DataConfig(BaseModel):
-    """What to train on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    shards: tuple[str, ...] | None = Field(
-        None,
-        description="folders of token shards, as `gptbpe shard` makes them; several are mixed, by weights if "
-        "given: books/:0.7 code/:0.3",
-    )
-    train_data: tuple[Path, ...] | None = Field(
-        None, description="text files to train on; tokenized once and cached"
-    )
-    eval_data: tuple[Path, ...] | None = Field(
-        None,
-        description="text files or a folder of shards to evaluate on; left out: the last tenth is held out",
-    )
-    tokenizer: str | None = Field(
-        None,
-        description="tokenizer file, packaged name (gpt2), or `characters`; left out: trained on the text",
-    )
-    vocab: int = Field(512, gt=0, description="size of the vocabulary to train when no tokenizer is given")
-    stride: int | None = Field(
-        None, gt=0, description="tokens from one window's start to the next; left out: the context length"
-    )
-    shuffle: bool = Field(True, description="a new order every epoch; else from the front to the end")
-    documents: Literal["stream", "mask", "pack"] = Field(
-        "stream",
-        description="stream: windows run over the ends of documents; mask: and attention stays inside a "
-        "document; pack: rows of whole documents, attention stays inside",
-    )
-    num_workers: int = Field(
-        0,
-        ge=0,
-        description="accepted for other trainers' command lines: threads read the shards, no processes",
-    )
-
-    @field_validator("shards", mode="before")
-    @classmethod
-    def _several(cls, value: Any) -> Any:
-        """One folder, as a path or a string, is a list of one."""
-        if isinstance(value, str | Path):
-            return (str(value),)
-        return tuple(map(str, value)) if isinstance(value, list | tuple) else value
+__all__ = ["Batches", "TrainingData", "held_out_parts", "prepare", "training_data"]
 
 
 @dataclass

@@ -32,9 +32,16 @@ class ModelConfig(BaseModel):
     expansion: float = Field(
         default=4.0, gt=0, le=1024, description="feed-forward width as a multiple of width"
     )
-    position: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary"
-    normalization: Literal["layer", "rms"] = "rms"
-    activation: Literal["gelu_tanh", "gelu", "relu2", "swiglu"] = "relu2"
+    position: Literal["rotary", "learned", "sinusoidal", "none"] = Field(
+        "rotary",
+        description="how places in the text are told apart; learned is GPT-2's",
+    )
+    normalization: Literal["layer", "rms"] = Field(
+        "rms", description="what is normalized before attention and feed-forward: layer is LayerNorm (GPT-2)"
+    )
+    activation: Literal["gelu_tanh", "gelu", "relu2", "swiglu"] = Field(
+        "relu2", description="function of the feed-forward layers: gelu_tanh is GPT-2's, swiglu Llama's"
+    )
     qk_norm: bool = Field(default=True, description="normalize queries and keys by RMS before their product")
     norm_affine: bool = Field(default=False, description="norms have a learned gain")
     embedding_norm: bool = Field(default=True, description="normalize the embedding before the first block")
@@ -46,11 +53,19 @@ class ModelConfig(BaseModel):
     logit_softcap: float | None = Field(
         default=None, gt=0, le=1e9, description="logits become c · tanh(logits / c)"
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    rotary_base: float = Field(default=10_000.0, gt=0, le=1e30)
-    norm_eps: float = Field(1e-5, gt=0, le=1)
-    initialization: Literal["gpt2", "modern"] = "modern"
-    attention: Kernel = "auto"
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="the part of the activations that is zeroed in training"
+    )
+    rotary_base: float = Field(
+        default=10_000.0, gt=0, le=1e30, description="longest wavelength of rotary positions, over 2 pi"
+    )
+    norm_eps: float = Field(1e-5, gt=0, le=1, description="added to the variance before its root is taken")
+    initialization: Literal["gpt2", "modern"] = Field(
+        "modern", description="first weights: modern begins every block as the identity"
+    )
+    attention: Kernel = Field(
+        "auto", description="how attention is computed: auto takes the fastest that the device has"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

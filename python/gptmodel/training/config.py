@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gptmodel.checkpoint import CheckpointConfig
-from gptmodel.data import DataConfig
+from gptmodel.checkpoint import runs
+from gptmodel.checkpoint.config import CheckpointConfig
+from gptmodel.data.config import DataConfig
 from gptmodel.errors import ConfigError
-from gptmodel.model import ModelConfig
+from gptmodel.model.config import ModelConfig
 from gptmodel.parse import complaint, parse_toml
-from gptmodel.training.optim import OptimConfig
+from gptmodel.training.optim.config import OptimConfig
 from gptmodel.training.schedule import ScheduleConfig
 
 __all__ = ["SECTIONS", "Config", "TrainConfig", "dump_toml", "parse"]
@@ -91,6 +92,11 @@ class TrainConfig(BaseModel):
         "for models that do not fit one card",
     )
     freeze_layers: int = Field(0, ge=0, description="keep the first N blocks and the embeddings as they are")
+
+    @field_validator("experiment_name", mode="after")
+    @classmethod
+    def _plain(cls, value: str | None) -> str | None:
+        return value if value is None else runs.check_name(value)
 
     def evaluated_batches(self, total_steps: int) -> int:
         """How many batches each evaluation of a run of ``total_steps`` has.

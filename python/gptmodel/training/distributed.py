@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -35,6 +33,7 @@ from torch.distributed.distributed_c10d import Store, _get_default_store
 from gptmodel import errors
 from gptmodel.device import pick_device
 from gptmodel.errors import ConfigError, GptModelError, InterruptedRunError, LostRankError, SaidElsewhereError
+from gptmodel.processes import Place, leave, place
 
 __all__ = ["Ranks", "from_environment", "join", "leave"]
 
@@ -46,26 +45,11 @@ PREPARING = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """The place of this process among ``size`` that train together; ``Ranks()`` is a process alone.
+class Ranks(Place):
+    """The place of this process among ``size`` that train together, and how it speaks with the others.
 
-    ``rank`` counts over all machines, ``local_rank`` on this machine, ``machine`` the machines.
+    ``Ranks()`` is a process alone.
     """
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-    machine: int = 0
-
-    @property
-    def alone(self) -> bool:
-        return self.size == 1
-
-    @property
-    def first(self) -> bool:
-        """Whether this process logs, samples, saves and prints."""
-        return self.rank == 0
 
     # --- what belongs to this rank ---
 
@@ -199,25 +183,8 @@ class Ranks:
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
-    """What ``torchrun`` says about this process; a process alone where it says nothing.
-
-    >>> from_environment({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
-    ...                   "GROUP_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"})
-    Ranks(rank=3, size=4, local_rank=1, local_size=2, machine=1)
-    """
-    if any(name not in environment for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")):
-        return Ranks()
-    rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
-    if size == 1:
-        return Ranks()
-    local_size = int(environment.get("LOCAL_WORLD_SIZE", size))
-    return Ranks(
-        rank=rank,
-        size=size,
-        local_rank=int(environment.get("LOCAL_RANK", rank % local_size)),
-        local_size=local_size,
-        machine=int(environment.get("GROUP_RANK", rank // local_size)),
-    )
+    """What ``torchrun`` says about this process; a process alone where it says nothing."""
+    return Ranks(**vars(place(environment)))
 
 
 @contextmanager
@@ -251,22 +218,6 @@ def join(timeout: timedelta = TIMEOUT) -> Iterator[Ranks]:
             raise
     with suppress(RuntimeError):
         dist.destroy_process_group()
-
-
-def leave(code: int) -> NoReturn:
-    """End this process with an exit code; one of several ends at once, without tearing the interpreter down.
-
-    Threads of Gloo, which DDP and FSDP2 keep alive, may free tensors at that time, and that aborts the
-    process (https://github.com/pytorch/pytorch/pull/179291). A script of your own that ``torchrun`` starts
-    ends well with ``leave(0)``. Functions registered with ``atexit`` do not run in one of several processes.
-    """
-    if from_environment().alone:
-        sys.exit(code)
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
-            stream.flush()
-    os._exit(code)
 
 
 def _is_lost(error: RuntimeError) -> bool:

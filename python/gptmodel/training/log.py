@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ __all__ = ["Progress", "RunLog", "read_metrics"]
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
+BAR_COLUMNS = 10
 
 
 def read_metrics(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -143,6 +145,7 @@ class Progress:
             file=self.stream,
             dynamic_ncols=True,
             disable=not self._moves,
+            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
         self._said, self._started, self._first = time.monotonic(), time.monotonic(), done
 
@@ -150,7 +153,7 @@ class Progress:
         """``done`` steps are done; ``values`` are shown behind the bar."""
         if self._moves:
             with suppress(OSError):
-                self._bar.set_postfix(values, refresh=False)
+                self._bar.set_postfix_str(self._fitting(values), refresh=False)
                 self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
@@ -159,6 +162,24 @@ class Progress:
             left = (now - self._started) / max(1, done - self._first) * (self.total - done)
             shown = "  ".join(f"{name} {value}" for name, value in values.items())
             self.say(f"step {done}/{self.total}  {shown}  ETA {_clock(left)}")
+
+    def doing(self, what: str) -> None:
+        """What goes on instead of steps, such as an evaluation: shown until the next step."""
+        if self._moves:
+            with suppress(OSError):
+                self._bar.set_postfix_str(what)
+
+    def _fitting(self, values: dict[str, str]) -> str:
+        """As many of the values, the first ones first, as leave the bar ten columns."""
+        columns = shutil.get_terminal_size((80, 24)).columns
+        room = columns - len("100%||  [00:00:00<00:00:00, ]") - BAR_COLUMNS - 2 * len(str(self.total)) - 1
+        shown = ""
+        for name, value in values.items():
+            longer = f"{shown}, {name} {value}" if shown else f"{name} {value}"
+            if len(longer) > room:
+                break
+            shown = longer
+        return shown
 
     def say(self, text: str) -> None:
         """A line that stays, above the bar."""

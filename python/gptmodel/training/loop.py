@@ -25,12 +25,13 @@ from gptmodel.checkpoint import Snapshot, Writer, runs
 from gptmodel.data import IGNORE_INDEX
 from gptmodel.data.tokenize import decode_known
 from gptmodel.device import describe_device
-from gptmodel.errors import CheckpointError, InterruptedRunError, NonFiniteLossError, RecordError
+from gptmodel.errors import CheckpointError, ConfigError, InterruptedRunError, NonFiniteLossError, RecordError
 from gptmodel.training import distributed
 from gptmodel.training.config import Config, dump_toml
 from gptmodel.training.distributed import Ranks
 from gptmodel.training.log import Progress, RunLog
 from gptmodel.training.loggers import Logger, TensorBoard, WeightsAndBiases
+from gptmodel.training.optim.registry import optimizer_named
 from gptmodel.training.parallel import is_sharded, local
 from gptmodel.training.report import Clock, compare_with_uniform, record, report
 from gptmodel.training.restore import model_tensors, optimizer_tensors, random_tensors
@@ -52,10 +53,17 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
 
     >>> state = train(compose({"shards": "data/", "max_steps": 100}).config)  # doctest: +SKIP
     """
+    if not isinstance(config, Config):
+        raise ConfigError(
+            f"train takes a Config, not {type(config).__name__}: train(compose({{…}}).config), with "
+            "gptmodel.compose"
+        )
+    optimizer_named(config.optim.optimizer)
     with (
         distributed.join() as ranks,
         start(config, resume, ranks) as state,
         ranks.watching(f"go on with: {resume_command(state)}"),
+        saying_what_is_saved(state),
         Requests(ranks) as requests,
         state.data.batches(
             state.device, state.step, state.total_steps, ranks.rows(state.config.train.batch_size)
@@ -101,6 +109,18 @@ def open_log(state: TrainState) -> RunLog:
     if project is not None:
         loggers.append(WeightsAndBiases(state.run, project, state.config.flat()))
     return RunLog(state.run, resumed_at=step, loggers=loggers)
+
+
+@contextmanager
+def saying_what_is_saved(state: TrainState) -> Iterator[None]:
+    """Let a KeyboardInterrupt, of a second Ctrl-C, say what the first steps have left, if they have."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        saved = next(checkpoint.complete(state.run), None)
+        if saved is None:
+            raise
+        raise KeyboardInterrupt(f"step {saved.step} is saved; go on with: {resume_command(state)}") from None
 
 
 @contextmanager
@@ -176,6 +196,7 @@ def run_evaluation(state: TrainState, log: RunLog, progress: Progress, requests:
     if state.data.evaluation is None:
         return
     settings = state.config.train
+    progress.doing("evaluating")
     most = settings.evaluated_batches(state.total_steps)
     batches = itertools.islice(state.data.evaluation(settings.batch_size), most)
     found = evaluate.measure(

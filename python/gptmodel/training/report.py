@@ -25,9 +25,16 @@ from gptmodel.training.schedule import warmup_steps
 from gptmodel.training.spikes import Spikes
 from gptmodel.training.state import TrainState
 from gptmodel.training.step import StepResult
-from gptmodel.units import human
+from gptmodel.units import counted, duration, human
 
 __all__ = ["Clock", "compare_with_uniform", "record", "report"]
+
+
+LONG = 120.0
+"""Seconds: of a longer run it is said beforehand how long it takes."""
+
+TIMED_STEPS, TIMED_SECONDS = 3, 1.0
+"""So much must have been timed before that is said."""
 
 
 def report(state: TrainState, progress: Progress, log: RunLog) -> None:
@@ -44,7 +51,8 @@ def report(state: TrainState, progress: Progress, log: RunLog) -> None:
         f"device    {describe_device(state.device)}, {state.precision}, {state.compiler}; attention {kernel}",
         *([f"warning   {warning}"] if warning else []),
         f"model     {human(parameters)} parameters: preset {state.config.preset}, "
-        f"{model_config.layers} layers, width {model_config.width}, {model_config.heads} heads, "
+        f"{counted(model_config.layers, 'layer')}, width {model_config.width}, "
+        f"{counted(model_config.heads, 'head')}, "
         f"context {model_config.context_length}, vocabulary {model_config.vocab_size:,}",
         *state.data.description,
         f"training  {state.total_steps:,} steps of {settings.batch_size} × {model_config.context_length}"
@@ -106,6 +114,7 @@ class Clock:
     def __init__(self, state: TrainState) -> None:
         self._state, self._since, self._step = state, time.perf_counter(), state.step
         self.waited = 0.0
+        self._timed: tuple[int, int, float] | None = (0, 0, 0.0)
         before = read_metrics(state.run) if state.step and state.ranks.first else []
         self.spikes = Spikes((r for r in before if r.get("kind") == "train"), ("loss", "gradient_norm"))
 
@@ -116,6 +125,21 @@ class Clock:
         self._state.seconds += seconds
         self._since, self._step, self.waited = now, self._state.step, 0.0
         return steps, seconds, waited
+
+    def seconds_left(self, steps: int, seconds: float) -> float | None:
+        """How long the rest of the run takes, once: when enough steps were timed. Laps are added up.
+
+        The first lap does not count, in which a compiler works and memory is taken for the first time.
+        """
+        if self._timed is None:
+            return None
+        laps, all_steps, all_seconds = self._timed
+        if laps:
+            all_steps, all_seconds = all_steps + steps, all_seconds + seconds
+        enough = all_steps >= TIMED_STEPS and all_seconds >= TIMED_SECONDS
+        self._timed = None if enough else (laps + 1, all_steps, all_seconds)
+        left = self._state.total_steps - self._state.step
+        return left * all_seconds / all_steps if enough and left else None
 
     def paused(self) -> Pause:
         return Pause(self)
@@ -169,11 +193,16 @@ def record(state: TrainState, result: StepResult, clock: Clock, log: RunLog, pro
     shown = {"loss": f"{loss:.4f}"}
     if bits is not None:
         shown["bpb"] = f"{bits:.3f}"
-    shown |= {"lr": f"{result.learning_rate:.2g}", "norm": f"{norm:.2g}", "tok/s": human(tokens_per_second)}
+    shown |= {"tok/s": human(tokens_per_second), "lr": f"{result.learning_rate:.2g}", "norm": f"{norm:.2g}"}
     if full is not None:
         shown["MFU"] = f"{full:.1%}"
     shown["wait"] = f"{waited / max(seconds, 1e-9):.1%}"
     progress.step(state.step, shown)
+    if (left := clock.seconds_left(steps, seconds)) is not None and left > LONG:
+        progress.say(
+            f"time      about {duration(left)} to go, at {left / (state.total_steps - state.step):.2g} s a "
+            "step here; Ctrl-C saves and stops, --budget 10m chooses a run of ten minutes"
+        )
     note_spikes(state, clock, {"loss": loss, "gradient_norm": norm}, log, progress)
 
 

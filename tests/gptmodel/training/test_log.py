@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from gptmodel.errors import ConfigError
 from gptmodel.evaluate import bits_per_byte
 from gptmodel.training.log import Progress, RunLog, read_metrics
 from gptmodel.training.loggers import WeightsAndBiases
+from gptmodel.training.report import Clock
 from gptmodel.training.spikes import Spikes
 from gptmodel.units import human
 
@@ -107,6 +109,51 @@ def test_a_disk_that_refuses_a_record_is_noted_and_raises_nothing(tmp_path: Path
         log.scalars("train", 2, {"loss": 1.0})
     assert log.failure == f"{tmp_path / 'metrics.jsonl'} cannot be written: No space left on device"
     assert broken.seen == [1]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown", "left_out"),
+    [(80, ("loss 4.2112", "bpb 2.812"), ("norm", "wait")), (160, ("wait",), ())],
+)
+def test_the_bar_shows_as_many_values_as_fit(
+    columns: int, shown: tuple[str, ...], left_out: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Terminal()
+    values = {
+        "loss": "4.2112",
+        "bpb": "2.812",
+        "tok/s": "2.31k",
+        "lr": "0.01",
+        "norm": "0.51",
+        "wait": "0.1%",
+    }
+    with Progress(20_000, stream=stream) as progress:
+        progress.step(7_000, values)
+        progress._bar.refresh()
+        line = stream.getvalue().rstrip().rpartition("\r")[2]
+        assert all(word in line for word in shown), line
+        assert not any(word in line for word in left_out), line
+        assert len(line) <= columns
+        progress.doing("evaluating")
+        assert "evaluating" in stream.getvalue()
+
+
+def test_how_long_a_run_takes_is_said_once_when_enough_was_timed() -> None:
+    state = SimpleNamespace(step=0, total_steps=103, seconds=0.0)
+    clock = Clock(state)  # type: ignore[arg-type]
+    said = []
+    for step in range(1, 8):
+        state.step = step
+        said.append(clock.seconds_left(1, 50.0 if step == 1 else 2.0))
+    assert said == [None, None, None, 198.0, None, None, None]  # the first step, which compiles, is left out
 
 
 def test_what_jumps_out_of_the_last_records_is_a_spike() -> None:

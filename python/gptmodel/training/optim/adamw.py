@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from gptmodel.training.optim.groups import OptimConfig, parameter_groups
+from gptmodel.training.optim.config import OptimConfig
+from gptmodel.training.optim.groups import parameter_groups
 
 __all__ = ["AdamW", "adamw"]
 

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from gptmodel.model.gpt import MultiHeadAttention
 from gptmodel.training.optim.adamw import FUSED_DEVICES, AdamW
-from gptmodel.training.optim.groups import OptimConfig, parameter_groups
+from gptmodel.training.optim.config import OptimConfig
+from gptmodel.training.optim.groups import parameter_groups
 
 __all__ = ["POLAR_EXPRESS", "QUINTIC", "Muon", "fast_product_dtype", "muon", "orthogonalize"]
 

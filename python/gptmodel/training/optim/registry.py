@@ -16,10 +16,10 @@ from torch import nn
 
 from gptmodel.errors import ConfigError, did_you_mean
 from gptmodel.training.optim.adamw import adamw
-from gptmodel.training.optim.groups import OptimConfig
+from gptmodel.training.optim.config import OptimConfig
 from gptmodel.training.optim.muon import muon
 
-__all__ = ["OPTIMIZERS", "build_optimizer"]
+__all__ = ["OPTIMIZERS", "build_optimizer", "optimizer_named"]
 
 OPTIMIZERS: dict[str, Callable[[nn.Module, OptimConfig, torch.device], torch.optim.Optimizer]] = {
     "adamw": adamw,
@@ -32,9 +32,12 @@ def build_optimizer(model: nn.Module, config: OptimConfig, device: torch.device)
 
     Raises ConfigError when no row has that name.
     """
-    if config.optimizer not in OPTIMIZERS:
-        near = did_you_mean(config.optimizer, OPTIMIZERS)
-        raise ConfigError(
-            f"no optimizer is called {config.optimizer!r}{near}: there are {', '.join(OPTIMIZERS)}"
-        )
-    return OPTIMIZERS[config.optimizer](model, config, device)
+    return optimizer_named(config.optimizer)(model, config, device)
+
+
+def optimizer_named(name: str) -> Callable[[nn.Module, OptimConfig, torch.device], torch.optim.Optimizer]:
+    """The row called ``name``. Raises ConfigError when there is none."""
+    if name not in OPTIMIZERS:
+        near = did_you_mean(name, OPTIMIZERS)
+        raise ConfigError(f"no optimizer is called {name!r}{near}; there are {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name]

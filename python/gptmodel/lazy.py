@@ -1,0 +1,46 @@
+"""Names of a package that are imported when they are first asked for.
+
+Everything that computes imports torch, which takes seconds; a mistyped option is answered without it. So the
+faces of the rooms name what the rooms have and import nothing: ``gptmodel.model.config`` can be imported
+without torch, and ``from gptmodel.model import GPT`` brings it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["lazily"]
+
+
+def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` (PEP 562) of ``package``: its names, and the modules in its folder.
+
+    ``homes`` says in which module of the package each name is defined.
+
+    >>> get, names = lazily("json", {"JSONDecodeError": "decoder"})
+    >>> get("JSONDecodeError").__name__, "scanner" in names()
+    ('JSONDecodeError', True)
+    """
+
+    def modules() -> set[str]:
+        found = pkgutil.iter_modules(sys.modules[package].__path__)
+        return {module.name for module in found if not module.name.startswith("_")}
+
+    def get(name: str) -> Any:
+        if name in homes:
+            value = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        elif name.startswith("_") or name not in modules():
+            raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name)
+        else:
+            value = importlib.import_module(f"{package}.{name}")
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *homes, *modules()})
+
+    return get, names
