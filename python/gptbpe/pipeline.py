@@ -5,6 +5,9 @@ Threads live inside a call only: nothing is left behind by an iterator that is p
 fork between two batches. So batches come in groups: the threads of a group end before its first batch is
 given out. A group is many batches, because threads wait for the last one at its end.
 
+Whoever wants to write what comes out need not wait for the end of a group: :func:`each` passes batches on
+in their order, on the thread that has just encoded one, while its ids are still in the cache.
+
 The caller's own thread is one of them, because Python hears Ctrl-C on the main thread alone: it looks for
 signals while it works, and waits for the others where a signal wakes it.
 """
@@ -15,7 +18,7 @@ import _thread
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +27,7 @@ from gptbpe import sources
 from gptbpe._core import Cancel, CoreTokenizer, DocumentBatch, DocumentBuffer, EncodedBatch, thread_count
 from gptbpe.files import Name
 
-__all__ = ["Task", "encoded", "groups", "whole_documents"]
+__all__ = ["Task", "each", "encoded", "groups", "whole_documents"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -70,6 +73,11 @@ class Task(Generic[Result]):
             # With a time, because on Windows no signal is heard before a wait ends.
             self._running.acquire(timeout=0.1)
 
+    @property
+    def done(self) -> bool:
+        """Whether the call has ended, however it ended."""
+        return self._done
+
     def result(self) -> Result:
         """Wait for the result of the call, or raise what it raised."""
         self.wait()
@@ -82,6 +90,8 @@ GROUP_BYTES = 64 << 20
 """A group is about this much text at most."""
 BATCHES_PER_THREAD = 8
 """And so many batches for each thread, of which it waits for about half of one at the end."""
+PASSED_ON = 4
+"""So many times as many where batches are passed on: only those that wait for their turn are in memory."""
 
 
 class _Stopped(Exception):  # noqa: N818 - nobody sees it
@@ -89,14 +99,25 @@ class _Stopped(Exception):  # noqa: N818 - nobody sees it
 
 
 class _Group:
-    """The next batches of all, which several threads take and encode; not more than ``most``."""
+    """The next batches of all, which several threads take and encode; not more than ``most``.
+
+    With ``sink`` they go there in their order as soon as they are there, from one thread at a time.
+    """
 
     def __init__(
-        self, batches: Iterator[DocumentBatch], encode: Callable[[DocumentBatch], EncodedBatch], most: int
+        self,
+        batches: Iterator[DocumentBatch],
+        encode: Callable[[DocumentBatch], EncodedBatch],
+        most: int,
+        sink: Callable[[EncodedBatch], None] | None,
     ) -> None:
         self._batches = batches
         self._encode = encode
         self._most = most
+        self._sink = sink
+        self._passing = threading.Lock()
+        self._passed = 0
+        self._torn = False
         self._reading = threading.Lock()
         self._taken = 0
         self._ended = False
@@ -112,6 +133,24 @@ class _Group:
             except Exception as error:
                 self._results[number] = error
                 self._ended = True  # what follows an error is not wanted
+            if self._sink is not None:
+                self._pass_on(self._sink)
+
+    def _pass_on(self, sink: Callable[[EncodedBatch], None]) -> None:
+        """Give the sink the batches whose turn it is, unless another thread is doing so."""
+        if not self._passing.acquire(blocking=False):
+            return
+        try:
+            # Where the sink failed or was interrupted nobody knows what it has, and nothing more goes there.
+            while not self._torn and isinstance(batch := self._results.get(self._passed), EncodedBatch):
+                self._torn = True
+                sink(batch)
+                del self._results[self._passed]
+                self._passed += 1
+                self._torn = False
+        finally:
+            self._ended |= self._torn
+            self._passing.release()
 
     def _take(self) -> tuple[int, DocumentBatch] | None:
         with self._reading:
@@ -130,9 +169,12 @@ class _Group:
             return number, batch
 
     def results(self) -> tuple[list[EncodedBatch], Exception | None]:
-        """Return what was encoded before the first error, and that error."""
+        """Return what was encoded before the first error and did not go to the sink, and that error."""
+        if self._sink is not None:
+            self._pass_on(self._sink)
+        results, self._results = self._results, {}
         done: list[EncodedBatch] = []
-        for _, result in sorted(self._results.items()):
+        for _, result in sorted(results.items()):
             if isinstance(result, Exception):
                 return done, result
             done.append(result)
@@ -174,7 +216,60 @@ def groups(
     Files are read by :func:`gptbpe.sources.batches`. ``report`` is called, on this thread, with numbers of
     bytes that were read; ``check``, on any thread, with each batch before it is encoded.
     """
-    files = list(files)
+    options = _Options(separator, text_field, batch_bytes, threads, skip, report, check)
+    for group in _groups(core, list(files), options, None):
+        done, error = group.results()
+        del group
+        if done:
+            yield done
+        if error is not None:
+            raise error
+
+
+def each(
+    core: CoreTokenizer,
+    files: Iterable[Name],
+    sink: Callable[[EncodedBatch], None],
+    *,
+    separator: str | None,
+    text_field: str = "text",
+    batch_bytes: int = sources.BATCH_BYTES,
+    threads: int | None = None,
+    skip: int = 0,
+    report: Callable[[int], None] = lambda _: None,
+    check: Callable[[DocumentBatch], None] = lambda _: None,
+) -> None:
+    """Call ``sink`` with the ids of all documents in files, a batch at a time, in their order.
+
+    It is called on any thread, but on one at a time; other threads encode meanwhile. After an error or an
+    interruption it is not called again: it had all batches before, and perhaps the one it was called with.
+    What else is needed is said by :func:`groups`.
+    """
+    options = _Options(separator, text_field, batch_bytes, threads, skip, report, check)
+    for group in _groups(core, list(files), options, sink):
+        _, error = group.results()
+        if error is not None:
+            raise error
+
+
+class _Options(NamedTuple):
+    separator: str | None
+    text_field: str
+    batch_bytes: int
+    threads: int | None
+    skip: int
+    report: Callable[[int], None]
+    check: Callable[[DocumentBatch], None]
+
+
+def _groups(
+    core: CoreTokenizer,
+    files: list[Name],
+    options: _Options,
+    sink: Callable[[EncodedBatch], None] | None,
+) -> Iterator[_Group]:
+    """Yield groups on which all work is done."""
+    separator, text_field, batch_bytes, threads, skip, report, check = options
     count = thread_count(threads)
     mark = None if separator is None else separator.encode()
     buffer = DocumentBuffer(mark, batch_bytes, core, (), skip)
@@ -190,7 +285,8 @@ def groups(
     # A pipe may let us wait for ever, which only the main thread can be called away from: it reads alone, and
     # each batch is shared by the threads.
     alone = not sources.are_regular(files)
-    most = 1 if alone else max(2, min(BATCHES_PER_THREAD * count, GROUP_BYTES // max(batch_bytes, 1)))
+    usual = BATCHES_PER_THREAD * count * (1 if sink is None else PASSED_ON)
+    most = 1 if alone else max(2, min(usual, GROUP_BYTES // max(batch_bytes, 1)))
     # With one thread for encoding there is another, so that the next batch is read meanwhile.
     helpers = min(max(count - 1, 1), most - 1)
     encoding = threading.Lock() if count == 1 else nullcontext()
@@ -203,18 +299,14 @@ def groups(
     batches = sources.batches(files, buffer, text_field=text_field, report=note)
     is_last = False
     while not is_last:
-        group = _Group(batches, encode, most)
+        group = _Group(batches, encode, most, sink)
         _work_together(group, helpers, cancel)
         if read > reported:
             report(read - reported)
             reported = read
         is_last = group.is_last
-        done, error = group.results()
+        yield group
         del group
-        if done:
-            yield done
-        if error is not None:
-            raise error
 
 
 def _work_together(group: _Group, helpers: int, cancel: Cancel) -> None:

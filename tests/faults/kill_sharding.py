@@ -7,7 +7,9 @@ again ends with the bytes of a run that nobody disturbed. A dataset that replace
 every moment the folder holds the whole old dataset or the whole new one. Afterwards nothing of a dead writer
 is left.
 
-A child is forked for each run, so a kill costs as little as the work that it ends.
+A child is forked for each run, so a kill costs as little as the work that it ends. Several campaigns run at
+once, each with folders and random moments of its own; how long an undisturbed run takes is learned from those
+that end, since it changes with what else the machine does.
 """
 
 from __future__ import annotations
@@ -19,13 +21,17 @@ import shutil
 import signal
 import tempfile
 import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from gptbpe import ShardReader, Tokenizer, shard_files
 from gptbpe.shards import build
 
-build.BATCH_BYTES = 2000
-SHARD_TOKENS = 1500
+# Eleven shards, and thirty batches in two groups.
+DOCUMENTS = 600
+build.BATCH_BYTES = 800
+SHARD_TOKENS = 600
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -45,19 +51,32 @@ def is_whole(folder: Path) -> bool:
 class Story:
     """Texts, a tokenizer, and the datasets that undisturbed runs make of the texts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int = 2) -> None:
         self.folder = folder
+        self.threads = threads
         self.texts = [folder / "one.txt", folder / "two.txt"]
-        self.texts[0].write_text("It was the best of times.\n<|endoftext|>\n" * 1500)
-        self.texts[1].write_text("It was the worst of times.\n<|endoftext|>\n" * 1500)
+        self.texts[0].write_text("It was the best of times.\n<|endoftext|>\n" * DOCUMENTS)
+        self.texts[1].write_text("It was the worst of times.\n<|endoftext|>\n" * DOCUMENTS)
         self.tokenizer = Tokenizer.train(self.texts[0].read_bytes(), vocab_size=270)
         self.whole = []
+        self.left: Counter[int] = Counter()
+        """How many kills left so many files of tokens."""
         self.seconds = 0.0
+        """What a run takes, lately."""
         for number in range(2):
-            began = time.monotonic()
             self.run(number, folder / f"whole-{number}")
-            self.seconds = max(self.seconds, time.monotonic() - began)
             self.whole.append(contents(folder / f"whole-{number}"))
+
+    def shard(self, text: int, out: Path, *, force: bool) -> None:
+        """Do the work."""
+        shard_files(
+            self.texts[text],
+            self.tokenizer,
+            out,
+            shard_tokens=SHARD_TOKENS,
+            threads=self.threads,
+            force=force,
+        )
 
     def run(self, text: int, out: Path, *, force: bool = False) -> None:
         """Do the work in a process of its own, to its end."""
@@ -65,14 +84,13 @@ class Story:
 
     def run_until(self, text: int, out: Path, seconds: float | None, *, force: bool) -> bool:
         """Do the work in a process of its own that is killed after a time; return whether it ended before."""
+        from_nothing = force or not out.exists()
+        began = time.monotonic()
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                shard_files(
-                    self.texts[text], self.tokenizer, out,
-                    shard_tokens=SHARD_TOKENS, threads=2, force=force,
-                )  # fmt: skip
+                self.shard(text, out, force=force)
                 code = 0
             finally:
                 os._exit(code)
@@ -81,8 +99,12 @@ class Story:
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
+            self.left[len(list(out.glob("shard-*.bin")))] += 1
             return False
         assert os.WEXITSTATUS(status) == 0, "the writer failed"
+        if seconds is None and from_nothing:
+            took = time.monotonic() - began
+            self.seconds = took if not self.seconds else 0.7 * self.seconds + 0.3 * took
         return True
 
     def kill_a_new_one(self, dice: random.Random, kills: int) -> int:
@@ -118,18 +140,18 @@ class Story:
         return not ended
 
 
-def campaign(kills: int, seed: int) -> dict[str, int]:
-    """Kill so many runs; return how many of each kind fell into the work."""
+def campaign(kills: int, seed: int) -> tuple[Counter[str], Counter[int]]:
+    """Kill so many runs; return how many of each kind fell into the work, and how many shards they left."""
     dice = random.Random(seed)
-    landed = {"new": 0, "replaced": 0}
+    landed = Counter(new=0, replaced=0)
     with tempfile.TemporaryDirectory() as name:
         story = Story(Path(name))
-        while (done := sum(landed.values())) < kills:
+        while (done := landed.total()) < kills:
             if landed["new"] <= landed["replaced"]:
                 landed["new"] += story.kill_a_new_one(dice, kills - done)
             else:
                 landed["replaced"] += story.kill_a_replacement(dice)
-    return landed
+    return landed, story.left
 
 
 def main() -> None:
@@ -137,13 +159,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="campaigns at a time")
     arguments = parser.parse_args()
     began = time.monotonic()
-    landed = campaign(arguments.kills, arguments.seed)
+    jobs = max(1, min(arguments.jobs, arguments.kills))
+    shares = [(arguments.kills + job) // jobs for job in range(jobs)]
+    seeds = [arguments.seed * 1000 + job for job in range(jobs)]
+    landed: Counter[str] = Counter()
+    left: Counter[int] = Counter()
+    with ProcessPoolExecutor(jobs) as pool:
+        for kinds, shards in pool.map(campaign, shares, seeds):
+            landed.update(kinds)
+            left.update(shards)
     print(
-        f"{sum(landed.values())} kills ({landed['new']} of new datasets, {landed['replaced']} of "
+        f"{landed.total()} kills ({landed['new']} of new datasets, {landed['replaced']} of "
         f"replacements): nothing wrong ({time.monotonic() - began:.0f} s)"
     )
+    print("files of tokens that they left:", ", ".join(f"{n} ({left[n]} kills)" for n in sorted(left)))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 from _campaign import run
@@ -18,6 +19,11 @@ def test_damage_is_noticed() -> None:
 
 def test_killed_writers_leave_whole_datasets() -> None:
     assert "nothing wrong" in run("kill_sharding.py", "--kills", "12")
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_system_calls_that_fail_lose_nothing() -> None:
+    assert "nothing lost" in run("inject_syscalls.py", "--most", "12")
 
 
 def test_readers_survive_whatever_happens_to_their_files() -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from gptbpe import ShardReader, Tokenizer, errors, shard_files, sources
-from gptbpe._core import DocumentBuffer
+from gptbpe import ShardReader, Tokenizer, errors, pipeline, shard_files, sources
+from gptbpe._core import DocumentBuffer, EncodedBatch
 from gptbpe.shards import build
 
 EOT = "<|endoftext|>"
@@ -361,14 +361,23 @@ def interrupt_at(step):
 
 def encode_all(threads):
     tokens = 0
+    if writing == "each":
+        taken.clear()
+        pipeline.each(
+            tok._core, [path] * 4, taken.append, separator=None, batch_bytes=1, threads=threads,
+        )
+        return
     for group in pipeline.groups(tok._core, [path] * 4, separator=None, batch_bytes=1, threads=threads):
         tokens += sum(batch.tokens for batch in group)
         if writing:
             pipeline.Task(len, group).result()
     return tokens
 
+taken = []
+whole = [batch.take_arrays()[0].tolist() for batch in pipeline.encoded(
+    tok._core, [path] * 4, separator=None, batch_bytes=1)]
 for threads in (1, 2):
-    for writing in (False, True):
+    for writing in (False, True, "each"):
         step = interrupted = 0
         while True:
             step += 1
@@ -379,6 +388,9 @@ for threads in (1, 2):
                 break
             except KeyboardInterrupt:
                 interrupted += 1
+            ids = [batch.take_arrays()[0].tolist() for batch in taken]
+            assert ids == whole[: len(ids)], "there is a hole, or one came twice"
+            taken.clear()
         while len(sys._current_frames()) > 1:
             pass
         print(threads, writing, interrupted)
@@ -391,8 +403,44 @@ def test_an_interruption_at_any_step_leaves_nobody_waiting(tok: Tokenizer, tmp_p
     done = run(INTERRUPTED_AT_EVERY_STEP, "input.txt", "tokenizer.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     interrupted = [int(line.split()[-1]) for line in done.stdout.splitlines()]
-    assert len(interrupted) == 4
+    assert len(interrupted) == 6
     assert min(interrupted) > 50
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_batches_are_passed_on_in_their_order(tok: Tokenizer, tmp_path: Path, threads: int) -> None:
+    (tmp_path / "input.txt").write_bytes(b"a few words\n" * 500)
+    files = [tmp_path / "input.txt"] * 3
+
+    def tokens(batch: EncodedBatch) -> list[int]:
+        ids: list[int] = batch.take_arrays()[0].tolist()
+        return ids
+
+    expected = [tokens(batch) for batch in pipeline.encoded(tok._core, files, separator=None, batch_bytes=50)]
+    passed: list[list[int]] = []
+    pipeline.each(
+        tok._core,
+        files,
+        lambda batch: passed.append(tokens(batch)),
+        separator=None,
+        batch_bytes=50,
+        threads=threads,
+    )
+    assert passed == expected
+    assert len(passed) > 300
+
+    class FullError(Exception):
+        pass
+
+    def full(batch: EncodedBatch) -> None:
+        passed.append(tokens(batch))
+        if len(passed) == 100:
+            raise FullError
+
+    passed.clear()
+    with pytest.raises(FullError):
+        pipeline.each(tok._core, files, full, separator=None, batch_bytes=50, threads=threads)
+    assert passed == expected[:100]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGINT for one process")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -110,6 +111,8 @@ def shard_files(
 
 BATCH_BYTES = 1 << 20
 """Text that one thread encodes at a time."""
+MOST_WAITING = 64
+"""So many batches are encoded at most before the writer has begun."""
 
 
 class Sink(Protocol):
@@ -160,32 +163,36 @@ def encode_into(
     def check(batch: DocumentBatch) -> None:
         check_documents(batch.begun, separator, mark)
 
-    groups = pipeline.groups(
-        tokenizer._core,
-        files,
-        separator=separator,
-        text_field=text_field,
-        batch_bytes=BATCH_BYTES,
-        threads=threads,
-        skip=writer.resumed_documents,
-        report=report,
-        check=check,
-    )
-
-    def write(group: list[EncodedBatch]) -> None:
-        group.reverse()
-        while group:
-            writer._write_batch(group.pop())
-
     # No shard is begun before this is done, which takes as long as encoding several megabytes.
-    writing = pipeline.Task(writer._begin)
+    beginning = pipeline.Task(writer._begin)
+    waiting: deque[EncodedBatch] = deque()
+
+    def write(batch: EncodedBatch) -> None:
+        waiting.append(batch)
+        if beginning.done or len(waiting) == MOST_WAITING:
+            write_waiting()
+
+    def write_waiting() -> None:
+        beginning.result()
+        while waiting:
+            writer._write_batch(waiting.popleft())
+
     try:
-        for group in groups:
-            writing.result()
-            writing = pipeline.Task(write, group)
-        writing.result()
+        pipeline.each(
+            tokenizer._core,
+            files,
+            write,
+            separator=separator,
+            text_field=text_field,
+            batch_bytes=BATCH_BYTES,
+            threads=threads,
+            skip=writer.resumed_documents,
+            report=report,
+            check=check,
+        )
+        write_waiting()
     except BaseException:
-        writing.wait()
+        beginning.wait()
         raise
 
 

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::format::{BLOCK_BYTES, HEADER_BYTES, corrupt};
 use super::header::Header;
-use super::ids::greatest;
+use super::sums::{BlockSum, Sums};
 use crate::Result;
 
 /// Checks block `number` of a shard against the checksum in its sidecar and the vocabulary in its header.
@@ -17,13 +15,26 @@ pub(super) fn check_block(
     header: &Header,
     path: &Path,
 ) -> Result<()> {
+    let mut sums = Sums::new(header.token_type);
+    sums.update(block);
+    check_sum(sums.end_block(), number, sum, header, path)
+}
+
+/// Checks what was found in block `number`.
+pub(super) fn check_sum(
+    found: BlockSum,
+    number: usize,
+    sum: u64,
+    header: &Header,
+    path: &Path,
+) -> Result<()> {
     let offset = (HEADER_BYTES + number * BLOCK_BYTES) as u64;
-    let found = xxh3_64(block);
-    if found != sum {
+    if found.sum != sum {
+        let found = found.sum;
         let what = format!("block {number} has checksum {found:016x}, written was {sum:016x}");
         return Err(corrupt(path, offset, what));
     }
-    if greatest(header.token_type, block) >= header.vocab_size && !block.is_empty() {
+    if found.greatest >= header.vocab_size {
         let what = format!(
             "block {number} has a token outside the vocabulary of {}",
             header.vocab_size

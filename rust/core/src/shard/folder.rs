@@ -10,6 +10,7 @@ use super::format::{HEADER_BYTES, hex};
 use super::header::{Header, Parsed};
 use super::manifest::{Manifest, TOKENIZER_NAME};
 use super::names::{Names, is_token_file};
+use super::source::Io;
 use super::verify::check_shard_files;
 use crate::publish::io_error;
 use crate::{Error, Result};
@@ -72,7 +73,7 @@ impl Folder {
 
     /// The header of a shard of this work that is whole.
     pub(super) fn valid_shard(&self, names: Names, index: u32, work: [u8; 16]) -> Option<Header> {
-        let header = check_shard_files(&self.join(&names.shard(index)), |_| ()).ok()?;
+        let header = check_shard_files(&self.join(&names.shard(index)), Io::Pread, |_| ()).ok()?;
         (header.work == work && header.index == index).then_some(header)
     }
 
@@ -87,7 +88,7 @@ impl Folder {
         with_tokenizer
             && manifest.shards.iter().all(|entry| {
                 let path = self.join(&entry.file);
-                check_shard_files(&path, |_| ())
+                check_shard_files(&path, Io::Pread, |_| ())
                     .is_ok_and(|header| entry.check(&header, &path).is_ok())
             })
     }

@@ -1,7 +1,7 @@
 //! A token file as memory, which may be cut off while it is read.
 //!
-//! A map is only ever copied from, so what another program writes into the file shows up in a copy, which is checked
-//! before anybody gets it, and never behind a reference. Where the file has become shorter than the map, the
+//! A map is only ever copied from, or summed up byte by byte, so what another program writes into the file shows up in a
+//! copy, which is checked before anybody gets it, and never behind a reference. Where the file has become shorter than the map, the
 //! system sends SIGBUS to the thread that touches what is missing. [`fault`](super::fault) puts zeros there and notes it,
 //! and the copy is an error.
 //!
@@ -14,9 +14,10 @@
 use std::fs::File;
 use std::sync::atomic::{Ordering, fence};
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions};
 
 use super::fault::{Watched, page_bytes};
+use super::sums::Sums;
 
 /// All pages of a file but the last.
 #[derive(Debug)]
@@ -30,19 +31,30 @@ pub(super) struct Map {
 pub(super) struct CutOff;
 
 impl Map {
-    /// Maps a file of `length` bytes; None where that cannot be done, or does not pay.
-    pub(super) fn new(file: &File, length: u64) -> Option<Self> {
+    /// Maps a file of `length` bytes, of which rows are read here and there.
+    ///
+    /// A row is a page or two, and reading ahead for each would read a hundred times as much from a cold disk.
+    pub(super) fn for_rows(file: &File, length: u64) -> Option<Self> {
+        Self::new(file, length, Advice::Random)
+    }
+
+    /// Maps a file of `length` bytes that is read from its beginning to its end.
+    pub(super) fn for_all(file: &File, length: u64) -> Option<Self> {
+        Self::new(file, length, Advice::Sequential)
+    }
+
+    /// None where that cannot be done, or does not pay.
+    fn new(file: &File, length: u64, advice: Advice) -> Option<Self> {
         let page = page_bytes()?;
         let length = usize::try_from(length).ok()?;
         let mapped = (length.max(1) - 1) / page * page;
         if mapped == 0 {
             return None;
         }
-        // SAFETY: no reference to the bytes is ever made; `copy` reads them through a pointer.
+        // SAFETY: no reference to the bytes is ever made; `read` hands out a pointer.
         let map = unsafe { MmapOptions::new().len(mapped).map(file) }.ok()?;
-        // A row is a page or two, and reading ahead for each would read a hundred times as much from a cold disk.
         #[cfg(unix)]
-        let _ = map.advise(memmap2::Advice::Random);
+        let _ = map.advise(advice);
         let watched = Watched::new(map.as_ptr() as usize, mapped)?;
         Some(Self { watched, map })
     }
@@ -54,13 +66,30 @@ impl Map {
 
     /// Copies the bytes from `begin` on, which must be in the map. After an error `out` holds anything.
     pub(super) fn copy(&self, begin: u64, out: &mut [u8]) -> Result<(), CutOff> {
+        self.read(begin, out.len(), |from| {
+            // SAFETY: `read` vouches for the bytes, and `out` is memory of our own.
+            unsafe { std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), out.len()) }
+        })
+    }
+
+    /// Adds `count` bytes from `begin` on, which must be in the map, to checksums; each byte is read once. After an
+    /// error the checksums are those of anything.
+    pub(super) fn sum(&self, begin: u64, count: usize, sums: &mut Sums) -> Result<(), CutOff> {
+        self.read(begin, count, |from| {
+            // SAFETY: `read` vouches for the bytes.
+            unsafe { sums.update_raw(from, count) }
+        })
+    }
+
+    /// Calls `body` with a pointer to `count` bytes that can be read, and that others may change meanwhile.
+    fn read(&self, begin: u64, count: usize, body: impl FnOnce(*const u8)) -> Result<(), CutOff> {
         let begin = begin as usize;
-        assert!(begin <= self.map.len() && out.len() <= self.map.len() - begin);
+        assert!(begin <= self.map.len() && count <= self.map.len() - begin);
         let first = self.map.as_ptr();
-        // SAFETY: the range lies in the map, as was just asserted, and `out` is memory of our own. Bytes that are
-        // missing from the file are zeros by the time the read is repeated.
+        // SAFETY: the range lies in the map, as was just asserted. Bytes that are missing from the file are zeros by
+        // the time the read is repeated.
         unsafe {
-            std::ptr::copy_nonoverlapping(first.add(begin), out.as_mut_ptr(), out.len());
+            body(first.add(begin));
             first.add(self.map.len() - 1).read_volatile();
         }
         fence(Ordering::Acquire);

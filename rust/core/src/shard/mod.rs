@@ -35,6 +35,7 @@ mod sampler_options;
 mod schedule;
 pub mod sidecar;
 mod source;
+mod sums;
 mod verify;
 mod widen;
 pub mod windows;

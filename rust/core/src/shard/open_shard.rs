@@ -8,13 +8,14 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::format::{BLOCK_BYTES, HEADER_BYTES, TokenType};
 use super::header::Header;
 use super::manifest::ShardEntry;
 use super::names::temporary;
 use super::sidecar::Sidecar;
+use super::sums::{BlockSum, Sums};
 use crate::Result;
 use crate::publish::{AtomicFile, begin_to_store, create_new, io_error, remove_quietly, rename};
 
@@ -40,11 +41,11 @@ pub(super) struct OpenShard {
     file: File,
     /// Tokens not yet on their way to the disk; below one block.
     block: Vec<u8>,
-    digest: Box<Xxh3>,
-    sums: Vec<u64>,
+    sums: Box<Sums>,
+    /// Of the blocks that are full.
+    blocks: Vec<BlockSum>,
     pub(super) doc_ends: Vec<u32>,
     pub(super) tokens: u64,
-    pub(super) max_token: u32,
     pub(super) source_bytes: u64,
     published: bool,
     /// The process that began it: a forked child has a copy of this value and no right to the file.
@@ -57,9 +58,8 @@ pub(super) struct OpenDocument {
     pub(super) tokens: u64,
     tokens_before: u64,
     block: Vec<u8>,
-    sums: usize,
-    digest: Box<Xxh3>,
-    max_token: u32,
+    blocks: usize,
+    sums: Box<Sums>,
     source_bytes: u64,
 }
 
@@ -71,9 +71,8 @@ impl OpenDocument {
             tokens: 0,
             tokens_before: shard.tokens,
             block,
-            sums: shard.sums.len(),
-            digest: shard.digest.clone(),
-            max_token: shard.max_token,
+            blocks: shard.blocks.len(),
+            sums: shard.sums.clone(),
             source_bytes: shard.source_bytes,
         }
     }
@@ -111,11 +110,10 @@ impl OpenShard {
             token_type,
             file,
             block: Vec::with_capacity(BLOCK_BYTES),
-            digest: Box::new(Xxh3::new()),
-            sums: Vec::new(),
+            sums: Box::new(Sums::new(token_type)),
+            blocks: Vec::new(),
             doc_ends: Vec::new(),
             tokens: 0,
-            max_token: 0,
             source_bytes: 0,
             published: false,
             process: std::process::id(),
@@ -126,7 +124,7 @@ impl OpenShard {
         self.doc_ends.len() as u64
     }
 
-    /// Appends tokens; `max_token` is seen to by the caller, who knows it.
+    /// Appends tokens, which the caller has checked.
     pub(super) fn push<I: Copy + Into<u32>>(&mut self, mut ids: &[I]) -> Result<()> {
         while !ids.is_empty() {
             let width = self.token_type.bytes();
@@ -158,8 +156,8 @@ impl OpenShard {
     /// Moves the tokens from the beginning of `document` on to another shard, as if they had been pushed there.
     pub(super) fn move_tail(&mut self, document: OpenDocument, next: &mut Self) -> Result<()> {
         let failed = |source| io_error("write", &self.path, source);
-        let written = self.sums.len() * BLOCK_BYTES;
-        let kept = document.sums * BLOCK_BYTES;
+        let written = self.blocks.len() * BLOCK_BYTES;
+        let kept = document.blocks * BLOCK_BYTES;
         let mut at = kept + document.block.len();
         let mut buffer = vec![0; BLOCK_BYTES.min(written.saturating_sub(at))];
         let start = SeekFrom::Start((HEADER_BYTES + at) as u64);
@@ -176,11 +174,10 @@ impl OpenShard {
         let end = (HEADER_BYTES + kept) as u64;
         self.file.set_len(end).map_err(failed)?;
         self.file.seek(SeekFrom::Start(end)).map_err(failed)?;
-        self.sums.truncate(document.sums);
+        self.blocks.truncate(document.blocks);
         self.tokens = document.tokens_before;
-        self.max_token = document.max_token;
         self.source_bytes = document.source_bytes;
-        self.digest = document.digest;
+        self.sums = document.sums;
         self.block = document.block;
         Ok(())
     }
@@ -190,29 +187,23 @@ impl OpenShard {
         match self.token_type {
             TokenType::U16 => {
                 let ids = bytes.as_chunks().0.iter();
-                self.push_all(&ids.map(|&id| u16::from_le_bytes(id)).collect::<Vec<_>>())
+                self.push(&ids.map(|&id| u16::from_le_bytes(id)).collect::<Vec<_>>())
             }
             TokenType::U32 => {
                 let ids = bytes.as_chunks().0.iter();
-                self.push_all(&ids.map(|&id| u32::from_le_bytes(id)).collect::<Vec<_>>())
+                self.push(&ids.map(|&id| u32::from_le_bytes(id)).collect::<Vec<_>>())
             }
         }
     }
 
-    fn push_all<I: Copy + Ord + Into<u32>>(&mut self, ids: &[I]) -> Result<()> {
-        let greatest = ids.iter().copied().reduce(Ord::max).map_or(0, I::into);
-        self.max_token = self.max_token.max(greatest);
-        self.push(ids)
-    }
-
     fn flush_block(&mut self) -> Result<()> {
-        self.sums.push(xxh3_64(&self.block));
-        self.digest.update(&self.block);
+        self.sums.update(&self.block);
+        self.blocks.push(self.sums.end_block());
         self.file
             .write_all(&self.block)
             .map_err(|source| io_error("write", &self.path, source))?;
         self.block.clear();
-        let blocks = self.sums.len();
+        let blocks = self.blocks.len();
         if blocks.is_multiple_of(STORED_BLOCKS) {
             let bytes = STORED_BLOCKS * BLOCK_BYTES;
             let start = HEADER_BYTES + blocks * BLOCK_BYTES - bytes;
@@ -261,20 +252,21 @@ impl OpenShard {
     fn seal(&mut self, stamp: &Stamp) -> (Header, Vec<u8>) {
         let sidecar = Sidecar {
             doc_ends: std::mem::take(&mut self.doc_ends),
-            block_sums: std::mem::take(&mut self.sums),
+            block_sums: self.blocks.iter().map(|block| block.sum).collect(),
         };
+        let greatest = self.blocks.iter().map(|block| block.greatest).max();
         let mut header = Header {
             token_type: self.token_type,
             tokens: self.tokens,
             documents: sidecar.doc_ends.len() as u64,
             vocab_size: stamp.vocab_size,
-            max_token: self.max_token,
+            max_token: greatest.unwrap_or(0),
             bos: stamp.bos,
             eos: stamp.eos,
             id: [0; 16],
             index: self.index,
             fingerprint: stamp.fingerprint,
-            tokens_digest: self.digest.digest128().to_le_bytes(),
+            tokens_digest: self.sums.digest(),
             sidecar_digest: [0; 16],
             source_bytes: self.source_bytes,
             work: stamp.work,

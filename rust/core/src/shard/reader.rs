@@ -164,10 +164,10 @@ impl ShardReader {
         let source = self.source(shard)?;
         match &source.kind {
             Kind::Listed { entry, .. } => {
-                let header = check_shard_files(&source.path, report)?;
+                let header = check_shard_files(&source.path, self.files.io, report)?;
                 entry.check(&header, &source.path)
             }
-            Kind::Single(_) => check_shard_files(&source.path, report).map(|_| ()),
+            Kind::Single(_) => check_shard_files(&source.path, self.files.io, report).map(|_| ()),
             Kind::Plain => self.pieces(shard, 0, source.tokens, |bytes| report(bytes.len() as u64)),
         }
     }

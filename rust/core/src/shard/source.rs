@@ -308,7 +308,7 @@ impl Checks {
 /// A shard has one slot, which it shares with others where there are more shards than slots.
 #[derive(Debug)]
 pub(super) struct OpenFiles {
-    io: Io,
+    pub(super) io: Io,
     /// How many more files may be mapped.
     maps_left: AtomicUsize,
     slots: Box<[ArcSwapOption<(usize, File)>]>,
@@ -350,7 +350,7 @@ impl OpenFiles {
         let take = |left: usize| left.checked_sub(1);
         let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
         self.maps_left.fetch_update(set, fetch, take).ok()?;
-        Map::new(file, length)
+        Map::for_rows(file, length)
     }
 
     fn get(&self, shard: usize) -> Option<Guarded> {

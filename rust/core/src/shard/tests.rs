@@ -13,6 +13,7 @@ mod reading;
 mod replacing;
 mod resuming;
 mod sampling;
+mod verifying;
 mod writing;
 
 use std::path::{Path, PathBuf};

@@ -163,17 +163,15 @@ impl ShardWriter {
         let parts = || offsets.windows(2).map(|range| &ids[range[0]..range[1]]);
         let separators = [self.options.bos, self.options.eos];
         let separators = separators.iter().flatten().count() as u64;
-        let mut greatest = Vec::with_capacity(source_bytes.len());
+        self.check_range(ids, 0)?;
         let mut begun = self.document.as_ref().map_or(0, |document| document.tokens);
-        for (part, &start) in parts().zip(offsets) {
-            greatest.push(self.check_range(part, start as u64)?);
+        for part in parts() {
             check_length(begun + part.len() as u64 + separators)?;
             begun = 0;
         }
         let last = source_bytes.len().saturating_sub(1);
-        let documents = parts().zip(greatest).zip(source_bytes).enumerate();
-        for (number, ((part, greatest), &bytes)) in documents {
-            self.append(part, greatest, bytes, number < last || !open)?;
+        for (number, (part, &bytes)) in parts().zip(source_bytes).enumerate() {
+            self.append(part, bytes, number < last || !open)?;
         }
         Ok(())
     }
@@ -195,15 +193,14 @@ impl ShardWriter {
     ) -> Result<()> {
         self.writable()?;
         let before = self.document.as_ref().map_or(0, |document| document.tokens);
-        let greatest = self.check_range(ids, before)?;
-        self.append(ids, greatest, source_bytes, ends)
+        self.check_range(ids, before)?;
+        self.append(ids, source_bytes, ends)
     }
 
-    /// Appends a part of a document whose ids are right, the greatest of them `greatest`.
+    /// Appends a part of a document whose ids are right.
     fn append<I: Copy + Into<u32>>(
         &mut self,
         ids: &[I],
-        greatest: u32,
         source_bytes: u64,
         ends: bool,
     ) -> Result<()> {
@@ -236,8 +233,6 @@ impl ShardWriter {
         shard.push(bos.as_slice())?;
         shard.push(ids)?;
         shard.push(eos.as_slice())?;
-        let others = bos.max(eos).unwrap_or(0);
-        shard.max_token = shard.max_token.max(greatest).max(others);
         shard.source_bytes += source_bytes;
         if ends {
             shard.doc_ends.push(shard.tokens as u32);
@@ -259,8 +254,8 @@ impl ShardWriter {
         OpenShard::create(&self.folder.0, &self.names.shard(index), index, token_type)
     }
 
-    /// The greatest id.
-    fn check_range<I: Copy + Ord + Into<u32>>(&self, ids: &[I], before: u64) -> Result<u32> {
+    /// Refuses ids outside the vocabulary; the first of them is number `before`.
+    fn check_range<I: Copy + Ord + Into<u32>>(&self, ids: &[I], before: u64) -> Result<()> {
         let vocab_size = self.options.vocab_size;
         let greatest = ids.iter().copied().reduce(Ord::max).map_or(0, I::into);
         // One branch-free pass finds that there is nothing to find.
@@ -273,7 +268,7 @@ impl ShardWriter {
                 vocab_size,
             });
         }
-        Ok(greatest)
+        Ok(())
     }
 
     /// Stores the tokenizer beside the shards now, if it was not known at the beginning.

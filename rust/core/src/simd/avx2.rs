@@ -13,6 +13,7 @@ macro_rules! avx2 {
     };
 }
 
+mod lanes;
 mod merge;
 mod windows;
 

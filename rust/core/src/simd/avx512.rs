@@ -12,6 +12,7 @@ macro_rules! avx512 {
     };
 }
 
+mod lanes;
 mod merge;
 mod windows;
 

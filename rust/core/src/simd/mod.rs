@@ -23,6 +23,7 @@ mod avx2;
 mod avx512;
 mod bucket;
 mod kinds;
+mod lanes;
 mod merge;
 mod portable;
 #[cfg(test)]
@@ -37,6 +38,8 @@ use std::sync::OnceLock;
 pub(crate) use bucket::key_of;
 pub(crate) use bucket::{Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, Place, Value, key_length};
 pub(crate) use kinds::{Kind, KindMasks, Kinds};
+pub(crate) use lanes::LANES_BYTES;
+use lanes::Lanes;
 use merge::Rows;
 pub(crate) use portable::Portable;
 use windows::Windows;
@@ -125,7 +128,7 @@ pub(crate) trait Job {
 
 /// The operations of a kernel.
 #[allow(private_bounds)] // what a kernel does with rows is nobody else's business
-pub(crate) trait Simd: Rows + Windows {
+pub(crate) trait Simd: Rows + Windows + Lanes {
     /// 64 bytes in registers.
     type Block: Copy;
 

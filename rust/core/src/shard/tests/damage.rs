@@ -67,7 +67,7 @@ impl Small {
     fn check(bin: &[u8], gbx: &[u8], manifest: &[u8]) -> Result<()> {
         let path = Path::new("shard-00000.bin");
         let manifest = Manifest::parse(manifest, Path::new("manifest.json"))?;
-        let header = check_shard(bin, bin.len() as u64, path, gbx, |_| ())?;
+        let header = check_shard(bin, path, gbx, |_| ())?;
         manifest.shards[0].check(&header, path)
     }
 }
@@ -195,7 +195,7 @@ fn a_header_that_lies_costs_nothing() {
         change(&mut bin);
         let crc = crc32c::crc32c(&bin[..1020]);
         bin[1020..1024].copy_from_slice(&crc.to_le_bytes());
-        check_shard(&bin[..], bin.len() as u64, path, &gbx, |_| ()).map(|_| ())
+        check_shard(&bin[..], path, &gbx, |_| ()).map(|_| ())
     };
     typed(
         resealed(&|b| b[24..32].copy_from_slice(&u64::MAX.to_le_bytes())),
@@ -276,7 +276,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         let path = Path::new("x");
-        prop_assert!(check_shard(&bytes[..], bytes.len() as u64, path, &bytes, |_| ()).is_err());
+        prop_assert!(check_shard(&bytes[..], path, &bytes, |_| ()).is_err());
         prop_assert!(Manifest::parse(&bytes, path).is_err());
     }
 }
