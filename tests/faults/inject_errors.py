@@ -3,10 +3,11 @@
     python tests/faults/inject_errors.py           every call, every error: minutes; needs strace
     python tests/faults/inject_errors.py --errors ENOSPC --calls fsync,rename
 
-Saved are a checkpoint, a dataset in the place of another one, a tokenizer and a file of counts. The first,
-second, … call of each kind fails with each error, until there is no such call any more. Saving must then
-end with an error of ours or succeed; the old state or the new one is there, whole, and the new one if it
-succeeded. Without the fault, saving again succeeds and leaves nothing of the failed attempt.
+Saved are a checkpoint, a tokenizer and a file of counts; datasets have a campaign of their own,
+``inject_syscalls.py``. The first, second, … call of each kind fails with each error, until there is no such
+call any more. Saving must then end with an error of ours or succeed; the old state or the new one is there,
+whole, and the new one if it succeeded. Without the fault, saving again succeeds and leaves nothing of the
+failed attempt.
 
 A child is forked for each attempt, stops, and is traced from there on.
 """
@@ -31,7 +32,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from gptbpe import ShardReader, Tokenizer, count_pretokens, errors, shard_files
+from gptbpe import Tokenizer, count_pretokens, errors
 from gptmodel import checkpoint
 from gptmodel.errors import CheckpointError
 from gptmodel.model import ModelConfig
@@ -91,30 +92,6 @@ class CheckpointSaved(Saved):
         return found.step == 10
 
 
-class DatasetSaved(Saved):
-    name = "a dataset in the place of another one"
-
-    def prepare(self) -> None:
-        self.texts = [self.folder / "old.txt", self.folder / "new.txt"]
-        for text in self.texts:
-            text.write_text(f"the {text.stem} text\n<|endoftext|>\n" * 200)
-        self.tokenizer = Tokenizer.train(b"the text", vocab_size=260)
-
-    def save(self, new: bool) -> None:
-        shard_files(
-            [self.texts[new]], self.tokenizer, self.folder / "data", shard_tokens=1500, force=True, threads=1
-        )
-
-    def state(self) -> bool:
-        reader = ShardReader(self.folder / "data", verify="full")
-        found = reader.tokenizer()
-        assert found is not None, "the tokenizer is not there"
-        ids = [id for shard in range(len(reader.shards)) for id in reader.tokens(shard).tolist()]
-        text = found.decode(ids)
-        assert text.count("the ") == 200, "documents are missing"
-        return "new" in text
-
-
 class TokenizerSaved(Saved):
     name = "a tokenizer"
 
@@ -140,7 +117,7 @@ class CountsSaved(Saved):
         )
 
 
-KINDS = (CheckpointSaved, TokenizerSaved, CountsSaved, DatasetSaved)
+KINDS = (CheckpointSaved, TokenizerSaved, CountsSaved)
 OURS = (errors.GptBpeError, CheckpointError, OSError, MemoryError)
 
 
