@@ -228,7 +228,7 @@ def groups(
 
 def each(
     core: CoreTokenizer,
-    files: Iterable[Name],
+    files: Iterable[sources.Input],
     sink: Callable[[EncodedBatch], None],
     *,
     separator: str | None,
@@ -264,7 +264,7 @@ class _Options(NamedTuple):
 
 def _groups(
     core: CoreTokenizer,
-    files: list[Name],
+    files: list[sources.Input],
     options: _Options,
     sink: Callable[[EncodedBatch], None] | None,
 ) -> Iterator[_Group]:

@@ -78,9 +78,9 @@ def _train(
         for sentence in idle(resolved):
             say(f"note      {sentence}")
     runs.check_output(resolved.config.train.output)
-    shards = resolved.config.data.shards
-    if shards is not None and shards.is_file():
-        raise ConfigError(f"--shards {shards} is a file: a text is given as --train-data {shards}")
+    for name in resolved.config.data.shards or ():
+        if Path(name).is_file():
+            raise ConfigError(f"--shards {name} is a file: a text is given as --train-data {name}")
     began = time.monotonic()
     from gptmodel.training.loop import train as train_run
 
