@@ -106,7 +106,7 @@ GPTMODEL_ROOMS = (
 GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "model": ("config", "attention", "positions", "initialize", "loss", "gpt"),
     "hf": ("mapping", "read", "write"),
-    "data": ("windows", "samples", "tokenize", "split", "loader"),
+    "data": ("windows", "samples", "tokenize", "split", "sources", "loader"),
     "checkpoint": ("format", "store", "writer", "runs"),
     "training": (
         "optim", "schedule", "config", "distributed", "compile", "fit", "products",
