@@ -106,7 +106,7 @@ GPTMODEL_ROOMS = (
 GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "model": ("config", "attention", "positions", "initialize", "loss", "gpt"),
     "hf": ("mapping", "read", "write"),
-    "data": ("config", "windows", "samples", "tokenize", "split", "loader"),
+    "data": ("config", "windows", "samples", "tokenize", "split", "sources", "loader"),
     "checkpoint": ("config", "runs", "format", "store", "writer"),
     "training": (
         "optim", "schedule", "config", "distributed", "compile", "fit", "products",

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gptbpe import ShardReader, Tokenizer, shard_files
+from gptbpe import ShardReader, ShardWriter, Tokenizer, shard_files
 from gptmodel import checkpoint
 from gptmodel.data.sources import parse_source
 from gptmodel.errors import DataError, InterruptedRunError
@@ -191,3 +191,20 @@ def test_the_compiled_loss_knows_documents(
     assert len(graphs) == 1, "the rehearsal is the step's own graph"
     for (_, one), (_, other) in zip(loop.losses(eager), loop.losses(compiled), strict=True):
         assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_what_is_held_out_goes_on_in_the_shard_before_and_is_never_trained_on(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "data", vocab_size=65_000, shard_tokens=4000) as writer:
+        for first in range(0, 12_100, 4000):
+            writer.write(range(first, min(first + 4000, 12_100)))
+    reader = ShardReader(tmp_path / "data")
+    assert [shard.tokens for shard in reader.shards][-1] == 100
+    with start(over(tmp_path, str(tmp_path / "data"), vocab_size=65_000), None, Ranks()) as state:
+        data = state.data
+        assert data.evaluation is not None
+        held = {int(i) for _, targets in data.evaluation(16) for i in targets.flatten()} - {-1}
+        steps = 3 * data.windows // data.batch_size
+        trained = {int(i) for step in range(steps) for part in data.batch(step) for i in part.flatten()}
+    assert len(held) == 1210 - 2, "every id but the first of each part"
+    assert min(held) == 10_891
+    assert max(trained) < 10_890

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -125,7 +126,9 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_first_loss_waits_for_no_compiler_and_no_board(optimizer: str, tmp_path: Path) -> None:
     words = ["train", *loop.flags(tmp_path, max_steps=1, optimizer=optimizer)]
-    run = subprocess.run([sys.executable, "-c", FIRST_LOSS, *words], capture_output=True, text=True)
+    environment = {k: v for k, v in os.environ.items() if k != "GPTMODEL_NANOGPT"}  # of other tests
+    command = [sys.executable, "-c", FIRST_LOSS, *words]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     assert "none of them" in run.stdout
 
