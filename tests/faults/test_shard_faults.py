@@ -35,5 +35,9 @@ def test_killed_writers_leave_whole_datasets() -> None:
     assert "nothing wrong" in run("kill_sharding.py", "--kills", "12")
 
 
+def test_killed_work_items_change_nothing() -> None:
+    assert "nothing wrong" in run("kill_items.py", "--kills", "12")
+
+
 def test_readers_survive_whatever_happens_to_their_files() -> None:
     assert "0 deaths" in run("cut_shards.py", "--cuts", "40")

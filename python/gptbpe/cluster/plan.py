@@ -25,11 +25,12 @@ from gptbpe.shards.writer import DEFAULT_SHARD_TOKENS
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.types import END_OF_TEXT
 
-__all__ = ["Plan", "make"]
+__all__ = ["FOLDER", "Plan", "make"]
 
 Name = str | os.PathLike[str]
 
 FOLDER = ".plan"
+"""Where in the dataset's folder the plan and its items lie."""
 FORMAT = "gptbpe plan"
 VERSION = 1
 
