@@ -212,6 +212,23 @@ def test_a_changed_input_and_a_damaged_item_are_refused(tmp_path: Path, corpus: 
         cluster.join(plan)
 
 
+def test_other_shards_are_noticed_before_the_work(tmp_path: Path, corpus: Path, tok: Tokenizer) -> None:
+    shard_files(corpus / "a.txt", tok, tmp_path / "data")
+    shard_files(corpus / "e.txt", tok, tmp_path / "one")
+    with pytest.raises(errors.ShardExistsError, match="holds other shards"):
+        cluster.make(corpus / "e.txt", tok, tmp_path / "data", 1)
+    plan = cluster.make(corpus / "e.txt", tok, tmp_path / "data", 1, force=True)
+    cluster.make_item(plan, 0)
+    with pytest.raises(errors.ShardExistsError):
+        cluster.join(plan)
+    cluster.join(plan, force=True)
+    assert contents(tmp_path / "data") == contents(tmp_path / "one")
+    plan = cluster.make(corpus / "e.txt", tok, tmp_path / "data", 1)
+    cluster.make_item(plan, 0)
+    cluster.join(plan)
+    assert contents(tmp_path / "data") == contents(tmp_path / "one"), "what is there is kept"
+
+
 def test_several_documents_need_a_separator_also_in_different_items(tmp_path: Path) -> None:
     tokenizer = Tokenizer.train(b"low lower", vocab_size=256, special_tokens=[])
     for name in "ab":
