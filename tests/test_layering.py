@@ -159,17 +159,24 @@ def test_rooms_of_gptmodel_point_one_way(name: str) -> None:
             assert not rest, f"{name} imports the face of its own room"
 
 
-#: The modules of gptbpe.shards from the lowest up.
-SHARDS = ("reader", "writer", "samples", "sampler", "mixture", "build")
+#: The modules of some rooms of gptbpe, each from the lowest up.
+GPTBPE_MODULES: dict[str, tuple[str, ...]] = {
+    "io": ("ranges", "remote"),
+    "shards": ("cache", "reader", "writer", "samples", "sampler", "mixture", "build"),
+    "shards.formats": ("documents", "arrow", "datatrove", "megatron"),
+    "cluster": ("dividing", "plan", "item", "joining", "engines"),
+}
 
 
-def test_modules_of_shards_point_one_way() -> None:
-    room = PYTHON / "gptbpe" / "shards"
-    assert {path.stem for path in room.glob("*.py")} == {*SHARDS, "__init__"}
-    for number, name in enumerate(SHARDS):
-        for target in imported_modules(room / f"{name}.py"):
-            if target.startswith("gptbpe.shards"):
-                assert target.split(".")[2] in SHARDS[:number], f"{name} imports {target}"
+@pytest.mark.parametrize("room", GPTBPE_MODULES)
+def test_modules_of_gptbpe_point_one_way(room: str) -> None:
+    folder, order = PYTHON / "gptbpe" / room.replace(".", "/"), GPTBPE_MODULES[room]
+    assert {path.stem for path in folder.glob("*.py")} == {*order, "__init__"}
+    for number, name in enumerate(order):
+        for target in imported_modules(folder / f"{name}.py"):
+            inner = target.removeprefix(f"gptbpe.{room}.")
+            if inner != target:
+                assert inner.split(".")[0] in order[:number], f"{name} imports {target}"
 
 
 def test_modules_of_gptmodel_form_no_circle() -> None:

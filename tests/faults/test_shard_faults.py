@@ -26,5 +26,9 @@ def test_system_calls_that_fail_lose_nothing() -> None:
     assert "nothing lost" in run("inject_syscalls.py", "--most", "12")
 
 
+def test_killed_work_items_change_nothing() -> None:
+    assert "nothing wrong" in run("kill_items.py", "--kills", "12")
+
+
 def test_readers_survive_whatever_happens_to_their_files() -> None:
     assert "0 deaths" in run("cut_shards.py", "--cuts", "40")

@@ -174,6 +174,25 @@ def test_an_item_may_be_repeated_and_joining_be_interrupted(
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
 
 
+def test_a_plan_is_removed_at_once(
+    tmp_path: Path, corpus: Path, tok: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = cluster.make(corpus / "e.txt", tok, tmp_path / "data", 1)
+    cluster.make_item(plan, 0)
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        if not plan.folder.exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(joining.shutil, "rmtree", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            cluster.join(plan)
+    assert list((tmp_path / "data").glob(".plan*")) == [tmp_path / "data" / joining.REMOVED]
+    assert main(["shard", "-o", str(tmp_path / "data"), "--join"]) == 0
+    assert not list((tmp_path / "data").glob(".plan*"))
+
+
 def test_a_changed_input_and_a_damaged_item_are_refused(tmp_path: Path, corpus: Path, tok: Tokenizer) -> None:
     plan = cluster.make(corpus, tok, tmp_path / "many", 2)
     with pytest.raises(errors.ShardError, match="numbered from 0; there is no 2"):
@@ -191,6 +210,23 @@ def test_a_changed_input_and_a_damaged_item_are_refused(tmp_path: Path, corpus: 
     sizes.write_bytes(b"\1" + sizes.read_bytes()[1:])
     with pytest.raises(errors.ShardChecksumError, match="damaged"):
         cluster.join(plan)
+
+
+def test_other_shards_are_noticed_before_the_work(tmp_path: Path, corpus: Path, tok: Tokenizer) -> None:
+    shard_files(corpus / "a.txt", tok, tmp_path / "data")
+    shard_files(corpus / "e.txt", tok, tmp_path / "one")
+    with pytest.raises(errors.ShardExistsError, match="holds other shards"):
+        cluster.make(corpus / "e.txt", tok, tmp_path / "data", 1)
+    plan = cluster.make(corpus / "e.txt", tok, tmp_path / "data", 1, force=True)
+    cluster.make_item(plan, 0)
+    with pytest.raises(errors.ShardExistsError):
+        cluster.join(plan)
+    cluster.join(plan, force=True)
+    assert contents(tmp_path / "data") == contents(tmp_path / "one")
+    plan = cluster.make(corpus / "e.txt", tok, tmp_path / "data", 1)
+    cluster.make_item(plan, 0)
+    cluster.join(plan)
+    assert contents(tmp_path / "data") == contents(tmp_path / "one"), "what is there is kept"
 
 
 def test_several_documents_need_a_separator_also_in_different_items(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def make_item(output: Path, number: int, threads: int | None, json: bool) -> Non
 def join(output: Path, force: bool, quiet: bool) -> ShardReader:
     """Make the dataset of the items; one that is finished is opened."""
     if _finished(output):
+        cluster.tidy(output)
         return ShardReader(output)
     with console.progress(quiet=quiet) as show:
         return cluster.join(cluster.Plan.load(output), force=force, progress=show)

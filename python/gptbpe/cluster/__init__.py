@@ -24,7 +24,7 @@ from __future__ import annotations
 from gptbpe.cluster.dividing import divide
 from gptbpe.cluster.engines import run, run_on_ray
 from gptbpe.cluster.item import Receipt, make_item
-from gptbpe.cluster.joining import join, missing
+from gptbpe.cluster.joining import join, missing, tidy
 from gptbpe.cluster.plan import Plan, make
 
-__all__ = ["Plan", "Receipt", "divide", "join", "make", "make_item", "missing", "run", "run_on_ray"]
+__all__ = ["Plan", "Receipt", "divide", "join", "make", "make_item", "missing", "run", "run_on_ray", "tidy"]

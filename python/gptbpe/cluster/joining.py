@@ -6,21 +6,25 @@ documents, by the writer that also one machine uses. That goes at the speed of t
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from gptbpe.cluster.item import Receipt, open_item, receipt
-from gptbpe.cluster.plan import Plan
+from gptbpe.cluster.plan import FOLDER, Plan
 from gptbpe.errors import ShardError
 from gptbpe.shards.build import check_documents, separator_id
 from gptbpe.shards.reader import ShardReader
 from gptbpe.shards.writer import ShardWriter
 from gptbpe.types import Progress
 
-__all__ = ["join", "missing"]
+__all__ = ["join", "missing", "tidy"]
+
+REMOVED = ".plan.removed"
 
 CHUNK_TOKENS = 1 << 22
 """So many tokens are copied at a time."""
@@ -85,8 +89,21 @@ def join(
                 if progress:
                     progress("joining", copied, total)
     if not keep:
-        shutil.rmtree(plan.folder)
+        _remove(plan.out)
     return ShardReader(plan.out)
+
+
+def tidy(out: Path) -> None:
+    """Remove what is left of a plan whose removal was interrupted."""
+    shutil.rmtree(out / REMOVED, ignore_errors=True)
+
+
+def _remove(out: Path) -> None:
+    """Remove a plan and its items, so that at every moment there is all of it or nothing."""
+    tidy(out)
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        (out / FOLDER).rename(out / REMOVED)
+    tidy(out)
 
 
 def _chunks(plan: Plan, receipts: list[Receipt], skip: int) -> Iterator[Chunk]:

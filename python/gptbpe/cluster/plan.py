@@ -25,11 +25,12 @@ from gptbpe.shards.writer import DEFAULT_SHARD_TOKENS
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.types import END_OF_TEXT
 
-__all__ = ["Plan", "make"]
+__all__ = ["FOLDER", "Plan", "make"]
 
 Name = str | os.PathLike[str]
 
 FOLDER = ".plan"
+"""Where in the dataset's folder the plan and its items lie."""
 FORMAT = "gptbpe plan"
 VERSION = 1
 
@@ -151,7 +152,7 @@ def make(
     Raises:
         FileNotFoundError: an input is not there.
         TextError: standard input is among the inputs.
-        ShardExistsError: the folder has another plan, and ``force`` is not set.
+        ShardExistsError: the folder has another plan or other shards, and ``force`` is not set.
     """
     if separator_at not in ("end", "start"):
         raise ShardError(f"separator_at is {separator_at!r}, expected 'end' or 'start'")
@@ -183,6 +184,8 @@ def make(
     }
     data = (json.dumps(content, indent=1) + "\n").encode()
     path = _path(out)
+    if (out / "manifest.json").exists() and not force and _journal(out) != journal:
+        raise ShardExistsError(f"{out} holds other shards; replace them with force, here and when joining")
     if path.exists() and path.read_bytes() != data and not force:
         raise ShardExistsError(f"{path} is another plan; finish it, or replace it with force")
     if not path.exists() or path.read_bytes() != data:
@@ -194,6 +197,12 @@ def make(
 
 def _path(out: Path) -> Path:
     return out / FOLDER / "plan.json"
+
+
+def _journal(out: Path) -> bytes | None:
+    """Which inputs the shards in a folder were made of, if they say so."""
+    path = out / ".inputs.json"
+    return path.read_bytes() if path.exists() else None
 
 
 def _described(part: Part) -> dict[str, Any]:
