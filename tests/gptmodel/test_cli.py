@@ -284,7 +284,7 @@ def test_the_last_lines_say_what_came_out_and_commands_that_work(
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert main(["train", *loop.flags(here, output="runs", experiment_name="two words")]) == 0
     done, *commands = capsys.readouterr().err.splitlines()[-3:]
-    result = r"held-out loss \d\.\d{4}, \d\.\d{3} bits per byte, in [\d.]+ s; it lies in runs/two words"
+    result = r"held-out loss \d\.\d{4}, \d\.\d{3} bits per byte, in [\d.]+ s -> runs/two words"
     assert re.fullmatch(f"done      {result}", done)
     for command in commands:
         _, _, words = command.partition("gptmodel ")

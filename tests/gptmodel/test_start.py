@@ -95,16 +95,15 @@ def test_every_name_of_a_face_is_there(package: str) -> None:
         _ = module.nothing
 
 
-def test_ctrl_c_while_modules_are_imported_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["gptmodel", "gptbpe"])
+def test_ctrl_c_while_modules_are_imported_is_one_line(program: str, tmp_path: Path) -> None:
     (tmp_path / "cyclopts.py").write_text("raise KeyboardInterrupt")
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(gptmodel.__file__).parents[1])])
-    }
+    path = os.pathsep.join([str(tmp_path), str(Path(gptmodel.__file__).parents[1])])
     done = subprocess.run(
-        [sys.executable, "-m", "gptmodel", "train"],
+        [sys.executable, "-m", program, "train"],
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
+        env=os.environ | {"PYTHONPATH": path},
     )
-    assert (done.returncode, done.stderr) == (130, "gptmodel: interrupted\n")
+    assert (done.returncode, done.stderr) == (130, f"{program}: interrupted\n")

@@ -86,7 +86,7 @@ def _train(
 
     state = train_run(resolved.config, resume=run)
     if state.ranks.first:
-        say(f"done      {_result(state.run)}in {duration(time.monotonic() - began)}; it lies in {state.run}")
+        say(f"done      {_result(state.run)}in {duration(time.monotonic() - began)} -> {state.run}")
         say(f"          try: gptmodel generate {_quoted(state.run)}")
         say(f"               gptmodel plot {_quoted(state.run)} -o losses.pdf")
 
