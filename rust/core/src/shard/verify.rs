@@ -97,13 +97,12 @@ impl Stream for FileStream {
         let end = self.at + count as u64;
         if let Some(map) = self.map.as_ref().filter(|map| map.holds(end)) {
             let before = sums.clone();
-            match map.sum(self.at, count, sums) {
-                Ok(()) => self.at = end,
+            if let Err(CutOff) = map.sum(self.at, count, sums) {
                 // Reading tells what is wrong: the file was cut off, or the disk is broken.
-                Err(CutOff) => {
-                    *sums = before;
-                    self.map = None;
-                }
+                *sums = before;
+                self.map = None;
+            } else {
+                self.at = end;
             }
         }
         while self.at < end {
