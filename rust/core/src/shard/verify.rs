@@ -9,12 +9,11 @@ use std::io;
 use std::path::Path;
 
 use super::block::check_sum;
-use super::disk;
+use super::disk::{self, Io};
 use super::format::{BLOCK_BYTES, HEADER_BYTES, corrupt};
 use super::header::{Header, Parsed};
 use super::map::{CutOff, Map};
 use super::sidecar::Sidecar;
-use super::source::Io;
 use super::sums::Sums;
 use crate::publish::io_error;
 use crate::{Error, Result};
