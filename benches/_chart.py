@@ -215,7 +215,7 @@ class _Drawing:
         self._text(MARGIN, group.name, 13, weight=650, y=top + ROW / 2 + 4.6)
         for number, line in enumerate(group.below):
             self._text(MARGIN, line, 12, SOFT, y=top + ROW * (number + 1.5) + 4.4)
-        self.y += ROW * len(group.libraries)
+        self.y += ROW * max(len(group.libraries), 1 + len(group.below))
         self._grid(top - 2, self.y + 2)
         for number, library in enumerate(group.libraries):
             self._row(library, top + (number + 0.5) * ROW)

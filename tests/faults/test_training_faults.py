@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-import sys
-from pathlib import Path
 
-import gptmodel
-
-HERE = Path(__file__).parent
-
-
-def run(script: str, *words: str) -> str:
-    python = str(Path(gptmodel.__file__).parents[1])
-    command = [sys.executable, str(HERE / script), *words]
-    environment = os.environ | {"PYTHONPATH": python}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    return done.stdout
+import pytest
+from _campaign import run
 
 
 def test_training_that_is_killed_ends_with_the_same_bits() -> None:
@@ -30,3 +19,14 @@ def test_training_that_is_killed_ends_with_the_same_bits() -> None:
 
 def test_the_memory_of_a_run_does_not_grow() -> None:
     assert "grown by" in run("memory_of_training.py", "--from", "60", "--steps", "120", "--most", "32")
+
+
+def can_trace() -> bool:
+    tried = ["strace", "-o", os.devnull, "true"]
+    return shutil.which("strace") is not None and subprocess.run(tried, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_trace(), reason="needs strace, and leave to trace")
+def test_a_call_that_fails_loses_nothing() -> None:
+    words = ["--calls", "openat,fsync,rename", "--errors", "ENOSPC", "--most", "12"]
+    assert "nothing lost" in run("inject_errors.py", *words)

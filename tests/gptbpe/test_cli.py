@@ -8,6 +8,7 @@ import os
 import pty
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -601,7 +602,12 @@ def test_the_demo_walks_the_whole_way(tmp_path: Path) -> None:
     said = done.stderr.decode()
     assert "$ gptbpe shard input.txt -t tokenizer.json -o data/" in said
     assert "$ python -m gptmodel.train --shards data/" in said
-    assert "to try next" in said
+    _, _, printed = said.partition("to try next:\n")
+    generate, tensorboard, viz, *_ = map(shlex.split, printed.splitlines())
+    for command in (generate, viz):  # as printed, where the demo was started
+        tried = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False)
+        assert tried.returncode == 0, tried.stderr.decode()
+    assert (tmp_path / tensorboard[2]).is_dir()
     assert (tmp_path / "demo" / "losses.png").stat().st_size > 1000
     assert (tmp_path / "demo" / "runs" / "demo-2").is_dir()
 

@@ -7,7 +7,9 @@ model is trained in a process of its own, so that this package never imports PyT
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -66,15 +68,24 @@ def demo(
     console.say(f"done in {time.monotonic() - began:.0f} s; everything is in {output}/")
     console.say(f"the loss plot: {output / 'losses.png'}")
     console.say("to try next:")
-    for line in (
-        f"cd {output}",
-        f'gptmodel generate --checkpoint runs/{run} --prompt "Python is "',
-        f"tensorboard --logdir runs/{run}",
-        "gptbpe viz --text 'import this' -t tokenizer.json",
-        "gptbpe train YOUR.txt --vocab 4096 -o yours.json",
-        "python -m gptmodel.train --train-data YOUR.txt --tokenizer yours.json --preset nano",
+    for words in (
+        ["gptmodel", "generate", "--checkpoint", f"{output}/runs/{run}", "--prompt", "Python is "],
+        ["tensorboard", "--logdir", f"{output}/runs/{run}"],
+        ["gptbpe", "viz", "--text", "import this", "-t", f"{output}/tokenizer.json"],
+        ["gptbpe", "train", "YOUR.txt", "--vocab", "4096", "-o", "yours.json"],
+        ["gptmodel", "train", "--train-data", "YOUR.txt", "--tokenizer", "yours.json", "--budget", "10m"],
     ):
-        console.say(f"  {line}")
+        console.say(f"  {_as_typed(words)}")
+
+
+def _as_typed(words: list[str]) -> str:
+    """A command that works where the demo was started: by its path where its name is not found."""
+    beside = Path(sys.executable).with_name(words[0])
+    if beside.exists():
+        found = shutil.which(words[0])
+        if found is None or not beside.samefile(found):
+            words = [os.path.relpath(beside), *words[1:]]
+    return shlex.join(words)
 
 
 def _text() -> str:

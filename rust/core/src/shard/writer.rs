@@ -310,8 +310,12 @@ impl ShardWriter {
             options: self.options.options.clone(),
         };
         let manifest = Manifest::new(parts, std::mem::take(&mut self.done));
-        atomic_write(&self.folder.join(MANIFEST_NAME), &manifest.to_bytes())?;
-        self.replaces = false; // it has
+        let bytes = manifest.to_bytes();
+        let written = atomic_write(&self.folder.join(MANIFEST_NAME), &bytes);
+        // An error may come after the manifest took its place; then the files that it lists stay.
+        let is_old = |found: Option<Vec<u8>>| found.as_ref() != Some(&bytes);
+        self.replaces &= written.is_err() && self.folder.read(MANIFEST_NAME).is_ok_and(is_old);
+        written?;
         settle(&self.folder, manifest)
     }
 
