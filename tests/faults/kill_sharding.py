@@ -28,7 +28,7 @@ from pathlib import Path
 from gptbpe import ShardReader, Tokenizer, shard_files
 from gptbpe.shards import build
 
-# Eleven shards, and thirty batches in two groups.
+# A dozen shards and more, made of thirty batches.
 DOCUMENTS = 600
 build.BATCH_BYTES = 800
 SHARD_TOKENS = 600

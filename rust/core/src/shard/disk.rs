@@ -9,6 +9,15 @@ use std::path::Path;
 use crate::publish::io_error;
 use crate::{Error, Result};
 
+/// How tokens are read from files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// Through memory maps, where the system has them.
+    Map,
+    /// With a system call for each row: for network file systems, whose maps may hang or go stale.
+    Pread,
+}
+
 /// Opens a file for reading. A FIFO or a device is an error; opening it would wait, or never end.
 pub(super) fn open(path: &Path) -> Result<(File, Metadata)> {
     let opened = open_without_waiting(path).and_then(|file| {

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::disk;
+use super::disk::{self, Io};
 use super::format::{HEADER_BYTES, hex};
 use super::header::{Header, Parsed};
 use super::manifest::{Manifest, TOKENIZER_NAME};
 use super::names::{Names, is_token_file};
-use super::source::Io;
 use super::verify::check_shard_files;
 use crate::publish::io_error;
 use crate::{Error, Result};

@@ -27,8 +27,9 @@ use super::source::{Kind, OpenFiles, Source};
 use super::verify::{check_shard_files, read_sidecar};
 use crate::{Error, Result};
 
+pub use super::disk::Io;
 pub use super::ids::{Id, Tokens};
-pub use super::source::{Io, Verify};
+pub use super::source::Verify;
 
 /// How to read a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use arc_swap::{ArcSwapOption, Guard};
 
 use super::block::{block_range, blocks, check_block};
-use super::disk::{self, Identity, read_range};
+use super::disk::{self, Identity, Io, read_range};
 use super::format::{HEADER_BYTES, TokenType, corrupt, hex};
 use super::header::{Header, Parsed};
 use super::manifest::ShardEntry;
@@ -34,15 +34,6 @@ pub enum Verify {
     Lazy,
     /// Everything, when the reader is made.
     Full,
-}
-
-/// How tokens are read from files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Io {
-    /// Through memory maps, where the system has them.
-    Map,
-    /// With a system call for each row: for network file systems, whose maps may hang or go stale.
-    Pread,
 }
 
 /// What a shard is by what lists it.

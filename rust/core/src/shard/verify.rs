@@ -9,12 +9,11 @@ use std::io;
 use std::path::Path;
 
 use super::block::check_sum;
-use super::disk;
+use super::disk::{self, Io};
 use super::format::{BLOCK_BYTES, HEADER_BYTES, corrupt};
 use super::header::{Header, Parsed};
 use super::map::{CutOff, Map};
 use super::sidecar::Sidecar;
-use super::source::Io;
 use super::sums::Sums;
 use crate::publish::io_error;
 use crate::{Error, Result};
@@ -97,13 +96,12 @@ impl Stream for FileStream {
         let end = self.at + count as u64;
         if let Some(map) = self.map.as_ref().filter(|map| map.holds(end)) {
             let before = sums.clone();
-            match map.sum(self.at, count, sums) {
-                Ok(()) => self.at = end,
+            if let Err(CutOff) = map.sum(self.at, count, sums) {
                 // Reading tells what is wrong: the file was cut off, or the disk is broken.
-                Err(CutOff) => {
-                    *sums = before;
-                    self.map = None;
-                }
+                *sums = before;
+                self.map = None;
+            } else {
+                self.at = end;
             }
         }
         while self.at < end {

@@ -30,17 +30,20 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn lanes(self, numbers: &[u64; 8]) -> Pair {
-        let from = numbers.as_ptr().cast::<__m256i>();
-        avx2!([_mm256_loadu_si256(from), _mm256_loadu_si256(from.add(1))])
+        let (low, high) = numbers.split_at(4);
+        avx2!([
+            _mm256_loadu_si256(low.as_ptr().cast()),
+            _mm256_loadu_si256(high.as_ptr().cast()),
+        ])
     }
 
     #[inline(always)]
     fn numbers(self, lanes: Pair) -> [u64; 8] {
         let mut numbers = [0_u64; 8];
-        let to = numbers.as_mut_ptr().cast::<__m256i>();
+        let (low, high) = numbers.split_at_mut(4);
         avx2!({
-            _mm256_storeu_si256(to, lanes[0]);
-            _mm256_storeu_si256(to.add(1), lanes[1]);
+            _mm256_storeu_si256(low.as_mut_ptr().cast(), lanes[0]);
+            _mm256_storeu_si256(high.as_mut_ptr().cast(), lanes[1]);
         });
         numbers
     }
