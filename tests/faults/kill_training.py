@@ -34,32 +34,12 @@ from gptmodel import checkpoint, cli
 from gptmodel.errors import CheckpointError
 from gptmodel.training import loop
 
-WORDS = [
-    "the",
-    "cat",
-    "sat",
-    "on",
-    "a",
-    "mat",
-    "and",
-    "then",
-    "it",
-    "ran",
-    "to",
-    "my",
-    "old",
-    "red",
-    "hat",
-    "in",
-    "the",
-    "sun",
-]
+SENTENCE = "the cat sat on a mat and then it ran to my old red hat in the sun"
+WORDS = SENTENCE.split()
 SHAPE = {
     "context-length": 16, "width": 16, "heads": 2, "layers": 2, "batch-size": 4, "eval-batches": 2,
     "sample-tokens": 4, "learning-rate": 1e-2, "vocab": 270, "dropout": 0.1, "save-every": 3, "eval-every": 6,
 }  # fmt: skip
-
-
 TENSORS = ("model.safetensors", "optimizer.safetensors")
 KINDS = ("train", "evaluation")
 

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-import gptbpe
-
-HERE = Path(__file__).parent
+from _campaign import run
 
 pytestmark = pytest.mark.skipif(
     os.name == "nt", reason="needs fork, SIGKILL and files that are cut while open"
 )
-
-
-def run(script: str, *words: str) -> str:
-    python = str(Path(gptbpe.__file__).parents[1])
-    command = [sys.executable, str(HERE / script), *words]
-    environment = os.environ | {"PYTHONPATH": python}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    return done.stdout
 
 
 def test_damage_is_noticed() -> None:

@@ -3,22 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
-import gptmodel
-
-HERE = Path(__file__).parent
-
-
-def run(script: str, *words: str) -> str:
-    python = str(Path(gptmodel.__file__).parents[1])
-    command = [sys.executable, str(HERE / script), *words]
-    environment = os.environ | {"PYTHONPATH": python}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    return done.stdout
+from _campaign import run
 
 
 def test_training_that_is_killed_ends_with_the_same_bits() -> None:

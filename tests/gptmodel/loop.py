@@ -12,24 +12,8 @@ from gptmodel import checkpoint
 from gptmodel.config import Config, compose
 from gptmodel.training import read_metrics
 
-WORDS = (
-    "the",
-    "cat",
-    "sat",
-    "on",
-    "a",
-    "mat",
-    "and",
-    "then",
-    "it",
-    "ran",
-    "to",
-    "my",
-    "old",
-    "red",
-    "hat",
-    "in",
-)
+SENTENCE = "the cat sat on a mat and then it ran to my old red hat in"
+WORDS = tuple(SENTENCE.split())
 
 TINY: dict[str, Any] = {
     "context_length": 16,
