@@ -2,19 +2,27 @@
 //!
 //!     cargo run --release -p gptbpe-benches --bin fuzz -- --executions 100000000 --threads 2 --seed 1
 //!     cargo run --release -p gptbpe-benches --bin fuzz -- --training --executions 1000000 --threads 2 --seed 1
+//!     cargo run --release -p gptbpe-benches --bin fuzz -- --files --executions 10000000 --threads 2 --seed 1
 //!
 //! An equivalent of cargo-fuzz that needs no nightly compiler: there is no feedback from coverage, but the
 //! texts are made of what patterns and blocks tell apart (`texts`), and patterns (`patterns`) and
 //! vocabularies (`vocabularies`) are random too. Executions are of two kinds: a scanner against the
 //! regular expressions (`splitting`), and encoding against tiktoken's rule (`encoding`); `oracle` has the twins of both.
-//! With `--training` they are of a third kind alone: training against the oracle (`training`). The same seed and number of
-//! threads give the same texts.
+//! With `--training` they are of a third kind alone: training against the oracle (`training`); with `--files` of a fourth:
+//! tokenizer files, patterns, datasets and ids that were changed (`files`). The same seed and number of threads give
+//! the same texts.
+//!
+//! The address sanitizer watches memory at the same time:
+//!
+//!     RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo run --release --target x86_64-unknown-linux-gnu \
+//!         --target-dir target/asan -p gptbpe-benches --bin fuzz -- --files --executions 1000000
 //!
 //! The first difference, or panic, is made as small as it can be and printed; the exit status is then 1.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a program, not a library
 
 mod encoding;
+mod files;
 mod oracle;
 mod patterns;
 mod report;
@@ -33,8 +41,8 @@ use texts::Texts;
 
 /// A line is printed each time so many executions are done.
 const SHOWN: u64 = 10_000_000;
-/// The same for training, which is slower.
-const SHOWN_TRAINING: u64 = 100_000;
+/// The same for training and for files, which are slower.
+const SHOWN_SLOW: u64 = 100_000;
 /// Executions of the first kind for each of the second.
 const SPLITTING: u64 = 3;
 
@@ -42,7 +50,8 @@ struct Options {
     executions: u64,
     threads: u64,
     seed: u64,
-    training: bool,
+    /// The kind that was asked for; the first two in turn if none was.
+    only: Option<Kind>,
 }
 
 impl Options {
@@ -51,11 +60,16 @@ impl Options {
             executions: 10_000_000,
             threads: 1,
             seed: 1,
-            training: false,
+            only: None,
         };
         while let Some(name) = arguments.next() {
-            if name == "--training" {
-                options.training = true;
+            let kind = match name.as_str() {
+                "--training" => Some(Kind::Training),
+                "--files" => Some(Kind::Files),
+                _ => None,
+            };
+            if kind.is_some() {
+                options.only = kind;
                 continue;
             }
             let value = arguments.next().and_then(|value| value.parse().ok());
@@ -66,7 +80,7 @@ impl Options {
                 "--seed" => options.seed = value,
                 _ => {
                     return Err(format!(
-                        "expected --executions, --threads, --seed or --training, found {name}"
+                        "expected --executions, --threads, --seed, --training or --files, found {name}"
                     ));
                 }
             }
@@ -76,19 +90,20 @@ impl Options {
 }
 
 /// What one execution compares.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Splitting,
     Encoding,
     Training,
+    Files,
 }
 
 /// What the threads have done.
 struct Progress {
     started: Instant,
-    training: bool,
+    only: Option<Kind>,
     /// Executions of each kind.
-    done: [AtomicU64; 3],
+    done: [AtomicU64; 4],
     stopped: AtomicBool,
     report: Mutex<Option<Report>>,
 }
@@ -99,20 +114,21 @@ impl Progress {
     }
 
     fn total(&self) -> u64 {
-        self.done(Kind::Splitting) + self.done(Kind::Encoding) + self.done(Kind::Training)
+        let each = self.done.iter().map(|done| done.load(Ordering::Relaxed));
+        each.sum()
     }
 
     fn line(&self) -> String {
         let seconds = self.started.elapsed().as_secs_f64();
         let total = self.total();
-        let kinds = if self.training {
-            "training against oracle, every tie rule".to_owned()
-        } else {
-            format!(
+        let kinds = match self.only {
+            Some(Kind::Training) => "training against oracle, every tie rule".to_owned(),
+            Some(Kind::Files) => "changed files, patterns and ids".to_owned(),
+            _ => format!(
                 "{} scanner against regex, {} encode against oracle",
                 self.done(Kind::Splitting),
                 self.done(Kind::Encoding),
-            )
+            ),
         };
         format!(
             "{total} executions ({kinds}) in {seconds:.1} s, {:.0} a second",
@@ -125,8 +141,8 @@ impl Progress {
         let (mut splitting, mut encoding) = (0, 0);
         let mut patterns = Vec::new();
         while !self.stopped.load(Ordering::Relaxed) && self.total() < executions {
-            let kind = if self.training {
-                Kind::Training
+            let kind = if let Some(only) = self.only {
+                only
             } else if splitting <= SPLITTING * encoding {
                 Kind::Splitting
             } else {
@@ -136,17 +152,22 @@ impl Progress {
                 Kind::Splitting => splitting::round(&mut texts, &mut patterns),
                 Kind::Encoding => encoding::round(&mut texts, &mut patterns),
                 Kind::Training => training::round(&mut texts),
+                Kind::Files => files::round(&mut texts),
             });
             match round.unwrap_or_else(Err) {
                 Ok(more) => {
                     match kind {
                         Kind::Splitting => splitting += more,
                         Kind::Encoding => encoding += more,
-                        Kind::Training => {}
+                        Kind::Training | Kind::Files => {}
                     }
                     let before = self.total();
                     self.done[kind as usize].fetch_add(more, Ordering::Relaxed);
-                    let shown = if self.training { SHOWN_TRAINING } else { SHOWN };
+                    let shown = if self.only.is_some() {
+                        SHOWN_SLOW
+                    } else {
+                        SHOWN
+                    };
                     if before / shown != (before + more) / shown {
                         println!("{}", self.line());
                     }
@@ -179,8 +200,8 @@ fn main() -> ExitCode {
     }));
     let progress = Progress {
         started: Instant::now(),
-        training: options.training,
-        done: [const { AtomicU64::new(0) }; 3],
+        only: options.only,
+        done: [const { AtomicU64::new(0) }; 4],
         stopped: AtomicBool::new(false),
         report: Mutex::new(None),
     };

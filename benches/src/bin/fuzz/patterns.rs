@@ -26,6 +26,20 @@ pub(crate) fn some(random: &mut Random, wanted: usize) -> Vec<Named> {
     named.chain(made).collect()
 }
 
+/// One of these.
+pub(crate) fn any(random: &mut Random) -> Named {
+    let regex = match random.below(4) {
+        0 => {
+            let name = NAMES[random.below(NAMES.len())];
+            let pattern = Pattern::named(name).expect("it is one of the names");
+            return (name.to_owned(), pattern);
+        }
+        1 => OTHER[random.below(OTHER.len())].to_owned(),
+        _ => variation(random),
+    };
+    (regex.clone(), Pattern::regex(regex))
+}
+
 /// A pattern like the named ones with other parts.
 fn variation(random: &mut Random) -> String {
     let mut parts: Vec<String> = Vec::new();
