@@ -212,7 +212,7 @@ def test_packaged_encodings(name: str, size: int, specials: dict[str, int]) -> N
 
 def test_packaged_encodings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TokenizerError, match="cl100k_base"):
-        Tokenizer.get("gpt5")
+        Tokenizer.get("gpt9")
     entry = packaged.ENCODINGS["r50k_base"]
     monkeypatch.setitem(packaged.ENCODINGS, "damaged", entry._replace(sha256="0" * 64))
     with pytest.raises(TokenizerFileError, match="damaged"):
