@@ -114,7 +114,7 @@ def test_we_read_files_of_other_programs(tmp_path: Path) -> None:
     raw = ShardReader.open_raw(tmp_path / "train.bin", "uint16", 1000)
     assert np.array_equal(raw.tokens(0), ids)
     assert np.array_equal(pickle.loads(pickle.dumps(raw)).tokens(0), ids)
-    with pytest.raises(errors.ShardChecksumError, match="open_raw"):
+    with pytest.raises(errors.ShardFormatError, match="open_raw"):
         ShardReader(tmp_path / "train.bin")
 
 
@@ -638,3 +638,14 @@ def test_the_manifest_can_be_checked_with_standard_tools(tmp_path: Path) -> None
         == json.loads(data)["digest"]
         == ShardReader(tmp_path).fingerprint
     )
+
+
+@pytest.mark.parametrize("content", [b"a text of somebody's", bytes(range(256)) * 5])
+def test_a_file_that_is_none_of_ours_is_not_called_damaged(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "input.txt").write_bytes(content)
+    for opened in (ShardReader, lambda path: Sampler(path, 8)):
+        with pytest.raises(
+            errors.ShardFormatError, match=r"input\.txt is no token file; gptbpe shard makes shards"
+        ) as failure:
+            opened(tmp_path / "input.txt")
+        assert "delete" not in str(failure.value)

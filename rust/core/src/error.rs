@@ -417,6 +417,14 @@ pub enum Error {
         what: String,
     },
 
+    /// A single file that was named as shards does not begin as token files do.
+    #[error("{path} is no token file; gptbpe shard makes shards of a text, and open_raw reads ids that have no \
+             header", path = path.display())]
+    NoTokenFile {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// A shard, sidecar or manifest is written in a format that this version does not know.
     #[error("{path} has {found}, this version of gptbpe reads {supported}; upgrade gptbpe", path = path.display())]
     ShardVersion {

@@ -147,7 +147,7 @@ fn placed(error: Error, place: &str) -> PyErr {
         Error::ShardCorrupt { path, offset, .. } => {
             ShardChecksumError::new_err((message, path, offset))
         }
-        Error::ShardVersion { .. } | Error::ShardUnfinished { .. } => {
+        Error::ShardVersion { .. } | Error::ShardUnfinished { .. } | Error::NoTokenFile { .. } => {
             ShardFormatError::new_err(message)
         }
         Error::FingerprintMismatch { .. } => ShardMismatchError::new_err(message),

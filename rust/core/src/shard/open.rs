@@ -1,5 +1,6 @@
 //! What a path holds: a dataset with its manifest, one shard of ours, token files of llm.c, or a bare array.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -89,6 +90,9 @@ impl ShardReader {
         let mut header_of_one = None;
         for name in files {
             let (file, metadata) = disk::open(&name)?;
+            if alone && !may_be_token_file(&file, metadata.len()) {
+                return Err(Error::NoTokenFile { path: name });
+            }
             let (found, tokens, kind) = match read_header(&file, &metadata, &name)? {
                 Parsed::Plain(token_type, tokens) => (token_type, tokens, Kind::Plain),
                 Parsed::Ours(header) if alone => {
@@ -172,4 +176,18 @@ fn token_files(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether a file begins as token files do, as far as it goes: it may have been cut.
+fn may_be_token_file(file: &File, length: u64) -> bool {
+    let mut start = [0; 8];
+    let start = &mut start[..length.min(8) as usize];
+    // What cannot be read is an error of whoever reads the header.
+    disk::read_exact_at(file, start, 0).is_err()
+        || [TokenType::U16, TokenType::U32].iter().any(|token_type| {
+            let (word, version) = token_type.magic();
+            [word.to_le_bytes(), version.to_le_bytes()]
+                .concat()
+                .starts_with(start)
+        })
 }
