@@ -107,7 +107,9 @@ def compose(
             f"the run was started with --preset {base.preset}, not {preset}: a run keeps its preset"
         )
     bottom = _preset_layer(str(preset)) if base is None else {}
-    if "depth" in shorthands:
+    if "depth" in shorthands and base is not None:
+        _check_depth(base.model["layers"], *shorthands["depth"])
+    elif "depth" in shorthands:
         said = {k: v for layer in layers for k, v in layer.values()}
         bottom |= _depth_layer(str(preset), *shorthands["depth"], bottom, said)
 
@@ -231,6 +233,12 @@ def _environment_layer(environment: Mapping[str, str]) -> dict[str, tuple[str, A
             value = tuple(value.split(os.pathsep))
         layer[variable] = (name, value)
     return layer
+
+
+def _check_depth(layers: int, depth: Any, origin: str) -> None:
+    """Raise ConfigError for another depth than the run has; what follows from it stands in its config."""
+    if str(depth) != str(layers):
+        raise ConfigError(f"depth = {depth!r} (from {origin}): the run has {layers} layers and keeps them")
 
 
 def _depth_layer(

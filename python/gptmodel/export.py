@@ -57,8 +57,12 @@ def export(
     }
     if format not in writers:
         raise ValueError(f"no export format is called {format!r}: there are {', '.join(writers)}")
-    if out.is_dir() and not (out / "config.json").is_file() and any(out.iterdir()):
-        raise FileExistsError(f"{out} is there already and no exported model: give another name")
+    if out.is_dir() and (format != "hf" or {path.name for path in out.iterdir()} - hf.FILES):
+        raise FileExistsError(
+            f"{out} is there already and no exported model, or has other files in it: give another name"
+            if format == "hf"
+            else f"{out} is a folder: give the name of a file"
+        )
     if out.exists() and not overwrite:
         raise FileExistsError(
             f"{out} is there already: give another name, or --force to replace it (in Python overwrite=True)"

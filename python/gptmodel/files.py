@@ -83,6 +83,8 @@ class Lock:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ".lock"
+        self.is_held = False
+        """Whether the system keeps others out; some file systems cannot."""
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -90,6 +92,7 @@ class Lock:
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.is_held = True
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip()
@@ -117,7 +120,7 @@ class Lock:
         if self._file is not None:
             self._file.truncate(0)
             self._file.close()
-            self._file = None
+            self._file, self.is_held = None, False
 
 
 def _open_lock(path: Path) -> int:

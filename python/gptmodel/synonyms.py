@@ -31,7 +31,7 @@ SAME = {
     "dropout": "drop-rate",
     "schedule": "lr-scheduler lr-scheduler-type lr-schedule",
     "experiment-name": "name run-name exp-name experiment",
-    "micro-batch-size": "device-batch-size per-device-batch-size per-device-train-batch-size",
+    "micro-batch-size": "device-batch-size",
     "batch-size": "train-batch-size",
     "compile": "torch-compile",
     "precision": "dtype",
@@ -51,6 +51,10 @@ ANSWERS = {
     "gradient-accumulation-steps grad-accum grad-accum-steps accumulate-grad-batches": (
         "--batch-size is the whole batch of a step, and --micro-batch-size how much of it is on the device "
         "at once"
+    ),
+    "per-device-batch-size per-device-train-batch-size": (
+        "--batch-size is the whole batch of a step, of all devices together; --micro-batch-size is how much "
+        "of it is on one of them at once"
     ),
     "min-lr": "--final-fraction is the last learning rate as a part of the peak (0.1: a tenth)",
     "lr-decay-iters": "the learning rate falls until the end of the run, whatever its length: leave it out",

@@ -7,6 +7,7 @@ bits. What is read is right, or there is an error that says what could not be re
 from __future__ import annotations
 
 import gc
+import hashlib
 import importlib.util
 import json
 import pickle
@@ -31,6 +32,7 @@ from gptbpe import (
 )
 from gptbpe.cli import main
 from gptbpe.io import remote
+from gptbpe.shards.formats import write_megatron
 
 for needed in ("moto.server", "s3fs", "xxhash", "boto3"):
     pytest.importorskip(needed)
@@ -328,6 +330,49 @@ def test_a_damaged_cache_is_mended(store: Any, local: ShardReader, tmp_path: Pat
     assert (ShardReader(url).tokens(0) == first).all()
     path.unlink()
     assert (ShardReader(url).tokens(0) == first).all()
+    sidecar = path.with_suffix(".gbx")
+    whole = sidecar.read_bytes()
+    for damaged in (None, b"", bytes(len(whole)), whole[:-3], whole[:-8] + bytes(8)):
+        sidecar.unlink() if damaged is None else sidecar.write_bytes(damaged)
+        reader = ShardReader(url)
+        assert (reader.tokens(0) == first).all()
+        assert sidecar.read_bytes() == whole
+
+
+def test_a_manifest_names_no_file_elsewhere(store: Any, tok: Tokenizer, tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "data", tokenizer=tok) as writer:
+        writer.write([1, 2, 3])
+    url = upload(store, tmp_path / "data", "data")
+    evil = b"ssh-rsa of somebody else"
+    written = (tmp_path / "data" / "manifest.json").read_text()
+    manifest = json.loads(written)
+    store.client.put_object(Bucket="bucket", Key="stolen", Body=evil)
+    for wrong in ("../../stolen", str(tmp_path / "stolen")):
+        sha256 = manifest["tokenizer"]["sha256"]
+        named = f'"{hashlib.sha256(evil).hexdigest()}",\n    "file": {json.dumps(wrong)}'
+        body = written[:-83].replace(f'"{sha256}"', named)
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        forged = body + written[-83:].replace(manifest["digest"], digest)
+        store.client.put_object(Bucket="bucket", Key="data/manifest.json", Body=forged.encode())
+        with pytest.raises(errors.ShardError):
+            ShardReader(url)
+        assert evil not in [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_only_folders_of_datasets_are_ever_emptied(store: Any, local: ShardReader, tmp_path: Path) -> None:
+    mine = tmp_path / "outer" / "mine"
+    mine.mkdir(parents=True)
+    (mine / "shard-00000.bin").write_bytes(bytes(5000))
+    url = upload(store, local.path, "data")
+    ShardReader(url, cache=mine).tokens(0)
+    ShardReader(url, cache=tmp_path / "outer", cache_bytes=1).tokens(0)
+    assert (mine / "shard-00000.bin").exists()
+
+
+def test_what_lies_elsewhere_is_not_linked(store: Any, local: ShardReader, tmp_path: Path) -> None:
+    reader = ShardReader(upload(store, local.path, "data"))
+    with pytest.raises(errors.ShardError, match="object store"):
+        write_megatron(reader, tmp_path / "megatron")
 
 
 def test_a_web_server(store: Any, local: ShardReader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,13 @@ def test_depth_is_one_dial_over_modern() -> None:
     assert compose({"preset": "gpt2", "depth": 6}).config.model["heads"] == 6
 
 
+def test_a_run_goes_on_with_the_depth_that_it_began_with() -> None:
+    base = compose({"depth": 4}).config
+    assert compose({"depth": 4}, base=base).config == base
+    with pytest.raises(ConfigError, match=r"the run has 4 layers and keeps them"):
+        compose({"depth": "6"}, base=base)
+
+
 def test_depth_gives_way_to_what_is_said() -> None:
     found = compose({"depth": 4, "max_steps": 7, "learning_rate": 0.5, "context_length": 512}).config
     assert (found.train.max_steps, found.optim.learning_rate) == (7, 0.5)

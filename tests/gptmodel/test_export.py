@@ -162,3 +162,14 @@ def test_nothing_is_overwritten_unasked(format: Any, tmp_path: Path) -> None:
 def test_an_unknown_format_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'onnx': there are hf, pth, safetensors"):
         export(trained("nano"), tmp_path / "out", "onnx")  # type: ignore[arg-type]
+
+
+def test_a_folder_with_more_in_it_is_never_replaced(tmp_path: Path) -> None:
+    model, out = trained("nano"), tmp_path / "model"
+    export(model, out)
+    export(model, out, overwrite=True)
+    (out / "README.md").write_text("written by hand")
+    for kind in ("hf", "pth", "safetensors"):
+        with pytest.raises(FileExistsError, match=r"has other files in it|is a folder"):
+            export(model, out, kind, overwrite=True)
+    assert (out / "README.md").read_text() == "written by hand"

@@ -37,6 +37,21 @@ def test_words_of_others(given: str, ours: str) -> None:
     assert spelled(given.split()) == ours.split()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("generate RUN --start=FILE:a.txt", "--prompt-file a.txt"),
+        ("generate RUN --start FILE:a.txt", "--prompt-file a.txt"),
+        ("generate RUN --max_length 9", "counts the prompt in other programs"),
+        ("train a.txt --per_device_train_batch_size 9", "--batch-size is the whole batch"),
+    ],
+)
+def test_words_that_count_something_else_are_answered(words: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        spelled(words.split())
+    assert spelled(["generate", "RUN", "--prompt", "True"]) == ["generate", "RUN", "--prompt", "True"]
+
+
 def test_a_folder_without_an_option_is_shards(tmp_path: Path) -> None:
     assert spelled(["train", str(tmp_path)]) == ["train", "--shards", str(tmp_path)]
     assert spelled([]) == []

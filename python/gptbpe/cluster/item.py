@@ -8,6 +8,7 @@ a time: one of the equal results is kept.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -154,11 +155,21 @@ def _folder(plan: Plan, number: int) -> Path:
 
 def _publish(attempt: Path, target: Path) -> None:
     """Give a folder its name, unless another attempt was faster."""
-    try:
-        attempt.rename(target)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
+    while True:
+        try:
+            attempt.rename(target)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        if (target / RECEIPT).exists():
+            return
+        # Somebody began to remove the folder: what is left of it is no item.
+        left = attempt.with_name(f"{attempt.name}-left")
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(left)
+        shutil.rmtree(left, ignore_errors=True)
+    if os.name == "nt":  # cannot flush a folder
         return
     folder = os.open(target.parent, os.O_RDONLY)
     try:

@@ -88,9 +88,17 @@ def join(
                 copied += len(ids)
                 if progress:
                     progress("joining", copied, total)
-    if not keep:
+    if not keep and _is_there(plan):
         _remove(plan.out)
     return ShardReader(plan.out)
+
+
+def _is_there(plan: Plan) -> bool:
+    """Whether it is this plan that lies in its folder: another may have been made meanwhile."""
+    try:
+        return Plan.load(plan.out).digest == plan.digest
+    except FileNotFoundError:  # another process was faster
+        return False
 
 
 def tidy(out: Path) -> None:

@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import struct
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterable
@@ -60,7 +61,14 @@ class CachedDataset:
         self._xxhash = _xxhash()
         self._cache = _cache_folder(cache)
         self._most = CACHE_BYTES if cache_bytes is None else cache_bytes
+        self._lock, self._process = threading.RLock(), os.getpid()
         manifest = self._manifest()
+        key = hashlib.sha256(self.url.encode() + b"\0" + manifest).hexdigest()[:32]
+        self.folder = self._cache / key
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / MARK).write_text(self.url + "\n")
+        files.write_atomically(self.folder / "manifest.json", manifest)
+        self.open()  # refuses names that lead out of the folder, before anything is written under them
         content: dict[str, Any] = json.loads(manifest)
         self._shards: list[dict[str, Any]] = content["shards"]
         self._width = np.dtype(content["dtype"]).itemsize
@@ -73,13 +81,7 @@ class CachedDataset:
         self._tried: Counter[object] = Counter()
         self._touched: set[Path] = set()
         """Shards that the present call needs: making room for one of them leaves the others."""
-        key = hashlib.sha256(self.url.encode() + b"\0" + manifest).hexdigest()[:32]
-        self.folder = self._cache / key
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self._cache / MARK).touch()
-        (self.folder / MARK).write_text(self.url + "\n")
         self._fetch_tokenizer(content["tokenizer"])
-        files.write_atomically(self.folder / "manifest.json", manifest)
 
     def open(self) -> CoreShardReader:
         """Open the folder."""
@@ -87,8 +89,15 @@ class CachedDataset:
 
     def done(self) -> None:
         """Take note that a call came through."""
-        self._tried.clear()
-        self._touched.clear()
+        with self._alone():
+            self._tried.clear()
+            self._touched.clear()
+
+    def _alone(self) -> threading.RLock:
+        """Let one thread at a time in; a forked process has a lock of its own, as nobody releases the old."""
+        if self._process != os.getpid():
+            self._lock, self._process = threading.RLock(), os.getpid()
+        return self._lock
 
     def holds(self, error: Exception) -> bool:
         """Whether an error is about a file of this folder, which may be missing or have holes."""
@@ -107,6 +116,10 @@ class CachedDataset:
         """
         if not self.holds(error):
             raise error
+        with self._alone():
+            self._mend(error)
+
+    def _mend(self, error: Exception) -> None:
         place = getattr(error, "path", None) or getattr(error, "filename", None)
         path = Path(str(place)).with_suffix(".bin")
         number, offset = self._numbers[path.name], getattr(error, "offset", None)
@@ -131,15 +144,23 @@ class CachedDataset:
 
     def fetch(self, blocks: Iterable[Block]) -> None:
         """Fetch blocks that are not there, several at a time."""
+        with self._alone():
+            self._fetch(blocks)
+
+    def _fetch(self, blocks: Iterable[Block]) -> None:
         wanted: list[tuple[Path, Block]] = []
         for number, block in sorted(set(blocks)):
             path = self.folder / self._shards[number]["file"]
             self._touched.add(path)
             if (number, block) in self._known:
                 continue
-            if not path.exists():
+            self._block_sums(number)
+            try:
+                there = self._is_there(path, number, block)
+            except FileNotFoundError:  # not there yet, or another process made room
                 self._fetch_shard(number)
-            if self._is_there(path, number, block):
+                there = False
+            if there:
                 self._known.add((number, block))
             else:
                 wanted.append((path, (number, block)))
@@ -217,6 +238,7 @@ class CachedDataset:
                 sidecar.replace(target.with_suffix(".gbx"))
                 with contextlib.suppress(FileExistsError):
                     os.link(found, target)
+                self._known = {block for block in self._known if block[0] != number}
             except ShardError as error:
                 if not left:
                     raise ShardChecksumError(
@@ -228,9 +250,18 @@ class CachedDataset:
                 shutil.rmtree(spare, ignore_errors=True)
 
     def _block_sums(self, number: int) -> npt.NDArray[np.uint64]:
-        if number not in self._sums:
-            path = (self.folder / self._shards[number]["file"]).with_suffix(".gbx")
-            self._sums[number] = block_sums(path.read_bytes())
+        path = self.folder / self._shards[number]["file"]
+        for left in reversed(range(TRIES)):
+            if number in self._sums:
+                break
+            try:
+                CoreShardReader.open(path, "open", "pread", None).documents(0)  # checks the whole sidecar
+                self._sums[number] = block_sums(path.with_suffix(".gbx").read_bytes())
+            except (FileNotFoundError, ShardError):
+                if not left:
+                    raise
+                self._remove(path)
+                self._fetch_shard(number)
         return self._sums[number]
 
     def _manifest(self) -> bytes:

@@ -259,11 +259,18 @@ class Samples:
                 reader._remote.done()
 
     def _mend(self, error: Exception) -> None:
+        mended = False
         for reader in self._readers():
-            if reader._remote is not None and reader._remote.holds(error):
+            if reader._remote is None or not reader._remote.holds(error):
+                continue
+            if mended:  # one more of the same folder: what it has open may be gone from there
+                reader._remote.stale = True
+                reader._renew()
+            else:
                 reader._mend(error)
-                return
-        raise error
+                mended = True
+        if not mended:
+            raise error
 
     def _end(self) -> int | None:
         """The number behind the last sample; None where there is no last one."""

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from gptmodel import files
-from gptmodel.errors import CheckpointError, ConfigError, did_you_mean
+from gptmodel.errors import CheckpointError, ConfigError, LockedError, did_you_mean
 
 __all__ = ["check_name", "check_output", "find", "has_begun", "new", "newest", "resume_command"]
 
@@ -76,7 +76,13 @@ def has_begun(folder: Path) -> bool:
         return True
     if any(folder.iterdir()) and not (folder / ".lock").exists():
         raise ConfigError(f"{folder} is no run of gptmodel: give another --experiment-name")
-    with files.Lock(folder):
+    with files.Lock(folder) as lock:
+        if not lock.is_held:
+            raise LockedError(
+                f"{folder} has saved nothing, and its file system has no locks that would say whether a "
+                "process works in it: end that process or move the folder away, or give another "
+                "--experiment-name"
+            )
         number = next(n for n in itertools.count(1) if not _unsaved(folder, n).exists())
         folder.rename(_unsaved(folder, number))
     print(f"note      {folder} had saved nothing and is {_unsaved(folder, number)} now", file=sys.stderr)

@@ -38,7 +38,7 @@ INIT_FROM = {
 GENERATING = {
     "prompt": "start text",
     "samples": "num-samples n-samples num-return-sequences",
-    "max-new-tokens": "max-tokens max-length n-tokens num-tokens length",
+    "max-new-tokens": "max-tokens n-tokens num-tokens",
     "checkpoint": "ckpt run model out-dir model-path checkpoint-dir",
     "temperature": "temp",
 }
@@ -67,6 +67,8 @@ def spelled(words: Sequence[str]) -> list[str]:
         if not word.startswith("--"):
             continue
         name, equals, value = word[2:].partition("=")
+        if command == "generate":
+            _answer_generating(name, value if equals else next(iter(done[at + 1 :]), ""))
         spelt = name.replace("_", "-")
         known = command == "train" and section_of(spelt.replace("-", "_")) is not None
         ours = spelt if known else named.get(spelt, spelt)
@@ -80,7 +82,7 @@ def spelled(words: Sequence[str]) -> list[str]:
                 done[at] = f"--{ours}={VALUES[ours].get(value, value)}"
             elif at + 1 < len(done):
                 done[at + 1] = VALUES[ours].get(done[at + 1], done[at + 1])
-    return _joined(done)
+    return _joined(done) if command == "train" else done
 
 
 def _turned(names: Mapping[str, str]) -> dict[str, str]:
@@ -104,6 +106,18 @@ def _answer(name: str, spelt: str, ours: str, value: str) -> None:
             raise ConfigError(f"there is no option --{name} here: {answer}")
     if ours == "init-from" and value in INIT_FROM:
         raise ConfigError(f"--{name} {value}: {INIT_FROM[value]}")
+
+
+def _answer_generating(name: str, value: str) -> None:
+    """The same where text is generated."""
+    if name.replace("_", "-") in ("max-length", "length"):
+        raise ConfigError(
+            f"there is no option --{name} here, which counts the prompt in other programs: "
+            "--max-new-tokens is how many follow it"
+        )
+    if name == "start" and value.startswith("FILE:"):
+        file = value.removeprefix("FILE:")
+        raise ConfigError(f"--start {value}: a file with the prompt is given as --prompt-file {file}")
 
 
 def _joined(words: list[str]) -> list[str]:

@@ -15,6 +15,14 @@ from gptmodel.hf.mapping import ARCHITECTURES, Architecture, State, swap_halves
 from gptmodel.model import ModelConfig
 
 END_OF_TEXT = "<|endoftext|>"
+FILES = {
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+"""All that `write_folder` writes."""
 _PRESET = {
     "GPT2LMHeadModel": "gpt2",
     "LlamaForCausalLM": "llama",

@@ -43,6 +43,8 @@ WRITTEN_OUT = 256
 """Up to so many positions, compiled attention on a CPU is written out."""
 
 IN_FP32 = 128
+FLEX_LEAST_WIDTH = 16
+"""FlexAttention takes no narrower heads."""
 """And up to so many positions, attention in bf16 on a CPU computes in fp32."""
 
 
@@ -76,6 +78,8 @@ def attention(
     probabilities.
     """
     if mask is not None and not isinstance(mask, Tensor):
+        if dropout:
+            raise ValueError("FlexAttention drops no probabilities: make the mask for the kernel sdpa")
         return _flex(q_BHTK, k_BGSK, v_BGSK, mask)
     T, S = q_BHTK.shape[-2], k_BGSK.shape[-2]
     if mask is None and 1 < T < S:

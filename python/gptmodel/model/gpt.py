@@ -26,8 +26,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gptmodel.model.attention import KeyValueCache, Mask, attention, document_mask
-from gptmodel.model.config import ModelConfig
+from gptmodel.model.attention import (
+    FLEX_LEAST_WIDTH,
+    KeyValueCache,
+    Mask,
+    attention,
+    document_mask,
+)
+from gptmodel.model.config import Kernel, ModelConfig
 from gptmodel.model.initialize import initialize
 from gptmodel.model.loss import cross_entropy, head
 from gptmodel.model.positions import RotaryPositions, SinusoidalPositions, position_in_document
@@ -241,7 +247,7 @@ class GPT(nn.Module):
             x_BTD = x_BTD + self.positions(position)  # type: ignore[misc]
         x_BTD = x_BTD.to(self.compute_dtype or x_BTD.dtype)
         x_BTD = F.dropout(self.embedding_norm(x_BTD), self.config.dropout, self.training)
-        mask = None if documents_BT is None else document_mask(documents_BT, self.config.attention)
+        mask = None if documents_BT is None else document_mask(documents_BT, self._mask_kernel)
         rotary = self.positions if isinstance(self.positions, RotaryPositions) else None
         again = self.checkpoint_blocks and self.training and torch.is_grad_enabled()
         for block in self.blocks:
@@ -250,6 +256,13 @@ class GPT(nn.Module):
         if cache is not None:
             cache.advance(T)
         return self.final_norm(x_BTD)  # type: ignore[no-any-return]
+
+    @property
+    def _mask_kernel(self) -> Kernel:
+        """The kernel that a mask of documents is for: FlexAttention knows no dropout and no narrow heads."""
+        config = self.config
+        drops = self.training and config.dropout > 0
+        return "sdpa" if drops or config.width_per_head < FLEX_LEAST_WIDTH else config.attention
 
     @property
     def head_weight(self) -> Tensor:

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gptbpe import files
-from gptbpe.errors import ShardFormatError
+from gptbpe.errors import ShardError, ShardFormatError
 from gptbpe.shards.formats.documents import (
     Documents,
     Ids,
@@ -74,6 +74,10 @@ def write_megatron(reader: ShardReader, out: Name, *, force: bool = False) -> li
     >>> [ids.tolist() for ids, _ in read_megatron(prefix)]
     [[1, 2, 3]]
     """
+    if reader._remote is not None:
+        raise ShardError(
+            f"{reader.path} is in an object store, where no file can be linked: copy it here first"
+        )
     folder = Path(out)
     prefixes = [folder / shard.path.stem for shard in reader.shards]
     must_be_new((Path(f"{prefix}.{end}") for prefix in prefixes for end in ("bin", "idx")), force)

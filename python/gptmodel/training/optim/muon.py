@@ -12,6 +12,7 @@ does, and train no worse), and in bf16 wherever the processor multiplies bf16 fa
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -149,7 +150,7 @@ class Muon(AdamW):
                 self._update_matrices(group)
         for parameter, _ in held:
             parameter.grad = None  # AdamW passes over what has none
-        super().step()
+        inspect.unwrap(torch.optim.AdamW.step)(self)  # hooks are this step's, not also that one's
         for parameter, gradient in held:
             parameter.grad = gradient
         return loss

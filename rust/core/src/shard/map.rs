@@ -14,7 +14,7 @@
 use std::fs::File;
 use std::sync::atomic::{Ordering, fence};
 
-use memmap2::{Advice, Mmap, MmapOptions};
+use memmap2::{Mmap, MmapOptions};
 
 use super::fault::{Watched, page_bytes};
 use super::sums::Sums;
@@ -26,6 +26,13 @@ pub(super) struct Map {
     map: Mmap,
 }
 
+/// How a file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    HereAndThere,
+    InOrder,
+}
+
 /// The file is shorter than its map.
 #[derive(Debug)]
 pub(super) struct CutOff;
@@ -35,16 +42,16 @@ impl Map {
     ///
     /// A row is a page or two, and reading ahead for each would read a hundred times as much from a cold disk.
     pub(super) fn for_rows(file: &File, length: u64) -> Option<Self> {
-        Self::new(file, length, Advice::Random)
+        Self::new(file, length, Access::HereAndThere)
     }
 
     /// Maps a file of `length` bytes that is read from its beginning to its end.
     pub(super) fn for_all(file: &File, length: u64) -> Option<Self> {
-        Self::new(file, length, Advice::Sequential)
+        Self::new(file, length, Access::InOrder)
     }
 
     /// None where that cannot be done, or does not pay.
-    fn new(file: &File, length: u64, advice: Advice) -> Option<Self> {
+    fn new(file: &File, length: u64, access: Access) -> Option<Self> {
         let page = page_bytes()?;
         let length = usize::try_from(length).ok()?;
         let mapped = (length.max(1) - 1) / page * page;
@@ -53,8 +60,14 @@ impl Map {
         }
         // SAFETY: no reference to the bytes is ever made; `read` hands out a pointer.
         let map = unsafe { MmapOptions::new().len(mapped).map(file) }.ok()?;
+        // The other systems are not asked, and a system that refuses reads all the same.
         #[cfg(unix)]
-        let _ = map.advise(advice);
+        let _ = map.advise(match access {
+            Access::HereAndThere => memmap2::Advice::Random,
+            Access::InOrder => memmap2::Advice::Sequential,
+        });
+        #[cfg(not(unix))]
+        let _ = access;
         let watched = Watched::new(map.as_ptr() as usize, mapped)?;
         Some(Self { watched, map })
     }

@@ -153,6 +153,10 @@ impl Sampler {
                 group_size(sequence_length)
             ));
         }
+        let shards = self.reader().shards();
+        if shards > 1 && reserve > self.reader().shard_tokens(shards - 1) {
+            plan.push("reserve from several shards\n".to_owned());
+        }
         if source > 0 {
             plan.push(format!("source {source}\n"));
         }
