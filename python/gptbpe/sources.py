@@ -375,11 +375,12 @@ def _rows(file: Input, field: str, report: Report) -> Iterator[bytes]:
             yield text[start:end].tobytes()
 
 
-def _columns(
-    part: Input, field: str, report: Report
-) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
-    """Yield the text of some rows after one another, and where each begins and ends in it."""
-    path = part.path if isinstance(part, FileRange) else part
+def import_parquet(path: object) -> tuple[Any, Any]:
+    """Return ``pyarrow`` and ``pyarrow.parquet``, which read ``path``.
+
+    Raises:
+        MissingExtraError: they are not installed.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
@@ -387,6 +388,15 @@ def _columns(
         raise MissingExtraError(
             f"{path} needs pyarrow to be read; install it with: pip install 'gptbpe[parquet]'"
         ) from error
+    return pyarrow, parquet
+
+
+def _columns(
+    part: Input, field: str, report: Report
+) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
+    """Yield the text of some rows after one another, and where each begins and ends in it."""
+    path = part.path if isinstance(part, FileRange) else part
+    pyarrow, parquet = import_parquet(path)
     try:
         with _opened(path, -1) as opened, parquet.ParquetFile(opened) as file:
             if field not in file.schema_arrow.names:

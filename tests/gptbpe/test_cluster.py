@@ -240,6 +240,32 @@ def test_several_documents_need_a_separator_also_in_different_items(tmp_path: Pa
         cluster.join(plan)
 
 
+def test_what_is_left_of_a_removed_item_is_no_item(tmp_path: Path, corpus: Path, tok: Tokenizer) -> None:
+    plan = cluster.make(corpus, tok, tmp_path / "data", 2)
+    left = item._folder(plan, 0)
+    left.mkdir()
+    (left / "shard-00000.bin").write_bytes(b"begun to be removed")
+    for number in range(2):
+        cluster.make_item(plan, number)
+    assert cluster.join(plan).total_tokens > 0
+    assert sorted(path.name for path in (tmp_path / "data").glob(".*")) == [".inputs.json"]
+
+
+def test_a_plan_that_took_the_place_of_the_joined_one_stays(
+    tmp_path: Path, corpus: Path, tok: Tokenizer
+) -> None:
+    old = cluster.make(corpus, tok, tmp_path / "data", 2)
+    for number in range(2):
+        cluster.make_item(old, number)
+
+    def replace(_phase: str, done: int, total: int | None) -> None:
+        if done == total:
+            cluster.make(corpus, tok, tmp_path / "data", 3, force=True)
+
+    cluster.join(old, progress=replace)
+    assert len(cluster.Plan.load(tmp_path / "data").items) == 3
+
+
 # ---- engines ---------------------------------------------------------------------------------------
 
 

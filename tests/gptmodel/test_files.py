@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gptmodel import files
+from gptmodel.checkpoint import runs
 from gptmodel.errors import LockedError
 
 
@@ -88,3 +89,20 @@ def test_a_lock_that_is_a_link_is_not_followed_and_a_foreign_one_not_overwritten
     (run / ".lock").write_text("pid 1")  # of a process that was killed
     with files.Lock(run):
         pass
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="nothing is locked there")
+def test_a_run_is_not_put_aside_where_nobody_can_say_whether_it_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "night"
+    run.mkdir()
+    (run / ".lock").touch()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="cannot be locked"), pytest.raises(LockedError, match="no locks"):
+        runs.has_begun(run)
+    assert run.is_dir()

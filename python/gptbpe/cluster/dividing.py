@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from gptbpe import sources
-from gptbpe.errors import MissingExtraError, TextError
+from gptbpe.errors import TextError
 from gptbpe.io import FileRange
 from gptbpe.io.remote import is_remote
 from gptbpe.sources import Name
@@ -110,13 +110,7 @@ def _cuts(path: Path, size: int, wanted: list[int], ends: list[bytes], line: boo
 def _row_groups(path: Path, size: int, wanted: list[int]) -> tuple[list[int], int]:
     if not wanted:
         return [], -1  # the whole file, whatever its end
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path} needs pyarrow to be read; install it with: pip install 'gptbpe[parquet]'"
-        ) from error
+    pyarrow, parquet = sources.import_parquet(path)
     try:
         metadata = parquet.read_metadata(path)
     except pyarrow.ArrowException as error:

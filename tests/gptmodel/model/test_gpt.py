@@ -183,6 +183,23 @@ def test_the_block_is_pytorchs_pre_norm_encoder_layer(x_BTD: Tensor) -> None:
     torch.testing.assert_close(ours(x_BTD), theirs(x_BTD, src_mask=future), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("changes", "training", "kernel"),
+    [
+        ({"width": 64}, True, "auto"),
+        ({"width": 64, "dropout": 0.1}, True, "sdpa"),
+        ({"width": 64, "dropout": 0.1}, False, "auto"),
+        ({"width": 16}, False, "sdpa"),
+        ({"width": 64, "attention": "math"}, True, "math"),
+    ],
+)
+def test_flex_attention_is_left_out_where_it_cannot_compute_the_model(
+    changes: dict[str, Any], training: bool, kernel: str
+) -> None:
+    model = GPT(config(heads=2, **changes)).train(training)
+    assert model._mask_kernel == kernel
+
+
 def test_without_positions_order_does_not_matter(ids_BT: Tensor) -> None:
     """One layer over a set: the last logits are the same for every order of the ids before."""
     model = random_weights(GPT(config(position="none", layers=1)))
