@@ -174,9 +174,17 @@ def write(folder: Path, snapshot: Snapshot) -> None:
 
 
 def record_evaluation(checkpoint: Checkpoint, loss: float) -> Checkpoint:
-    """Note in a whole checkpoint the held-out loss that its weights have."""
+    """Note in a whole checkpoint the held-out loss that its weights have.
+
+    Raises CheckpointError when the disk refuses: the checkpoint is as it was then.
+    """
     state = checkpoint.state | {"evaluation_loss": loss}
-    _write_state(checkpoint.path, state)
+    try:
+        _write_state(checkpoint.path, state)
+    except OSError as error:
+        raise CheckpointError(
+            f"could not note the held-out loss in {checkpoint.path}: {error}; its weights are saved"
+        ) from error
     return Checkpoint(checkpoint.path, state)
 
 

@@ -125,17 +125,25 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
 
 
 def prune(run: Path, keep: int) -> None:
-    """Remove the oldest checkpoints, all but ``keep``, the best one, and those that another name links to."""
+    """Remove the oldest checkpoints, all but ``keep``, the best one, and those that another name links to.
+
+    Raises CheckpointError when the disk refuses: what is left is whole then.
+    """
     folder = run / "checkpoints"
-    linked = {entry.resolve() for entry in folder.iterdir() if entry.is_symlink()}
-    favourite = best(run)
-    for checkpoint in list(complete(run))[keep:]:
-        if checkpoint.path.resolve() in linked or (favourite and checkpoint.path == favourite.path):
-            continue
-        # a folder half removed must not look like a checkpoint
-        doomed = folder / f".{checkpoint.path.name}.old-{uuid.uuid4().hex[:8]}"
-        checkpoint.path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+    try:
+        linked = {entry.resolve() for entry in folder.iterdir() if entry.is_symlink()}
+        favourite = best(run)
+        for checkpoint in list(complete(run))[keep:]:
+            if checkpoint.path.resolve() in linked or (favourite and checkpoint.path == favourite.path):
+                continue
+            # a folder half removed must not look like a checkpoint
+            doomed = folder / f".{checkpoint.path.name}.old-{uuid.uuid4().hex[:8]}"
+            checkpoint.path.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"could not remove the old checkpoints in {folder}: {error}; the newest is saved"
+        ) from error
 
 
 def sweep(run: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 
 import gptmodel
 from gptmodel import checkpoint, evaluate
-from gptmodel.checkpoint import Snapshot, Writer, runs, store
+from gptmodel.checkpoint import Snapshot, Writer, format, runs, store
 from gptmodel.data import SlidingWindowDataset
 from gptmodel.errors import (
     CheckpointError,
@@ -470,13 +470,13 @@ def test_a_full_disk_under_the_record_saves_and_the_run_goes_on(
 def test_a_disk_that_takes_nothing_at_all_leaves_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = Writer.save
+    check = Writer.check
 
-    def save_and_wait(self: Writer, snapshot: Snapshot) -> None:
-        save(self, snapshot)
+    def join_and_check(self: Writer) -> None:
         self.join()
+        check(self)
 
-    monkeypatch.setattr(Writer, "save", save_and_wait)  # the disk fills when step 5 is on it
+    monkeypatch.setattr(Writer, "check", join_and_check)  # the disk fills when all of step 5 is on it
     fill_disk(monkeypatch, 7, saving=True)
     with pytest.raises(
         RecordError, match=r"No space left.*could not save step 7.*make room, then go on with"
@@ -503,6 +503,28 @@ def test_a_disk_that_fills_while_a_checkpoint_is_being_written(
     ):
         train(loop.tiny(tmp_path, save_every=5))
     assert list(checkpoint.complete(tmp_path / "runs" / "tiny")) == []
+
+
+def test_a_disk_that_fills_before_a_checkpoint_knows_its_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = threading.Event()
+    write_state = format._write_state
+
+    def wait_and_write(folder: Path, state: dict[str, Any]) -> None:
+        if state["evaluation_loss"] is not None:
+            assert filled.wait(60)
+        write_state(folder, state)
+
+    monkeypatch.setattr(format, "_write_state", wait_and_write)
+    fill_disk(monkeypatch, 7, saving=True, filled=filled)
+    with pytest.raises(
+        RecordError, match=r"No space left.*could not note the held-out loss.*make room, then go on with"
+    ):
+        train(loop.tiny(tmp_path, save_every=5))
+    found = checkpoint.latest(tmp_path / "runs" / "tiny")
+    assert (found.step, found.evaluation_loss) == (5, None)
+    checkpoint.verify(found.path)
 
 
 def test_a_full_disk_at_the_last_record_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
