@@ -65,9 +65,10 @@ docs: $(VENV)/installed-dev
 	$(RUN) -m sphinx -q -W --keep-going -b html docs docs/_build
 
 $(VENV)/installed-%: $(SOURCES) $(MISSING_EXTENSION) | $(VENV)/bin/python
-	$(call step,install with extra "$*" (the extension is built with the release profile))
-	$(RUN) -m pip install --quiet $(TORCH)
-	$(RUN) -m pip install --quiet --editable '.[$*]'
+	$(call step,install $(TORCH)$(if $(findstring whl/cpu,$(TORCH)),,: on Linux about 2.8 GB to download; the first lines of Makefile name a build of 0.2 GB))
+	$(RUN) -m pip install $(TORCH)
+	$(call step,build the extension and install with extra "$*"; the first build takes a minute or more)
+	$(RUN) -m pip install --editable '.[$*]'
 	@touch $@
 
 $(VENV)/bin/python:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gptbpe.cli.commands
 import gptmodel.cli
+import gptmodel.cli.train
 
 project = "gptbpe"
 author = "the gptbpe authors"
@@ -31,6 +32,7 @@ python_use_unqualified_type_names = True
 maximum_signature_line_length = 90
 
 
+gptmodel.cli.train.show_values_of([])
 for name, app in (("gptbpe", gptbpe.cli.commands.app), ("gptmodel", gptmodel.cli.app)):
     page = Path(__file__).parent / "reference" / f"{name}-command.md"
     reference = app.generate_docs(heading_level=2, flatten_commands=True, usage_name=name)

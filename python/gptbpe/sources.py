@@ -31,7 +31,7 @@ import numpy.typing as npt
 from gptbpe import json_lines
 from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.errors import MissingExtraError, TextError
-from gptbpe.io import FileRange, remote
+from gptbpe.io import STANDARD_INPUT, STANDARD_PATH, FileRange, remote
 from gptbpe.sniff import HEAD_BYTES, warn_if_not_text
 
 __all__ = [
@@ -46,11 +46,6 @@ __all__ = [
     "kind_of",
     "size",
 ]
-
-STANDARD_INPUT = "-"
-"""The name of standard input."""
-STANDARD_PATH = Path("\x1f-")
-"""Standard input where a path is expected; no file has this name by accident."""
 
 Name = str | os.PathLike[str]
 Input = Name | FileRange

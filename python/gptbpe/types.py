@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, SupportsIndex, TypeAlias
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias
 
 from gptbpe.io import FileRange
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Text: TypeAlias = str | bytes | bytearray | memoryview
 """What is taken as text (at run time: any buffer of bytes)."""
 
-Ids: TypeAlias = Iterable[SupportsIndex] | npt.NDArray[Any]
+Ids: TypeAlias = "Iterable[SupportsIndex] | npt.NDArray[Any]"
 """What is taken as ids: any iterable of integers, or a one-dimensional integer array."""
 
 Names: TypeAlias = Literal["all"] | Iterable[str]

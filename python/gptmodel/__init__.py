@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from gptmodel.lazy import lazily
+from gptbpe.lazy import lazily
 
 if TYPE_CHECKING:
     from gptmodel.config import compose

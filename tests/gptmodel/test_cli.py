@@ -18,7 +18,8 @@ import pytest
 
 import gptmodel
 from gptmodel import checkpoint, files
-from gptmodel.cli import app, main, until
+from gptmodel.cli import app, main
+from gptmodel.cli.generate import until
 
 Said = pytest.CaptureFixture[str]
 

@@ -64,6 +64,25 @@ def test_no_torch_until_something_is_computed(words: list[str], code: int, tmp_p
     assert not names & {"torch", "safetensors", "matplotlib", "tensorboard"}
 
 
+@pytest.mark.parametrize(
+    ("program", "words", "unread"),
+    [
+        ("gptmodel", ["trian"], {"pydantic", "numpy", "tqdm"}),
+        ("gptmodel", ["generate", "--temprature", "1"], {"pydantic", "numpy", "tqdm"}),
+        ("gptmodel", ["train", "--lerning-rate", "1"], {"numpy", "tqdm", "rich"}),
+        ("gptbpe", ["tarin"], {"numpy", "tqdm"}),
+        ("gptbpe", ["encode", "--txt", "x"], {"tqdm"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_typo_is_answered_before_other_commands_are_imported(
+    program: str, words: list[str], unread: set[str], tmp_path: Path
+) -> None:
+    result, names = loaded_after(f"from {program}.cli import main\nresult = main({words!r})", tmp_path)
+    assert result == 2
+    assert not names & unread
+
+
 def test_a_configuration_is_composed_without_torch(tmp_path: Path) -> None:
     code = "from gptmodel import compose\nresult = compose({'preset': 'nano'}).config.model['width']"
     result, names = loaded_after(code, tmp_path)

@@ -8,23 +8,12 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import cyclopts
 
 from gptbpe._core import __version__
-from gptbpe.cli import console
-from gptbpe.cli.convert import export, import_
-from gptbpe.cli.count_pretokens import count_pretokens
-from gptbpe.cli.demo import demo
-from gptbpe.cli.doctor import doctor
-from gptbpe.cli.encode import count, decode, encode
-from gptbpe.cli.formats import export_shards, import_shards
-from gptbpe.cli.look import compare, viz
-from gptbpe.cli.shards import inspect, shard, verify
-from gptbpe.cli.shrink import shrink
-from gptbpe.cli.train import train
+from gptbpe.cli import console, usage
 from gptbpe.errors import GptBpeError
 
 app = cyclopts.App(
@@ -36,36 +25,45 @@ app = cyclopts.App(
     suppress_keyboard_interrupt=False,
 )
 
-EXAMPLES: dict[Callable[..., Any], str] = {
-    train: "gptbpe train input.txt --vocab 512 -o tokenizer.json",
-    shrink: "gptbpe shrink tokenizer.json --vocab 300 -o small.json",
-    count_pretokens: "gptbpe count-pretokens input.txt -o words.pcnt",
-    encode: 'gptbpe encode --text "Hello, world!" -t gpt2',
-    decode: "gptbpe encode notes.txt -t gpt2 | gptbpe decode -t gpt2",
-    count: "gptbpe count *.txt -t cl100k_base",
-    shard: "gptbpe shard input.txt -t tokenizer.json -o data/",
-    verify: "gptbpe verify data/",
-    inspect: "gptbpe inspect data/",
-    export_shards: "gptbpe export-shards data/ --format megatron -o megatron/",
-    import_shards: "gptbpe import-shards corpus_text_document --format megatron --vocab-size 50304 -o data/",
-    viz: 'gptbpe viz --text "Hello, world!" -t gpt2',
-    compare: "gptbpe compare input.txt -t gpt2 -t tokenizer.json",
-    export: "gptbpe export -t tokenizer.json --format tiktoken -o mine.tiktoken",
-    import_: "gptbpe import ranks.tiktoken --pattern cl100k -o tokenizer.json",
-    doctor: "gptbpe doctor",
-    demo: "gptbpe demo",
+EXAMPLES = {
+    "train:train": "gptbpe train input.txt --vocab 512 -o tokenizer.json",
+    "shrink:shrink": "gptbpe shrink tokenizer.json --vocab 300 -o small.json",
+    "count_pretokens:count_pretokens": "gptbpe count-pretokens input.txt -o words.pcnt",
+    "encode:encode": 'gptbpe encode --text "Hello, world!" -t gpt2',
+    "encode:decode": "gptbpe encode notes.txt -t gpt2 | gptbpe decode -t gpt2",
+    "encode:count": "gptbpe count *.txt -t cl100k_base",
+    "shards:shard": "gptbpe shard input.txt -t tokenizer.json -o data/",
+    "shards:verify": "gptbpe verify data/",
+    "shards:inspect": "gptbpe inspect data/",
+    "formats:export_shards": "gptbpe export-shards data/ --format megatron -o megatron/",
+    "formats:import_shards": (
+        "gptbpe import-shards corpus_text_document --format megatron --vocab-size 50304 -o data/"
+    ),
+    "look:viz": 'gptbpe viz --text "Hello, world!" -t gpt2',
+    "look:compare": "gptbpe compare input.txt -t gpt2 -t tokenizer.json",
+    "convert:export": "gptbpe export -t tokenizer.json --format tiktoken -o mine.tiktoken",
+    "convert:import_": "gptbpe import ranks.tiktoken --pattern cl100k -o tokenizer.json",
+    "doctor:doctor": "gptbpe doctor",
+    "demo:demo": "gptbpe demo",
 }
-"""The commands, in the order of the help, each with an example."""
+"""The commands, in the order of the help: where each is (module and function), and an example.
+
+A module is imported when its command is called or help is printed: a mistyped command is answered without it.
+"""
 
 
-def name(command: Callable[..., Any]) -> str:
-    """Return what a command is called on the command line."""
-    return command.__name__.rstrip("_").replace("_", "-")
+def name(command: str) -> str:
+    """Return what a command is called on the command line.
+
+    >>> name("convert:import_")
+    'import'
+    """
+    return command.partition(":")[2].rstrip("_").replace("_", "-")
 
 
 for _position, (_command, _example) in enumerate(EXAMPLES.items()):
     app.command(
-        _command,
+        f"gptbpe.cli.{_command}",
         name=name(_command),
         help_epilogue=f"Example: `{_example}`",
         sort_key=_position,
@@ -80,9 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = [str(console.STANDARD) if word == "-" else word for word in words]
     warnings.showwarning = _show_warning
     try:
+        usage.import_commands_for_help(app, words)
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except cyclopts.UnknownCommandError as error:
+        return _fail(usage.unknown_command(error), 2)
     except cyclopts.CycloptsError as error:
         return _fail(" ".join(str(error).split()).replace(str(console.STANDARD), "-"), 2)
     except console.Failure as failure:

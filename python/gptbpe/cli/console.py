@@ -15,17 +15,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Parameter
-from tqdm import tqdm
 
-from gptbpe import files, names, sources
+from gptbpe import files, names
 from gptbpe.errors import GptBpeError, TokenizerError
-from gptbpe.io import remote
-from gptbpe.tokenizer import Tokenizer
+from gptbpe.io import STANDARD_PATH, remote
 
-STANDARD = sources.STANDARD_PATH
+if TYPE_CHECKING:
+    from gptbpe.tokenizer import Tokenizer
+
+STANDARD = STANDARD_PATH
 """What ``-`` on the command line arrives as: standard input, or standard output where a file is written."""
 
 DEFAULT_TOKENIZER = Path("tokenizer.json")
@@ -152,6 +153,7 @@ def tokenizer_file(name: str | None) -> Path:
 def tokenizer(name: str | None) -> Tokenizer:
     """Load ``--tokenizer``: a file, a folder or a packaged name; ``tokenizer.json`` here by default."""
     from gptbpe import packaged
+    from gptbpe.tokenizer import Tokenizer
 
     if name is None:
         if not DEFAULT_TOKENIZER.exists():
@@ -223,6 +225,8 @@ class Progress:
 
     def _show_bar(self, phase: str, done: int, total: int | None) -> None:
         if self._bar is None:
+            from tqdm import tqdm
+
             self._bar = tqdm(
                 total=total,
                 desc=phase,

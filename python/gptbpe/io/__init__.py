@@ -1,7 +1,8 @@
-"""Inputs that are more than a local file: a part of one, and files in object stores."""
+"""Inputs that are more than a local file: standard input, a part of a file, and files in object stores."""
 
 from __future__ import annotations
 
 from gptbpe.io.ranges import FileRange
+from gptbpe.io.standard import STANDARD_INPUT, STANDARD_PATH
 
-__all__ = ["FileRange"]
+__all__ = ["STANDARD_INPUT", "STANDARD_PATH", "FileRange"]

@@ -10,7 +10,7 @@ __all__ = ["CheckpointConfig"]
 class CheckpointConfig(BaseModel):
     """When to save, and how many to keep."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     save_every: int | None = Field(None, gt=0, description="save every N steps; left out: a tenth of the run")
     save_every_epochs: int | None = Field(

@@ -1,7 +1,6 @@
 """The command ``gptmodel``."""
 
 from gptmodel.cli.app import app
-from gptmodel.cli.generate import until
 from gptmodel.cli.main import main, run
 
-__all__ = ["app", "main", "run", "until"]
+__all__ = ["app", "main", "run"]

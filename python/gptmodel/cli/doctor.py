@@ -7,7 +7,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gptmodel.cli.app import EXAMPLES, app
 from gptmodel.config import compose
 from gptmodel.units import duration, human
 
@@ -17,7 +16,6 @@ USUAL_STEP = "270 to 320 ms on two cores of an Intel Xeon (Sapphire Rapids)"
 MEASURED_SECONDS = 4.0
 
 
-@app.command(help_epilogue=f"Example: `{EXAMPLES['doctor']}`")
 def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
     """Look at PyTorch, the device, threads, memory and disk, and time a training step and encoding.
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from gptmodel import checkpoint as checkpoints
 from gptmodel import data as texts
-from gptmodel.cli.app import EXAMPLES, CheckpointOption, EvaluationPrecision, app, chosen, placed, say_taken
+from gptmodel.cli.app import CheckpointOption, EvaluationPrecision, chosen, placed, say_taken
 from gptmodel.errors import DataError
 from gptmodel.training.config import parse
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gptmodel.checkpoint import Checkpoint
 
 
-@app.command(name="eval", help_epilogue=f"Example: `{EXAMPLES['eval']}`")
 def evaluate(
     checkpoint: CheckpointOption = None,
     *,

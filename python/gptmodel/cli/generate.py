@@ -10,10 +10,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from gptmodel.cli.app import (
-    EXAMPLES,
     CheckpointOption,
     EvaluationPrecision,
-    app,
     chosen,
     placed,
     say,
@@ -22,7 +20,6 @@ from gptmodel.cli.app import (
 from gptmodel.errors import DataError
 
 
-@app.command(help_epilogue=f"Example: `{EXAMPLES['generate']}`")
 def generate(
     checkpoint: CheckpointOption = None,
     *,

@@ -16,11 +16,30 @@ from typing import NoReturn
 
 import cyclopts
 
-from gptmodel.cli import doctor, evaluate, generate, output, train  # noqa: F401  # to be known to the application
+from gptbpe.cli import usage
 from gptmodel.cli.app import EXAMPLES, app, say
 from gptmodel.cli.spelling import spelled
 from gptmodel.errors import GptModelError, InterruptedRunError, SaidElsewhereError
 from gptmodel.processes import leave, place
+
+COMMANDS = {
+    "train": "train:train",
+    "generate": "generate:generate",
+    "eval": "evaluate:evaluate",
+    "plot": "output:plot",
+    "export": "output:export",
+    "doctor": "doctor:doctor",
+}
+"""The commands, and where each is: module and function. A module is imported when its command is called."""
+
+for _position, (_name, _place) in enumerate(COMMANDS.items()):
+    app.command(
+        f"gptmodel.cli.{_place}",
+        name=_name,
+        help_epilogue=f"Example: `{EXAMPLES[_name]}`",
+        sort_key=_position,
+    )
+app.register_install_completion_command()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,13 +76,20 @@ def _run(words: list[str]) -> int:
 def prepared(words: list[str]) -> list[str]:
     """The words in our spelling; help shows the values of the preset that they name."""
     words = spelled(words)
-    if "--help" in words or "-h" in words:
-        train.show_values_of(words)
+    usage.import_commands_for_help(app, words)
+    if words[:1] == ["train"]:
+        from gptmodel.cli.train import check_options, show_values_of
+
+        check_options(words)
+        if not {*usage.HELP}.isdisjoint(words):
+            show_values_of(words)
     return words
 
 
 def _usage(error: cyclopts.CycloptsError, words: list[str]) -> str:
     """What is wrong with the words, and where to read on."""
+    if isinstance(error, cyclopts.UnknownCommandError):
+        return usage.unknown_command(error)
     command = words[0] if words and words[0] in EXAMPLES else ""
     text = str(error)
     if isinstance(error, cyclopts.UnusedCliTokensError):
@@ -102,6 +128,3 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process."""
     leave(main(arguments))
-
-
-app.register_install_completion_command()

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from gptmodel.cli.app import EXAMPLES, CheckpointOption, app, chosen, say
+from gptmodel.cli.app import CheckpointOption, chosen, say
 
 
-@app.command(help_epilogue=f"Example: `{EXAMPLES['plot']}`")
 def plot(
     *runs: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("losses.png"),
@@ -32,7 +31,6 @@ def plot(
     print(plot_losses(list(runs) or [chosen(None)], output, title=title))
 
 
-@app.command(help_epilogue=f"Example: `{EXAMPLES['export']}`")
 def export(
     checkpoint: CheckpointOption = None,
     *,

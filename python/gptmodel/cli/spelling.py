@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gptmodel.config import section_of
 from gptmodel.errors import ConfigError
 from gptmodel.synonyms import ANSWERS, SAME
 
@@ -56,6 +55,8 @@ def spelled(words: Sequence[str]) -> list[str]:
     """
     command, *rest = words or [""]
     if command == "train":
+        from gptmodel.config import section_of
+
         named = _turned(SAME)
     elif command in ("generate", "eval", "export"):
         named = _turned(GENERATING if command == "generate" else USING)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,11 +17,12 @@ from pydantic.fields import FieldInfo
 
 from gptmodel import checkpoint, presets
 from gptmodel.checkpoint import runs
-from gptmodel.cli.app import EXAMPLES, app, say
+from gptmodel.cli.app import say
 from gptmodel.cli.idle import idle
 from gptmodel.config import Resolved, compose
 from gptmodel.errors import ConfigError
 from gptmodel.processes import place
+from gptmodel.synonyms import SAME
 from gptmodel.training.config import SECTIONS, Config, parse
 from gptmodel.units import duration, in_words
 
@@ -141,8 +143,26 @@ def _resolve(given: Mapping[str, Any], file: Path | None, run: Path | None) -> R
     return compose(given, file=file, environment=os.environ, model_config=stored)
 
 
+def check_options(words: Sequence[str]) -> None:
+    """Raise ConfigError for an option that ``train`` has not, with the nearest of those that it takes.
+
+    The parser would say so as well, in a third more time and without the names of other trainers: before it
+    looks at the words it builds all of the eighty options.
+    """
+    ours = {name.replace("_", "-") for name in inspect.signature(train).parameters}
+    ours |= {name.removeprefix("--") for names in ALIASES.values() for name in names} | {"help", "version"}
+    taken = ours | {other for others in SAME.values() for other in others.split()}
+    for word in takewhile(lambda word: word != "--", words):
+        option = word.partition("=")[0]
+        name = option.removeprefix("--").replace("_", "-")
+        if option.startswith("--") and name.removeprefix("no-") not in ours:
+            near = difflib.get_close_matches(name, taken, n=1)
+            hint = f"Did you mean --{near[0]}?" if near else "See gptmodel train --help"
+            raise ConfigError(f"Unknown option: {option}. {hint}")
+
+
 def show_values_of(words: Sequence[str]) -> None:
-    """Let the help show the values that the preset named in the words of a command sets."""
+    """Let the help show values: those of the preset that the words of a command name, or of the default."""
     given = {}
     for name in ("preset", "depth"):
         for at, word in enumerate(words):
@@ -150,25 +170,28 @@ def show_values_of(words: Sequence[str]) -> None:
                 given[name] = words[at + 1]
             elif word.startswith(f"--{name}="):
                 given[name] = word.partition("=")[2]
-    with suppress(ConfigError):  # said when it is no longer only help that is wanted
+    try:
         _describe(compose(given).config)
+    except ConfigError:  # said when it is no longer only help that is wanted
+        _describe(compose().config)
 
 
-def _describe(config: Config) -> None:
-    """Give `train` its options, with the values of ``config`` as what they are when left out."""
+def _describe(config: Config | None = None) -> None:
+    """Give `train` its options; their help shows the values of ``config`` as what they are when left out."""
     parameters = _train_parameters(config)
     train.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     train.__annotations__ = {p.name: p.annotation for p in parameters}
 
 
-def _train_parameters(config: Config) -> list[inspect.Parameter]:
+def _train_parameters(config: Config | None) -> list[inspect.Parameter]:
     """One keyword for each setting, and those that are about the configuration as a whole."""
     first = Group("Configuration", sort_key=0)
+    values = {} if config is None else config.flat()
     whole = {
         "preset": (
             str | None,
             f"Named starting point ({', '.join(presets.names())}); the values below are its own "
-            f"[default: {config.preset}]",
+            f"[default: {values.get('preset')}]",
         ),
         "depth": (
             int | None,
@@ -198,7 +221,6 @@ def _train_parameters(config: Config) -> list[inspect.Parameter]:
         _keyword(name, kind, Parameter(help=text, group=first, negative="", show_default=False))
         for name, (kind, text) in whole.items()
     ]
-    flat = config.flat()
     for section, model in SECTIONS.items():
         for name, info in model.model_fields.items():
             names = ALIASES.get(name)
@@ -209,7 +231,7 @@ def _train_parameters(config: Config) -> list[inspect.Parameter]:
                     info.annotation | None,  # type: ignore[operator]
                     Parameter(
                         name=names,
-                        help=_help(name, info, flat.get(f"{section}.{name}")),
+                        help=_help(name, info, values.get(f"{section}.{name}")),
                         group=GROUPS[section],
                         consume_multiple=many,
                         negative_iterable=(),
@@ -236,5 +258,4 @@ def _help(name: str, info: FieldInfo, value: Any) -> str:
 
 
 train.__doc__ = TRAIN_HELP
-_describe(compose().config)
-app.command(train, help_epilogue=f"Example: `{EXAMPLES['train']}`")
+_describe()

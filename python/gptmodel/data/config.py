@@ -29,7 +29,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_several_names)]
 class DataConfig(BaseModel):
     """What to train on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     shards: Names | None = Field(
         None,

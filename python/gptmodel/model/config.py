@@ -15,7 +15,7 @@ LARGEST_TABLE = 2**28
 class ModelConfig(BaseModel):
     """The architecture, complete. The defaults are the modern family."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     vocab_size: int = Field(gt=0, le=2**24, description="number of ids")
     context_length: int = Field(gt=0, le=2**24, description="positions that one forward pass may see")

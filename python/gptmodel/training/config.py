@@ -32,7 +32,7 @@ EVALUATED_BATCHES = 20
 class TrainConfig(BaseModel):
     """How long, how much at once, on what, and what is shown meanwhile."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     experiment_name: str | None = Field(
         None, description="name of the run's folder; left out: the preset's name"
@@ -124,7 +124,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 class Config(BaseModel):
     """Everything that decides a run. ``model`` may lack ``vocab_size``: it is then the tokenizer's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     preset: str
     model: dict[str, Any]

@@ -18,7 +18,7 @@ __all__ = ["ScheduleConfig", "learning_rate_factor", "warmup_steps"]
 class ScheduleConfig(BaseModel):
     """How the learning rate moves over a run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     schedule: Literal["cosine", "linear", "wsd", "constant"] = Field(
         "cosine",

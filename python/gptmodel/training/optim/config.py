@@ -10,7 +10,7 @@ __all__ = ["OptimConfig"]
 class OptimConfig(BaseModel):
     """The optimizer and the clipping before it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     optimizer: str = Field("adamw", description="how gradients become updates: adamw or muon")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")

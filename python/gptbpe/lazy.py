@@ -1,8 +1,8 @@
 """Names of a package that are imported when they are first asked for.
 
-Everything that computes imports torch, which takes seconds; a mistyped option is answered without it. So the
-faces of the rooms name what the rooms have and import nothing: ``gptmodel.model.config`` can be imported
-without torch, and ``from gptmodel.model import GPT`` brings it.
+Everything that computes imports numpy, and in `gptmodel` torch, which takes seconds; a mistyped word on the
+command line is answered without them. So these packages name what they have, and import it when it is asked
+for: ``gptmodel.model.config`` needs no torch, and ``from gptmodel.model import GPT`` imports it.
 """
 
 from __future__ import annotations
