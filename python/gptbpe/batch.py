@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from gptbpe import extras
 from gptbpe.errors import MissingExtraError, TextError, TokenizerError
 from gptbpe.types import Text
 
@@ -164,7 +165,7 @@ def make(
     try:
         import torch
     except ImportError:
-        raise MissingExtraError('return_tensors="pt" needs PyTorch; pip install "gptbpe[model]"') from None
+        raise MissingExtraError(f'return_tensors="pt" needs PyTorch; {extras.install("model")}') from None
     return Batch(torch.from_numpy(matrix), torch.from_numpy(mask))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal, TypeAlias
 
+from gptbpe import extras
 from gptbpe.errors import MissingExtraError
 
 Role: TypeAlias = Literal["ink", "soft", "faint", "ground", "border", "data", "accent"]
@@ -136,7 +137,7 @@ class Drawing:
             from matplotlib.font_manager import get_font_names
         except ImportError as error:
             raise MissingExtraError(
-                "a PNG needs matplotlib; install it with: pip install 'gptbpe[model]', or write .svg"
+                f"a PNG needs matplotlib; install it with: {extras.install('model')}, or write .svg"
             ) from error
         figure = Figure(figsize=(self.width / 100, height / 100), dpi=100 * PNG_DOTS_PER_UNIT)
         figure.patch.set_facecolor(LIGHT["ground"])

@@ -31,12 +31,14 @@ def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any]
         return {module.name for module in found if not module.name.startswith("_")}
 
     def get(name: str) -> Any:
-        if name in homes:
-            value = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
-        elif name.startswith("_") or name not in modules():
+        if name not in homes and (name.startswith("_") or name not in modules()):
             raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name)
-        else:
-            value = importlib.import_module(f"{package}.{name}")
+        try:
+            module = importlib.import_module(f"{package}.{homes.get(name, name)}")
+        except ModuleNotFoundError as error:
+            _explain(error)
+            raise
+        value = getattr(module, name) if name in homes else module
         setattr(sys.modules[package], name, value)
         return value
 
@@ -44,3 +46,12 @@ def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any]
         return sorted({*vars(sys.modules[package]), *homes, *modules()})
 
     return get, names
+
+
+def _explain(error: ModuleNotFoundError) -> None:
+    """Raise MissingExtraError where an optional package is what is missing."""
+    from gptbpe import extras
+    from gptbpe.errors import MissingExtraError
+
+    if error.name in extras.OPTIONAL:
+        raise MissingExtraError(extras.missing(error.name)) from error

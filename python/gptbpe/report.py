@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gptbpe import files, sources, training
+from gptbpe import extras, files, sources, training
 from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.errors import MissingExtraError, TextError
 from gptbpe.tokenizer import Tokenizer
@@ -241,7 +241,7 @@ def check_name(path: str | os.PathLike[str]) -> None:
         )
     if suffix == ".png" and importlib.util.find_spec("matplotlib") is None:
         raise MissingExtraError(
-            "a PNG needs matplotlib; install it with: pip install 'gptbpe[model]', or write .svg"
+            f"a PNG needs matplotlib; install it with: {extras.install('model')}, or write .svg"
         )
 
 

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from gptbpe import json_lines
+from gptbpe import extras, json_lines
 from gptbpe._core import DocumentBatch, DocumentBuffer
 from gptbpe.errors import MissingExtraError, TextError
 from gptbpe.io import STANDARD_INPUT, STANDARD_PATH, FileRange, remote
@@ -381,7 +381,7 @@ def import_parquet(path: object) -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError(
-            f"{path} needs pyarrow to be read; install it with: pip install 'gptbpe[parquet]'"
+            f"{path} needs pyarrow to be read; install it with: {extras.install('parquet')}"
         ) from error
     return pyarrow, parquet
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import sys
 import tracemalloc
 from pathlib import Path
@@ -16,7 +17,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptbpe import ShardReader, Tokenizer, errors, json_lines, shard_files, sources
+from gptbpe import ShardReader, Tokenizer, errors, extras, json_lines, shard_files, sources
 from gptbpe._core import WordCounter
 from gptbpe.sources import documents, expand
 
@@ -308,7 +309,7 @@ def test_parquet_without_pyarrow_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(errors.MissingExtraError, match=r"pip install 'gptbpe\[parquet\]'"):
+    with pytest.raises(errors.MissingExtraError, match=re.escape(extras.install("parquet"))):
         read(tmp_path / "input.parquet")
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Parameter
 
-from gptbpe import files, names
+from gptbpe import extras, files, names
 from gptbpe.errors import GptBpeError, TokenizerError
 from gptbpe.io import STANDARD_PATH, remote
 
@@ -322,6 +322,8 @@ def one_line(error: BaseException) -> str:
         return f"{where}{error.strerror[0].lower()}{error.strerror[1:]}{_advice(error)}"
     if isinstance(error, UnicodeError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name in extras.OPTIONAL:
+        return extras.missing(error.name)
     text = " ".join(str(error).split())
     if isinstance(error, (GptBpeError, Failure, ValueError, OSError)):
         return text or type(error).__name__

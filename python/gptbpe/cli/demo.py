@@ -18,6 +18,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from gptbpe import extras
 from gptbpe.cli import console
 from gptbpe.types import END_OF_TEXT
 
@@ -46,7 +47,7 @@ def demo(
         What the sample begins with.
     """
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("gptmodel") is None:
-        raise console.Failure('the demo trains a model, which needs PyTorch: pip install "gptbpe[model]"')
+        raise console.Failure(f"the demo trains a model, which needs PyTorch: {extras.install('model')}")
     if output.exists() and not output.is_dir():
         raise console.Failure(f"{output} is a file; give -o a folder")
     began = time.monotonic()

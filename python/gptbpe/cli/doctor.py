@@ -12,23 +12,10 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from gptbpe import packaged
+from gptbpe import extras, packaged
 from gptbpe._core import __version__
 from gptbpe.cli import console
 from gptbpe.tokenizer import Tokenizer
-
-OPTIONAL = {
-    "torch": "model",
-    "safetensors": "model",
-    "tensorboard": "model",
-    "matplotlib": "model",
-    "lightning": "lightning",
-    "transformers": "hf",
-    "tokenizers": "hf",
-    "pyarrow": "parquet",
-    "fastapi": "serve",
-}
-"""Optional package -> the extra that installs it."""
 
 LEAST_FREE = 100_000_000
 """Bytes of free disk below which something is wrong."""
@@ -55,7 +42,7 @@ class Findings:
         try:
             state, found = "ok", metadata.version(package)
         except metadata.PackageNotFoundError:
-            state, found = "absent", f'optional: pip install "gptbpe[{extra}]"'
+            state, found = "absent", f"optional: {extras.install(extra)}"
         self._rows.append({"check": package, "state": state, "found": found})
 
     def show(self, json: bool) -> int:
@@ -90,7 +77,7 @@ def doctor(*, json: console.Json = False) -> int:
     findings.check("round trip", _check_round_trip)
     findings.check("temporary folder", _check_folder)
     findings.check("disk", lambda: free_space(Path.cwd()))
-    for package, extra in OPTIONAL.items():
+    for package, extra in extras.OPTIONAL.items():
         findings.optional(package, extra)
     findings.check("speed of encoding", encoding_speed)
     return findings.show(json)

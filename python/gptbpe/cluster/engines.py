@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from typing import Any
 
+from gptbpe import extras
 from gptbpe.cluster.item import Receipt, make_item, receipt
 from gptbpe.cluster.joining import join, missing
 from gptbpe.cluster.plan import Plan
@@ -100,7 +101,7 @@ def run_on_ray(
     try:
         import ray
     except ImportError as error:
-        raise MissingExtraError("Ray is missing; install it with: pip install 'gptbpe[ray]'") from error
+        raise MissingExtraError(f"Ray is missing; install it with: {extras.install('ray')}") from error
     if not ray.is_initialized():
         ray.init()
     task = ray.remote(max_retries=tries - 1, **options)(_work)

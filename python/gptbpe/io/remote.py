@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
+from gptbpe import extras
 from gptbpe.errors import MissingExtraError
 
 __all__ = ["RemoteFile", "Url", "expand", "is_remote", "opened", "path_of", "read", "size", "state"]
@@ -207,7 +208,7 @@ def _file_system(url: str) -> Any:
         return fsspec.filesystem(scheme)
     except ImportError as error:
         raise MissingExtraError(
-            f"{url} needs fsspec and {SCHEMES[scheme]}; install them with: pip install 'gptbpe[remote]'"
+            f"{url} needs fsspec and {SCHEMES[scheme]}; install them with: {extras.install('remote')}"
         ) from error
 
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gptbpe import files
+from gptbpe import extras, files
 from gptbpe._core import CoreShardReader
 from gptbpe.errors import MissingExtraError, ShardChecksumError, ShardError, ShardFormatError
 from gptbpe.io import remote
@@ -341,6 +341,6 @@ def _xxhash() -> Any:
         import xxhash
     except ImportError as error:
         raise MissingExtraError(
-            "datasets in object stores need xxhash; install it with: pip install 'gptbpe[remote]'"
+            f"datasets in object stores need xxhash; install it with: {extras.install('remote')}"
         ) from error
     return xxhash

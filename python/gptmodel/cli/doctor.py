@@ -27,7 +27,6 @@ def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = 
         Print the findings as JSON on standard output.
     """
     from gptbpe.cli.doctor import Findings, cores, encoding_speed, free_space
-    from gptmodel.data.tokenize import cache_folder
 
     findings = Findings()
     findings.check("torch", torch_build)
@@ -37,7 +36,7 @@ def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = 
     findings.check("threads", threads)
     findings.check("memory", memory)
     findings.check("disk", lambda: free_space(Path.cwd()))
-    findings.check("cache", lambda: f"{cache_folder()}: {free_space(_existing(cache_folder()))}")
+    findings.check("cache", cache)
     for package in ("safetensors", "tensorboard", "matplotlib"):
         findings.optional(package, "model")
     findings.check("training", step_speed)
@@ -88,6 +87,15 @@ def memory() -> str:
 
     whole, free = host_memory()
     return "unknown" if whole is None or free is None else f"{human(free)}B free of {human(whole)}B"
+
+
+def cache() -> str:
+    """The folder of the shards that texts are tokenized into, and the room on its disk."""
+    from gptbpe.cli.doctor import free_space
+    from gptmodel.data.tokenize import cache_folder
+
+    folder = cache_folder()
+    return f"{folder}: {free_space(_existing(folder))}"
 
 
 def step_speed() -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gptbpe import extras
 from gptmodel import files
 from gptmodel.errors import ConfigError
 
@@ -83,7 +84,7 @@ class WeightsAndBiases:
         try:
             import wandb
         except ImportError:
-            raise ConfigError("--wandb needs the package wandb: pip install 'gptbpe[wandb]'") from None
+            raise ConfigError(f"--wandb needs the package wandb: {extras.install('wandb')}") from None
         known = run / "wandb-id.txt"
         if not known.exists():
             files.write_text(known, secrets.token_hex(8))

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gptbpe import extras
 from gptmodel.device import peak_flops
 from gptmodel.errors import ConfigError
 from gptmodel.evaluate import bits_per_byte
@@ -169,7 +171,7 @@ def test_what_jumps_out_of_the_last_records_is_a_spike() -> None:
 
 def test_weights_and_biases_is_an_extra_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ConfigError, match=r"pip install 'gptbpe\[wandb\]'"):
+    with pytest.raises(ConfigError, match=re.escape(extras.install("wandb"))):
         WeightsAndBiases(tmp_path, "project", {})
     assert not list(tmp_path.iterdir())
 

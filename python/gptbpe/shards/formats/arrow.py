@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gptbpe import extras
 from gptbpe.errors import MissingExtraError, ShardFormatError
 from gptbpe.shards.formats.documents import Documents, Name, documents_of, must_be_new
 from gptbpe.shards.reader import ShardReader
@@ -131,6 +132,6 @@ def _pyarrow() -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError(
-            "this format needs pyarrow; install it with: pip install 'gptbpe[parquet]'"
+            f"this format needs pyarrow; install it with: {extras.install('parquet')}"
         ) from error
     return pyarrow, parquet
