@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from gptmodel.errors import ConfigError
+from gptmodel.units import counted
 
 __all__ = [
     "Precision",
@@ -27,6 +28,7 @@ __all__ = [
     "pick_device",
     "pick_precision",
     "set_product_precision",
+    "set_threads",
 ]
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -83,11 +85,17 @@ def set_product_precision(precision: Precision, device: torch.device) -> None:
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 
 
+def set_threads(count: int | None) -> None:
+    """Let torch compute with ``count`` threads on the CPU, in this process; None leaves them as they are."""
+    if count is not None:
+        torch.set_num_threads(count)
+
+
 def describe_device(device: torch.device) -> str:
     """The card's name, or the CPU with the threads that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+    return f"CPU, {counted(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else device.type
 
 
 def keep_freed_memory() -> bool:

@@ -40,6 +40,7 @@ SAME = {
     "rotary-base": "rope-theta rope-base",
     "init-from": "from-pretrained pretrained",
     "seed": "random-seed",
+    "threads": "num-threads n-threads cpu-threads",
     "wandb": "wandb-project",
 }
 """Our option -> what others call it."""

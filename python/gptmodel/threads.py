@@ -11,12 +11,17 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
-__all__ = ["wait_politely"]
+__all__ = ["sleep_while_waiting", "wait_politely"]
 
 BUSY = 0.5
 """Of the cores, as the system's load average of the last minute."""
 
 SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+def sleep_while_waiting() -> bool:
+    """Whether the threads of this process sleep while they wait, by this module's choice or the user's."""
+    return os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
 
 
 def wait_politely(environment: MutableMapping[str, str] = os.environ) -> None:

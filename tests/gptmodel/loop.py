@@ -22,6 +22,7 @@ TINY: dict[str, Any] = {
     "layers": 2,
     "batch_size": 4,
     "max_steps": 12,
+    "eval_every": 1,
     "eval_batches": 2,
     "sample_tokens": 0,
     "optimizer": "adamw",

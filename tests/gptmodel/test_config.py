@@ -142,10 +142,23 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         compose(file=tmp_path / "no.toml")
 
 
-@pytest.mark.parametrize(("steps", "batches"), [(1, 1), (109, 3), (250, 7), (667, 20), (10**6, 20)])
-def test_evaluations_take_a_tenth_of_a_short_run(steps: int, batches: int) -> None:
+@pytest.mark.parametrize(("steps", "batches"), [(1, 1), (109, 1), (250, 4), (880, 20), (10**6, 20)])
+def test_an_evaluation_of_a_short_run_is_short(steps: int, batches: int) -> None:
     assert compose().config.train.evaluated_batches(steps) == batches
     assert compose({"eval_batches": 5}).config.train.evaluated_batches(steps) == 5
+
+
+@pytest.mark.parametrize("steps", [8, 10, 11, 12, 23, 36, 50, 99, 100, 130, 200, 350, 800, 5000])
+def test_evaluations_and_samples_take_a_tenth_of_a_run(steps: int) -> None:
+    """In the time of a step of the preset tiny an evaluated batch takes 0.4 and a sample 0.7."""
+    settings = compose().config.train
+    distance = settings.evaluation_distance(steps)
+    times = -(-steps // distance)
+    assert times * (0.4 * settings.evaluated_batches(steps) + 0.7) <= max(1.1, 0.125 * steps)
+    assert distance % max(1, steps // 10) == 0  # a step that is saved
+    assert settings.sample_distance(steps) == distance
+    asked = compose({"eval_every": 3, "sample_every": 5}).config.train
+    assert (asked.evaluation_distance(steps), asked.sample_distance(steps)) == (3, 5)
 
 
 def test_a_batch_in_tokens_is_whole_windows() -> None:

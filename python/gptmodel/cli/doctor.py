@@ -78,7 +78,7 @@ def threads() -> str:
     """The threads that a step on the CPU uses."""
     import torch
 
-    return f"{torch.get_num_threads()} (OMP_NUM_THREADS changes it)"
+    return f"{torch.get_num_threads()} (--threads N changes it)"
 
 
 def memory() -> str:

@@ -19,7 +19,7 @@ from typing import cast
 import torch
 
 from gptmodel.data import TrainingData
-from gptmodel.device import compute_dtype, pick_device, pick_precision
+from gptmodel.device import compute_dtype, pick_device, pick_precision, set_threads
 from gptmodel.errors import ConfigError
 from gptmodel.training.config import Config
 from gptmodel.training.distributed import Ranks
@@ -57,6 +57,7 @@ def parameters_for(operations: float) -> float:
 def state_without_data(config: Config, vocab_size: int) -> TrainState:
     """A state whose step can be run and timed; it belongs to no run and reads nothing."""
     device = pick_device(config.train.device)
+    set_threads(config.train.threads)
     precision = pick_precision(config.train.precision, device)
     model = build_model(config, config.build_model_config(vocab_size), resumed=True)
     model.compute_dtype = compute_dtype(precision)

@@ -82,7 +82,7 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
             state.evaluation_loss = None
             if state.step == 1:
                 compare_with_uniform(state, float(result.loss), progress)
-            if is_due(state, state.config.train.log_every, 1 if state.device.type == "cpu" else 10):
+            if is_due(state, state.config.train.log_every or (1 if state.device.type == "cpu" else 10)):
                 check_finite(state, result, writer)
                 record(state, result, clock, log, progress)
             with clock.paused(), one_message(state, log):
@@ -152,12 +152,8 @@ def resume_command(state: TrainState) -> str:
     return state.ranks.command(runs.resume_command(state.run))
 
 
-def is_due(state: TrainState, every: int | None, otherwise: int) -> bool:
-    return state.step % (every or otherwise) == 0 or state.step == state.total_steps
-
-
-def tenth(state: TrainState) -> int:
-    return max(1, state.total_steps // 10)
+def is_due(state: TrainState, every: int) -> bool:
+    return state.step % every == 0 or state.step == state.total_steps
 
 
 # --- looking at the model ---
@@ -171,11 +167,11 @@ def look(
     ``writer`` has the checkpoint of this step, or is None where none was saved.
     """
     settings = state.config.train
-    if is_due(state, settings.eval_every, tenth(state)) and not requests.stop:
+    if is_due(state, settings.evaluation_distance(state.total_steps)) and not requests.stop:
         run_evaluation(state, log, progress, requests)
         if writer is not None and state.evaluation_loss is not None:
             writer.record_evaluation(state.step, state.evaluation_loss)
-    if is_due(state, settings.sample_every or settings.eval_every, tenth(state)) and not requests.stop:
+    if is_due(state, settings.sample_distance(state.total_steps)) and not requests.stop:
         write_sample(state, log, progress)
         requests.agree()
 
@@ -265,9 +261,8 @@ def write_sample(state: TrainState, log: RunLog, progress: Progress) -> None:
 
 
 def save_is_due(state: TrainState) -> bool:
-    return (
-        is_due(state, state.config.checkpoint.save_every, tenth(state)) or finished_epoch(state) is not None
-    )
+    tenth = max(1, state.total_steps // 10)
+    return is_due(state, state.config.checkpoint.save_every or tenth) or finished_epoch(state) is not None
 
 
 def finished_epoch(state: TrainState) -> int | None:

@@ -18,6 +18,7 @@ from gptmodel.evaluate import bits_per_byte
 from gptmodel.model.attention import is_written_out, watch_kernels
 from gptmodel.model.gpt import Block, MultiHeadAttention
 from gptmodel.model.positions import RotaryPositions
+from gptmodel.threads import sleep_while_waiting
 from gptmodel.training.config import dump_toml
 from gptmodel.training.log import Progress, RunLog, read_metrics
 from gptmodel.training.parallel import is_sharded
@@ -49,6 +50,7 @@ def report(state: TrainState, progress: Progress, log: RunLog) -> None:
     lines = [
         f"run       {state.run}" + (f", resumed after step {state.step}" if state.step else ""),
         f"device    {describe_device(state.device)}, {state.precision}, {state.compiler}; attention {kernel}",
+        *waiting(state.device),
         *([f"warning   {warning}"] if warning else []),
         f"model     {human(parameters)} parameters: preset {state.config.preset}, "
         f"{counted(model_config.layers, 'layer')}, width {model_config.width}, "
@@ -64,6 +66,13 @@ def report(state: TrainState, progress: Progress, log: RunLog) -> None:
         progress.say(line)
     if not state.step:
         log.text("config", dump_toml(state.config))
+
+
+def waiting(device: torch.device) -> list[str]:
+    """A line where the threads of a CPU were told to sleep while they wait for one another."""
+    if device.type != "cpu" or not sleep_while_waiting():
+        return []
+    return ["threads   sleep while they wait: the computer is busy (OMP_WAIT_POLICY=ACTIVE lets them spin)"]
 
 
 def attention_kernel(state: TrainState) -> tuple[str, str | None]:

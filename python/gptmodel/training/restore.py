@@ -34,7 +34,7 @@ MAY_CHANGE = frozenset(
         "train": (
             "epochs max_steps max_tokens micro_batch_size activation_checkpointing cpu_products device "
             "precision compile output experiment_name log_every eval_every eval_batches sample_every "
-            "sample_prompt sample_tokens shard_model wandb"
+            "sample_prompt sample_tokens shard_model threads wandb"
         ),
         "data": "num_workers shards train_data eval_data tokenizer vocab",
         "model": "attention",

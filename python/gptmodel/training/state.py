@@ -27,6 +27,7 @@ from gptmodel.device import (
     keep_freed_memory,
     pick_precision,
     set_product_precision,
+    set_threads,
 )
 from gptmodel.errors import CheckpointError, ConfigError, DataError
 from gptmodel.load import GPT
@@ -104,6 +105,7 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
         config = config.model_copy(update={"train": settings})
         ranks.rows(settings.batch_size)  # which raises when it cannot be divided
         device = ranks.device(settings.device)
+        set_threads(settings.threads)
         precision = pick_precision(settings.precision, device)
         if settings.shard_model and precision == "fp16":
             raise ConfigError("--shard-model trains in bf16 or fp32: give --precision")
