@@ -20,10 +20,15 @@ root_doc = "index"
 html_theme = "furo"
 html_title = "gptbpe"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["wrap.css"]
 
 myst_heading_anchors = 3
 suppress_warnings = ["myst.xref_missing"]  # of links to files outside docs/
 
+smartquotes = False  # two hyphens begin an option
+
+autodoc_default_options = {"exclude-members": "__new__"}  # users call a class method instead
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True

@@ -46,7 +46,8 @@ def save(run: Path, snapshot: Snapshot) -> Path:
             _link(folder / snapshot.link, final.name)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"could not save step {snapshot.step} to {folder}: {error}; earlier checkpoints are as they were"
+            f"could not save step {snapshot.step} to {folder}: {_said(error)}; "
+            "earlier checkpoints are as they were"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -142,7 +143,7 @@ def prune(run: Path, keep: int) -> None:
             shutil.rmtree(doomed, ignore_errors=True)
     except OSError as error:
         raise CheckpointError(
-            f"could not remove the old checkpoints in {folder}: {error}; the newest is saved"
+            f"could not remove the old checkpoints in {folder}: {_said(error)}; the newest is saved"
         ) from error
 
 
@@ -166,3 +167,8 @@ def _link(link: Path, target: str) -> None:
     temporary.symlink_to(target)
     temporary.replace(link)
     files.flush(link.parent)
+
+
+def _said(error: Exception) -> str:
+    """What the system said, without its number."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -63,7 +63,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int) -> None:
 def test_a_run_learns_and_leaves_everything_in_its_folder(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    state = train(loop.tiny(tmp_path, max_steps=40, sample_tokens=8, experiment_name="first"))
+    state = train(loop.tiny(tmp_path, max_steps=40, eval_every=4, sample_tokens=8, experiment_name="first"))
     run = tmp_path / "runs" / "first"
     assert state.run == run
     found = loop.losses(run)
@@ -430,13 +430,19 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
 
 
 def fill_disk(
-    monkeypatch: pytest.MonkeyPatch, step: int, *, saving: bool, filled: threading.Event | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    *,
+    saving: bool,
+    after: threading.Event | None = None,
+    filled: threading.Event | None = None,
 ) -> None:
-    """From ``step`` on the disk takes no record, and no checkpoint either if ``saving``."""
+    """From ``step`` on, and ``after`` that, the disk takes no record, nor a checkpoint if ``saving``."""
     scalars = TensorBoard.scalars
 
     def full(self: TensorBoard, kind: str, at: int, values: Any) -> None:
         if at >= step:
+            assert after is None or after.wait(600)
             if saving:
                 monkeypatch.setattr(os, "fsync", refuse)
             if filled is not None:
@@ -508,16 +514,17 @@ def test_a_disk_that_fills_while_a_checkpoint_is_being_written(
 def test_a_disk_that_fills_before_a_checkpoint_knows_its_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filled = threading.Event()
+    noting, filled = threading.Event(), threading.Event()  # the checkpoint is written; the disk is full
     write_state = format._write_state
 
     def wait_and_write(folder: Path, state: dict[str, Any]) -> None:
         if state["evaluation_loss"] is not None:
-            assert filled.wait(60)
+            noting.set()
+            assert filled.wait(600)
         write_state(folder, state)
 
     monkeypatch.setattr(format, "_write_state", wait_and_write)
-    fill_disk(monkeypatch, 7, saving=True, filled=filled)
+    fill_disk(monkeypatch, 7, saving=True, after=noting, filled=filled)
     with pytest.raises(
         RecordError, match=r"No space left.*could not note the held-out loss.*make room, then go on with"
     ):
