@@ -130,8 +130,9 @@ class ShardReader:
 
     def __repr__(self) -> str:
         """Say what is open."""
+        shards = f"{len(self.shards):,} shard{'s' * (len(self.shards) != 1)}"
         return (
-            f"ShardReader({str(self.path)!r}: {self.total_tokens:,} tokens in {len(self.shards)} shards, "
+            f"ShardReader({str(self.path)!r}: {self.total_tokens:,} tokens in {shards}, "
             f"vocabulary {self.vocab_size:,})"
         )
 
