@@ -141,10 +141,8 @@ def campaign(folder: Path, kills: int, steps: int, each: int, seed: int) -> dict
             tried += 1
             if tried % 2:
                 kind, (code, _, _) = "timed", attempt(words, seconds=draw.uniform(0, left * seconds))
-                if code == 0:  # the computer was busier when the whole run was timed
-                    seconds = max(seconds / 2, 0.1)
-                else:
-                    seconds = min(seconds * 1.1, 600.0)
+                # ended by itself: the computer was busier when the whole run was timed
+                seconds = max(seconds / 2, 0.1) if code == 0 else min(seconds * 1.1, 600.0)
             else:
                 deadly = draw.randrange(1, max(2, round(left * instants)))
                 kind, code = "counted", attempt(words, deadly=deadly)[0]

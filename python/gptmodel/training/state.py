@@ -132,7 +132,7 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
         if device.type == "cpu":
             keep_freed_memory()
         if settings.micro_batch_size == "auto":
-            settings = _fitting(model.to(device).train(), settings, ranks)
+            settings = _fitting(model.to(device).train(), settings, ranks, data.masked)
         total_tokens = total_steps * settings.batch_size * model_config.context_length
         compiled = settings.compile
         if compiled is None:
@@ -199,13 +199,15 @@ def _multiplying(
     return settings.model_copy(update={"cpu_products": chosen})
 
 
-def _fitting(model: GPT, settings: TrainConfig, ranks: Ranks) -> TrainConfig:
+def _fitting(model: GPT, settings: TrainConfig, ranks: Ranks, masked: bool) -> TrainConfig:
     """``settings`` with as many windows at once as fit, the same number on every rank."""
     if settings.shard_model:
         raise ConfigError(
             "--micro-batch-size auto measures a whole model, and --shard-model divides it: give a number"
         )
-    rows, why = ranks.from_first(lambda: fitting_rows(model, settings.batch_size // ranks.size))
+    rows, why = ranks.from_first(
+        lambda: fitting_rows(model, settings.batch_size // ranks.size, masked=masked)
+    )
     if ranks.first:
         print(f"micro-batch of {rows} windows: {why}", file=sys.stderr)
     return settings.model_copy(update={"micro_batch_size": rows})
