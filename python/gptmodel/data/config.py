@@ -33,8 +33,8 @@ class DataConfig(BaseModel):
 
     shards: Names | None = Field(
         None,
-        description="folders of token shards, as `gptbpe shard` makes them; several are mixed, by weights if "
-        "given: books/:0.7 code/:0.3",
+        description="folders of token shards, as `gptbpe shard` makes them, here or at s3://, gs:// or "
+        "https://; several are mixed, by weights if given: books/:0.7 code/:0.3",
     )
     train_data: Paths | None = Field(None, description="text files to train on; tokenized once and cached")
     eval_data: Paths | None = Field(

@@ -1,4 +1,4 @@
-"""Folders of shards to train on, mixed in exact shares: ``--shards books/:0.7 code/:0.3``.
+"""Folders of shards to train on, mixed in exact shares: ``--shards books/:0.7 s3://bucket/code:0.3``.
 
 One folder is read as it is. Of several each gives its share of the windows, by the weights behind the colons;
 without any weight each gives what it has, so that all end together. What is held out is taken from the end of
@@ -32,32 +32,45 @@ class Source:
     weight: float | None = None
 
 
-def parse_source(word: str) -> tuple[Path, float | None]:
-    """The folder and the weight of ``FOLDER:WEIGHT``, or of ``FOLDER``, whose weight is None.
+def parse_source(word: str) -> tuple[Path | str, float | None]:
+    """The folder, or the URL of one, and the weight of ``FOLDER:WEIGHT``, or of ``FOLDER``, whose weight is
+    None.
 
     >>> parse_source("books/:0.7")
     (PosixPath('books'), 0.7)
+    >>> parse_source("s3://bucket/books:0.7")
+    ('s3://bucket/books', 0.7)
     """
     folder, colon, weight = word.rpartition(":")
     if not colon or Path(word).exists():
-        return Path(word), None
+        return _place(word), None
     try:
         share = float(weight)
     except ValueError:
-        return Path(word), None
+        return _place(word), None
     if not (math.isfinite(share) and share > 0):
         raise DataError(f"--shards {word}: a weight should be a number above 0")
-    return Path(folder), share
+    return _place(folder), share
+
+
+def _place(name: str) -> Path | str:
+    """A folder on this computer, or a URL as it stands: a path would lose one of its slashes."""
+    from gptbpe.io.remote import is_remote
+
+    return name if is_remote(name) else Path(name)
 
 
 def open_shards(words: Sequence[str]) -> list[Source]:
-    """The datasets that ``--shards`` names. Raises DataError where one is missing or does not fit in."""
+    """The datasets that ``--shards`` names. Raises DataError where one is missing or does not fit in.
+
+    One at a URL is read through `gptbpe`'s cache, block by block.
+    """
     from gptbpe import ShardReader
 
     sources: list[Source] = []
     for word in words:
         folder, weight = parse_source(word)
-        if not folder.is_dir():
+        if isinstance(folder, Path) and not folder.is_dir():
             raise DataError(
                 f"no folder of shards at {folder}: make one with `gptbpe shard TEXT -t TOKENIZER -o {folder}`"
             )

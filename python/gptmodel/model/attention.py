@@ -43,9 +43,10 @@ WRITTEN_OUT = 256
 """Up to so many positions, compiled attention on a CPU is written out."""
 
 IN_FP32 = 128
+"""And up to so many positions, attention in bf16 on a CPU computes in fp32."""
+
 FLEX_LEAST_WIDTH = 16
 """FlexAttention takes no narrower heads."""
-"""And up to so many positions, attention in bf16 on a CPU computes in fp32."""
 
 
 def is_written_out(device: torch.device, dtype: torch.dtype, positions: int) -> bool:

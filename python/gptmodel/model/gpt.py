@@ -247,7 +247,7 @@ class GPT(nn.Module):
             x_BTD = x_BTD + self.positions(position)  # type: ignore[misc]
         x_BTD = x_BTD.to(self.compute_dtype or x_BTD.dtype)
         x_BTD = F.dropout(self.embedding_norm(x_BTD), self.config.dropout, self.training)
-        mask = None if documents_BT is None else document_mask(documents_BT, self._mask_kernel)
+        mask = None if documents_BT is None else document_mask(documents_BT, self.mask_kernel)
         rotary = self.positions if isinstance(self.positions, RotaryPositions) else None
         again = self.checkpoint_blocks and self.training and torch.is_grad_enabled()
         for block in self.blocks:
@@ -258,7 +258,7 @@ class GPT(nn.Module):
         return self.final_norm(x_BTD)  # type: ignore[no-any-return]
 
     @property
-    def _mask_kernel(self) -> Kernel:
+    def mask_kernel(self) -> Kernel:
         """The kernel that a mask of documents is for: FlexAttention knows no dropout and no narrow heads."""
         config = self.config
         drops = self.training and config.dropout > 0

@@ -64,7 +64,8 @@ def state_without_data(config: Config, vocab_size: int) -> TrainState:
     settings, ranks = config.train, Ranks()
     rows = settings.rows_at_once(settings.batch_size)
     compiled = device.type == "cuda" if settings.compile is None else settings.compile
-    parallel = place(model, device, ranks, shard=False, compiled=compiled, rows=rows)
+    masked = config.data.documents != "stream"
+    parallel = place(model, device, ranks, shard=False, compiled=compiled, rows=rows, masked=masked)
     return TrainState(
         config=config,
         run=Path(),
@@ -92,14 +93,16 @@ def step_seconds(
 ) -> float:
     """The median time of a step of ``config`` on ids drawn at random, measured for about ``seconds``.
 
-    The first two steps, which compile and allocate, do not count.
+    Where attention stays inside documents, each window is one. The first two steps, which compile and
+    allocate, do not count.
     """
     state = state_without_data(config, vocab_size)
     shape = (config.train.batch_size, state.model.config.context_length)
     ids = torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(0)).to(state.device)
+    documents = None if config.data.documents == "stream" else torch.zeros_like(ids)
     times: list[float] = []
     while len(times) < 5 or (sum(times) < seconds and len(times) < 100):
         began = clock()
-        float(train_step(state, ids, ids).loss)
+        float(train_step(state, ids, ids, documents).loss)
         times.append(clock() - began)
     return sorted(times[2:])[(len(times) - 2) // 2]

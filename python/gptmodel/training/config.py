@@ -63,9 +63,10 @@ class TrainConfig(BaseModel):
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
         "auto", description="numbers of the activations; the weights are fp32 always"
     )
-    cpu_products: Literal["auto", "mkl", "onednn"] = Field(
+    cpu_products: Literal["auto", "mkl", "onednn", "amx"] = Field(
         "auto",
-        description="who multiplies fp32 matrices on a CPU; auto: oneDNN where it is faster and as exact",
+        description="who multiplies fp32 matrices on a CPU; auto: AMX in a compiled model, oneDNN where "
+        "it is faster, if as exact as MKL",
     )
     compile: bool | None = Field(None, description="compile the model; left out: on CUDA only")
     log_every: int | None = Field(None, gt=0, description="record every N steps; left out: 1, on CUDA 10")

@@ -18,11 +18,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gptmodel.data import IGNORE_INDEX
 from gptmodel.device import free_memory, host_memory
 from gptmodel.errors import ConfigError
 from gptmodel.model import GPT, ModelConfig
-from gptmodel.training.compile import rehearse
+from gptmodel.training.compile import rehearse, summed
 from gptmodel.units import human
 
 __all__ = ["check_memory", "equal_parts", "fitting_rows", "kept_bytes"]
@@ -57,14 +56,18 @@ def check_memory(config: ModelConfig, device: torch.device) -> None:
 
 
 def fitting_rows(
-    model: GPT, rows: int, *, free: Callable[[torch.device], int | None] = free_memory
+    model: GPT,
+    rows: int,
+    *,
+    masked: bool = False,
+    free: Callable[[torch.device], int | None] = free_memory,
 ) -> tuple[int, str]:
     """The most of ``rows`` windows that fit at once where ``model`` lies, and a phrase that says why.
 
-    ``rows`` can be divided by the result.
+    ``rows`` can be divided by the result. ``masked`` says whether attention stays inside documents.
     """
     device = next(model.parameters()).device
-    one, two = (kept_bytes(model, count) for count in (1, 2))
+    one, two = (kept_bytes(model, count, masked) for count in (1, 2))
     each = max(1, two - one)
     room = free(device)
     if room is None:
@@ -72,7 +75,7 @@ def fitting_rows(
     weights = STATES * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     room = math.floor(SHARE.get(device.type, 0.5) * room) - weights - max(0, one - each)
     fitting = equal_parts(rows, math.floor(room / (UNCOUNTED * each)))
-    while device.type == "cuda" and fitting > 1 and not _fits(model, fitting):
+    while device.type == "cuda" and fitting > 1 and not _fits(model, fitting, masked):
         fitting = equal_parts(rows, fitting // 2)
     return (
         fitting,
@@ -89,7 +92,7 @@ def equal_parts(rows: int, most: int) -> int:
     return next(size for size in range(max(1, min(rows, most)), 0, -1) if rows % size == 0)
 
 
-def kept_bytes(model: GPT, rows: int) -> int:
+def kept_bytes(model: GPT, rows: int, masked: bool = False) -> int:
     """Bytes of memory that autograd keeps between the passes of ``rows`` windows, without the weights."""
     device = next(model.parameters()).device
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
@@ -101,20 +104,19 @@ def kept_bytes(model: GPT, rows: int) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    inputs, targets = (
-        torch.zeros(rows, model.config.context_length, dtype=torch.long, device=device) for _ in range(2)
-    )
+    shape = rows, model.config.context_length
+    inputs, targets, documents = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(3))
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
-        model.loss(inputs, targets, ignore_index=IGNORE_INDEX, reduction="sum")
+        summed(model.loss, inputs, targets, documents if masked else None)
     return sum(kept.values())
 
 
-def _fits(model: GPT, rows: int) -> bool:
+def _fits(model: GPT, rows: int, masked: bool) -> bool:
     try:
-        rehearse(model, model.loss, rows)
+        rehearse(model, model.loss, rows, masked)
     except torch.OutOfMemoryError:
         print(f"{rows} windows at once do not fit, trying fewer", file=sys.stderr, flush=True)
         return False

@@ -1,9 +1,12 @@
-"""Who multiplies fp32 matrices on a CPU: MKL, or oneDNN where that is faster and as exact.
+"""Who multiplies fp32 matrices on a CPU: MKL, or oneDNN or AMX where that is faster and as exact.
 
 torch takes MKL unless `torch.backends.mkldnn.matmul.fp32_precision` permits bf16 inside; then oneDNN
 computes, and does what it likes with the permission. On a Zen 5 its products are about twice as fast as MKL's
 and as exact; on a Xeon with AMX they really are bf16. Nothing says which, so both are tried on a shape of the
 model before the first step. Products that are less exact are never taken, however fast.
+
+A compiled model on a processor with AMX takes the products of `amx`, if they are as exact: by this rule and
+not by a clock, so two runs of one configuration compute the same bits.
 
 What was chosen is written into the configuration of the run, which keeps it when it is resumed.
 """
@@ -19,10 +22,11 @@ import torch
 from torch import Tensor
 
 from gptmodel.model import ModelConfig
+from gptmodel.training import amx
 
 __all__ = ["Products", "choose_products", "using"]
 
-Products = Literal["mkl", "onednn"]
+Products = Literal["mkl", "onednn", "amx"]
 
 WORTH = 1.2
 """oneDNN must be so many times as fast: less is within the noise, and two runs should choose the same."""
@@ -38,21 +42,23 @@ REPEATS = 3
 
 
 def choose_products(
-    config: ModelConfig, rows: int, wanted: Products | Literal["auto"] = "auto"
+    config: ModelConfig, rows: int, wanted: Products | Literal["auto"] = "auto", *, compiled: bool = False
 ) -> tuple[Products, str]:
     """The faster one that is exact for a model and a micro-batch of ``rows``, and a phrase that says why.
 
-    ``wanted`` is taken without timing, if it is exact here: a run may be resumed on another computer.
+    ``wanted`` is taken without timing, if it is exact here: a run may be resumed on another computer. AMX
+    needs a ``compiled`` model.
     """
+    if wanted == "amx" or (wanted == "auto" and compiled and config.width >= amx.LEAST_SIZE):
+        found = _choose_amx(*_factors(config, rows), compiled)
+        if "amx" in (found[0], wanted):
+            return found
     switch = getattr(torch.backends.mkldnn, "matmul", None)
     if not hasattr(switch, "fp32_precision"):
         return "mkl", "this torch has no switch"
     if wanted == "mkl" or (wanted == "auto" and config.width < LEAST_WIDTH):
         return "mkl", "it was asked for" if wanted == "mkl" else "the model is too narrow for it to matter"
-    generator = torch.Generator().manual_seed(0)
-    tokens, width = min(rows * config.context_length, MOST_ROWS), config.width
-    x = torch.randn(tokens, width, generator=generator)
-    w = torch.randn(width, config.feed_forward_width, generator=generator)
+    x, w = _factors(config, rows)
     both: tuple[Products, Products] = ("mkl", "onednn")
     errors: dict[Products, float] = {}
     for products in both:
@@ -72,9 +78,34 @@ def choose_products(
     return chosen, f"oneDNN is {faster:.2f} times as fast as MKL and as exact: {said}"
 
 
+def _factors(config: ModelConfig, rows: int) -> tuple[Tensor, Tensor]:
+    """A product as a block of the model has it, of at most `MOST_ROWS` tokens."""
+    generator = torch.Generator().manual_seed(0)
+    tokens, width = min(rows * config.context_length, MOST_ROWS), config.width
+    x = torch.randn(tokens, width, generator=generator)
+    return x, torch.randn(width, config.feed_forward_width, generator=generator)
+
+
+def _choose_amx(x: Tensor, w: Tensor, compiled: bool) -> tuple[Products, str]:
+    if not compiled:
+        return "mkl", "products on AMX are for compiled models: give --compile"
+    multiply = amx.load()
+    if multiply is None:
+        return "mkl", "this processor, system or compiler has no products on AMX"
+    error, usual = relative_error(x, w, multiply), relative_error(x, w)
+    said = f"errors {error:.1g} and {usual:.1g}"
+    if error > AS_EXACT * usual:
+        return "mkl", f"products on AMX are not exact here: {said}"
+    return "amx", f"three bf16 parts of each number are as exact as MKL: {said}"
+
+
 @contextmanager
 def using(products: Products | Literal["auto"]) -> Iterator[None]:
     """Inside, ``products`` multiplies; afterwards, who did before. MKL is what torch takes by itself."""
+    if products == "amx":
+        with amx.in_compiled_graphs():
+            yield
+        return
     switch: Any = getattr(torch.backends.mkldnn, "matmul", None)
     if products != "onednn" or not hasattr(switch, "fp32_precision"):
         yield
@@ -87,10 +118,10 @@ def using(products: Products | Literal["auto"]) -> Iterator[None]:
         switch.fp32_precision = before
 
 
-def relative_error(x: Tensor, w: Tensor) -> float:
-    """The largest error of x @ w, against double precision, over the largest number in it."""
+def relative_error(x: Tensor, w: Tensor, multiply: Callable[[Tensor, Tensor], Tensor] = torch.mm) -> float:
+    """The largest error of x w, against double precision, over the largest number in it."""
     exact = x.double() @ w.double()
-    return float(((x @ w).double() - exact).abs().max() / exact.abs().max())
+    return float((multiply(x, w).double() - exact).abs().max() / exact.abs().max())
 
 
 def forward_and_backward(x: Tensor, w: Tensor) -> None:

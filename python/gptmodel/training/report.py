@@ -15,7 +15,7 @@ import torch
 from gptmodel.device import describe_device, memory_bytes, peak_flops
 from gptmodel.errors import ConfigError
 from gptmodel.evaluate import bits_per_byte
-from gptmodel.model.attention import is_written_out, watch_kernels
+from gptmodel.model.attention import document_mask, is_written_out, watch_kernels
 from gptmodel.model.gpt import Block, MultiHeadAttention
 from gptmodel.model.positions import RotaryPositions
 from gptmodel.threads import sleep_while_waiting
@@ -91,6 +91,12 @@ def attention_kernel(state: TrainState) -> tuple[str, str | None]:
     if config.attention == "auto" and written_out and state.compiler.startswith("compiled"):
         return "written out, fused by the compiler", None
     x = torch.zeros(1, config.context_length, config.width, dtype=dtype, device=state.device)
+    mask = None
+    if state.data.masked:
+        one = torch.zeros(1, config.context_length, dtype=torch.long, device=state.device)
+        mask = document_mask(one, model.mask_kernel)
+        if not isinstance(mask, torch.Tensor):
+            return "FlexAttention, documents masked", None
     rotary = model.positions if isinstance(model.positions, RotaryPositions) else None
     devices = [state.device] if state.device.type == "cuda" else []
     with torch.random.fork_rng(devices):  # the probe may draw a dropout mask
@@ -99,7 +105,7 @@ def attention_kernel(state: TrainState) -> tuple[str, str | None]:
         # of weights that are divided among ranks no block can be used alone
         probed = MultiHeadAttention(config).to(state.device) if is_sharded(model) else block.attention
         try:
-            forward, backward = watch_kernels(lambda x: probed(x, rotary=rotary), x)
+            forward, backward = watch_kernels(lambda x: probed(x, rotary=rotary, mask=mask), x)
         except RuntimeError as error:
             how = " with dropout" if config.dropout else ""
             raise ConfigError(
@@ -107,6 +113,7 @@ def attention_kernel(state: TrainState) -> tuple[str, str | None]:
                 f"on {state.device}: use --attention auto, which takes what the device has"
             ) from error
     name = forward if forward == backward else f"{forward}, backward {backward}"
+    name += "" if mask is None else ", documents masked"
     plain = state.device.type == "cuda" and ("math" in forward or "math" in backward)
     warning = (
         "attention runs without a fused kernel: it is slow and holds (context)² numbers" if plain else None

@@ -134,15 +134,15 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
         if device.type == "cpu":
             keep_freed_memory()
         if settings.micro_batch_size == "auto":
-            settings = _fitting(model.to(device).train(), settings, ranks)
-        if device.type == "cpu" and precision == "fp32":
-            settings = _multiplying(model_config, settings, ranks)
-        held.enter_context(using(settings.cpu_products))
-        config = config.model_copy(update={"train": settings})
+            settings = _fitting(model.to(device).train(), settings, ranks, data.masked)
         total_tokens = total_steps * settings.batch_size * model_config.context_length
         compiled = settings.compile
         if compiled is None:
             compiled = compiling_pays(model, device, total_steps, total_tokens)
+        if device.type == "cpu" and precision == "fp32":
+            settings = _multiplying(model_config, settings, ranks, compiled)
+        held.enter_context(using(settings.cpu_products))
+        config = config.model_copy(update={"train": settings})
         with ranks.speaking():
             parallel = place(
                 model,
@@ -188,23 +188,28 @@ def _as_measured(config: Config, found: checkpoint.Checkpoint) -> TrainConfig:
     )
 
 
-def _multiplying(model_config: ModelConfig, settings: TrainConfig, ranks: Ranks) -> TrainConfig:
+def _multiplying(
+    model_config: ModelConfig, settings: TrainConfig, ranks: Ranks, compiled: bool
+) -> TrainConfig:
     """``settings`` with the matrix products that every rank uses."""
     rows = settings.rows_at_once(settings.batch_size // ranks.size)
     wanted = settings.cpu_products
-    chosen, why = ranks.from_first(lambda: choose_products(model_config, rows, wanted))
-    if ranks.first and "onednn" in (chosen, wanted):
-        print(f"matrix products by {'oneDNN' if chosen == 'onednn' else 'MKL'}: {why}", file=sys.stderr)
+    chosen, why = ranks.from_first(lambda: choose_products(model_config, rows, wanted, compiled=compiled))
+    if ranks.first and {"onednn", "amx"} & {chosen, wanted}:
+        names = {"mkl": "MKL", "onednn": "oneDNN", "amx": "AMX"}
+        print(f"matrix products by {names[chosen]}: {why}", file=sys.stderr)
     return settings.model_copy(update={"cpu_products": chosen})
 
 
-def _fitting(model: GPT, settings: TrainConfig, ranks: Ranks) -> TrainConfig:
+def _fitting(model: GPT, settings: TrainConfig, ranks: Ranks, masked: bool) -> TrainConfig:
     """``settings`` with as many windows at once as fit, the same number on every rank."""
     if settings.shard_model:
         raise ConfigError(
             "--micro-batch-size auto measures a whole model, and --shard-model divides it: give a number"
         )
-    rows, why = ranks.from_first(lambda: fitting_rows(model, settings.batch_size // ranks.size))
+    rows, why = ranks.from_first(
+        lambda: fitting_rows(model, settings.batch_size // ranks.size, masked=masked)
+    )
     if ranks.first:
         print(f"micro-batch of {rows} windows: {why}", file=sys.stderr)
     return settings.model_copy(update={"micro_batch_size": rows})

@@ -52,6 +52,12 @@ def test_a_weight_stands_behind_a_colon(word: str, folder: str, weight: float | 
     assert parse_source(word) == (Path(folder), weight)
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/a", "gs://bucket/a/b", "https://example.org/a"])
+def test_urls_stay_as_they_are(url: str) -> None:
+    assert parse_source(url) == (url, None)
+    assert parse_source(f"{url}:0.25") == (url, 0.25)
+
+
 def test_a_folder_whose_name_ends_like_a_weight_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a:2").mkdir()
     assert parse_source(str(tmp_path / "a:2")) == (tmp_path / "a:2", None)

@@ -9,6 +9,7 @@ import pytest
 from gptmodel.cli import budget as cli
 from gptmodel.config import compose
 from gptmodel.errors import ConfigError
+from gptmodel.training import budget
 from gptmodel.training.budget import parameters_for, parse_duration, step_seconds
 
 SMALL = {"context_length": 8, "width": 8, "heads": 2, "layers": 1, "batch_size": 2, "vocab": 270}
@@ -31,6 +32,21 @@ def test_a_step_is_measured_without_its_first_two() -> None:
     ticks = itertools.chain.from_iterable((100 * n, 100 * n + d) for n, d in enumerate(DURATIONS))
     found = step_seconds(compose(SMALL).config, 270, seconds=1.0, clock=lambda: float(next(ticks)))
     assert found == 2.0
+
+
+def test_a_step_with_documents_is_measured_with_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def step(state: object, inputs: object, targets: object, documents: object) -> object:
+        seen.append(documents)
+        return real(state, inputs, targets, documents)
+
+    real = budget.train_step
+    monkeypatch.setattr(budget, "train_step", step)
+    for documents in ("stream", "mask"):
+        step_seconds(compose({**SMALL, "documents": documents}).config, 270, seconds=0.0)
+    assert seen[0] is None
+    assert seen[-1].shape == (2, 8)
 
 
 DURATIONS = [50, 40, 2, 1, 3]

@@ -12,9 +12,13 @@ import torch
 from gptmodel.model import GPT, ModelConfig
 from gptmodel.train import train
 from gptmodel.training import compile as compiling
-from gptmodel.training.compile import compile_loss, compiling_pays
+from gptmodel.training.compile import compile_loss, compiling_pays, summed
+from gptmodel.training.distributed import Ranks
+from gptmodel.training.report import attention_kernel
+from gptmodel.training.state import start
 
 SMALL = ModelConfig(vocab_size=70, context_length=16, width=16, layers=1, heads=2, dropout=0.1)
+MASKED = ModelConfig(vocab_size=64, context_length=128, width=64, layers=2, heads=2)
 
 
 def use_backend(monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
@@ -76,11 +80,17 @@ def test_short_runs_start_eager_at_once() -> None:
     assert compiling_pays(model, cuda, 100, 10**12)
 
 
+@pytest.mark.parametrize(
+    ("documents", "found"), [("stream", "sdpa: flash (CPU)"), ("mask", "sdpa: flash (CPU), documents masked")]
+)
+def test_the_kernel_is_that_of_the_masks_in_use(tmp_path: Path, documents: str, found: str) -> None:
+    with start(loop.tiny(tmp_path, documents=documents), None, Ranks()) as state:
+        assert attention_kernel(state) == (found, None)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_step_never_makes_the_host_wait(tmp_path: Path) -> None:
-    from gptmodel.training.distributed import Ranks
-    from gptmodel.training.state import start
     from gptmodel.training.step import train_step
 
     config = loop.tiny(tmp_path, device="cuda", precision="bf16", micro_batch_size=2)
@@ -94,3 +104,25 @@ def test_a_step_never_makes_the_host_wait(tmp_path: Path) -> None:
                 train_step(state, *batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_compiled_step_with_documents_equals_an_eager_one_on_the_cpu() -> None:
+    model = GPT(MASKED, seed=1)
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(64, (4, 128), generator=generator)
+    documents = (torch.rand(4, 128, generator=generator) < 0.05).cumsum(1)
+    expected = summed(model.loss, ids, ids, documents)
+    torch.autograd.backward(expected)
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    model.zero_grad()
+    model.cuda()
+    loss_fn, said = compile_loss(model, 4, masked=True)
+    assert said.startswith("compiled")
+    for _ in range(2):  # other documents use the same graph
+        loss = summed(loss_fn, ids.cuda(), ids.cuda(), documents.cuda())
+    torch.autograd.backward(loss)
+    assert torch.allclose(loss.cpu(), expected, rtol=1e-4)
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(parameter.grad.cpu(), gradients[name], rtol=1e-2, atol=1e-3), name

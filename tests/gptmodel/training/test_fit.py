@@ -25,6 +25,14 @@ def test_what_is_kept_grows_by_the_window_and_less_when_blocks_are_computed_agai
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_what_a_mask_of_documents_takes_is_counted() -> None:
+    model = GPT(SHAPE)
+    plain, masked = ([kept_bytes(model, rows, wanted) for rows in (1, 2)] for wanted in (False, True))
+    assert masked[1] - masked[0] > plain[1] - plain[0]
+    room = [fitting_rows(model, 64, masked=wanted, free=lambda _: 2**22)[0] for wanted in (False, True)]
+    assert room[1] <= room[0]
+
+
 def test_counting_draws_no_random_number() -> None:
     model = GPT(SHAPE.model_copy(update={"dropout": 0.5})).train()
     torch.manual_seed(3)
