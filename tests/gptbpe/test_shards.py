@@ -514,6 +514,23 @@ def test_a_lock_is_not_followed_through_a_link_and_foreign_ones_stay(tmp_path: P
     assert precious.read_text() == "data"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_names_of_any_bytes(tok: Tokenizer, tmp_path: Path) -> None:
+    names = [b"caf\xe9.txt", b"new\nline.txt", b"-leading.txt", b"n" * 251 + b".txt", "é.txt".encode()]
+    for name in names:
+        path = tmp_path / os.fsdecode(name)
+        path.write_text("low lower")
+        folder = tmp_path / os.fsdecode(b"of-" + name[:200])
+        reader = shard_files(path, tok, folder)
+        assert tok.decode(reader.tokens(0)).startswith("low lower")
+        assert ShardReader(folder, verify="full").total_tokens == reader.total_tokens
+        if len(name) < 200:
+            tok.save(path.with_suffix(".json"))
+            assert Tokenizer.load(path.with_suffix(".json")) == tok
+    manifest = json.loads((tmp_path / os.fsdecode(b"of-" + names[0]) / "manifest.json").read_text())
+    assert manifest["options"]["inputs"] == r"caf\xe9.txt"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_touches_nothing_of_its_parents(tmp_path: Path) -> None:
     script = """
