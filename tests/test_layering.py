@@ -207,6 +207,26 @@ def test_nothing_runs_what_it_reads(path: Path) -> None:
         assert "torch.save" not in calls
 
 
+@pytest.mark.parametrize("path", [*sources("gptbpe"), *sources("gptmodel")], ids=module_name)
+def test_nothing_listens(path: Path) -> None:
+    """No server, so nobody can connect: whoever adds one writes its tests of hostile requests first."""
+    names = set(imported_modules(path))
+    assert not {top_level(name) for name in names} & {
+        "socketserver",
+        "uvicorn",
+        "fastapi",
+        "flask",
+        "aiohttp",
+    }
+    assert not names & {"http.server", "xmlrpc.server", "wsgiref.simple_server"}
+    calls = {
+        node.func.attr
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert not calls & {"listen", "serve_forever", "start_server", "create_server"}
+
+
 def test_init_files_only_re_export() -> None:
     """Importing a package defines and does nothing: its ``__init__`` holds imports, ``__all__`` and names."""
     allowed = (

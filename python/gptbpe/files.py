@@ -19,6 +19,15 @@ def read(path: Name) -> bytes:
     return Path(path).read_bytes()
 
 
+def spelled(name: Name | bytes) -> str:
+    r"""Return a file's name as text of UTF-8; bytes of it that are none are spelled.
+
+    >>> spelled(b"caf\xe9.txt")
+    'caf\\xe9.txt'
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def must_exist(paths: Iterable[Name]) -> None:
     """Raise the error that opening would raise later, before any work is done."""
     for path in paths:

@@ -147,7 +147,7 @@ def read_json(data: bytes, origin: str) -> CoreTokenizer:
         )
         raise TokenizerFileError(f"{origin} is {what}")
     try:
-        return CoreTokenizer.read_json(data, origin)
+        return CoreTokenizer.read_json(data, files.spelled(origin))
     except TokenizerFileError:
         other = recognise.what(data, origin)
         if other is None:
@@ -161,7 +161,7 @@ def read_ranks(data: bytes, origin: str) -> CoreTokenizer:
     if not origin.endswith(recognise.SUFFIX) or name not in packaged.ENCODINGS:
         raise TokenizerFileError(f"{origin} is {recognise.what(data, origin) or 'no file of tiktoken ranks'}")
     known = packaged.get(name)
-    return CoreTokenizer.read_tiktoken(data, known.regexes, known.special_tokens, origin)
+    return CoreTokenizer.read_tiktoken(data, known.regexes, known.special_tokens, files.spelled(origin))
 
 
 def read_settings(folder: Path) -> Settings:

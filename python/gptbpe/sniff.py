@@ -51,5 +51,9 @@ def not_text(head: bytes) -> str | None:
 
 def warn_if_not_text(name: object, head: bytes) -> None:
     """Warn where a file that begins with ``head`` is hardly text."""
-    if (meaning := not_text(head[:HEAD_BYTES])) is not None:
-        warnings.warn(f"{name} looks like {meaning}", stacklevel=2)
+    if (meaning := not_text(head[:HEAD_BYTES])) is None:
+        return
+    what, _, suffix = meaning.partition("; give it a name that ends in ")
+    if suffix and str(name).endswith(suffix):
+        meaning = f"{what}, and its bytes are read as they are here; unpack it first"
+    warnings.warn(f"{name} looks like {meaning}", stacklevel=2)

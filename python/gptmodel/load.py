@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from gptmodel import checkpoint, hf, model
+from gptmodel.checkpoint.format import check_same
 from gptmodel.errors import CheckpointError, ConfigError
 from gptmodel.generate import generate, stream
 from gptmodel.hf import State
@@ -91,13 +92,18 @@ def load(path: str | PathLike[str], *, tokenizer: bool = True) -> Loaded:
 def load_model(path: str | PathLike[str], *, device: Any = None, dtype: torch.dtype | None = None) -> GPT:
     """A model in eval mode, from a run folder, one of its checkpoints, or a folder in Hugging Face's form."""
     found = load(path, tokenizer=False)
-    return assemble(found.model_config, found.state_dict).to(device=device, dtype=dtype).eval()
+    model = assemble(found.model_config, found.state_dict, str(found.path))
+    return model.to(device=device, dtype=dtype).eval()
 
 
-def assemble(config: ModelConfig, state: Mapping[str, Tensor]) -> GPT:
-    """A model that holds these very tensors, without initializing or copying weights."""
+def assemble(config: ModelConfig, state: Mapping[str, Tensor], origin: str = "the checkpoint") -> GPT:
+    """A model that holds these very tensors, without initializing or copying weights.
+
+    Raises CheckpointError, naming `origin`, when they are not those of a model of this architecture.
+    """
     with torch.device("meta"):
         model = GPT(config, seed=None)
+    check_same(model.state_dict(), state, origin, "model", any_precision=True)
     model.load_state_dict(state, assign=True)
     for module in model.modules():
         if isinstance(module, FixedTable):
@@ -128,6 +134,7 @@ def build(config: ModelConfig, seed: int, init_from: str | None = None, *, resiz
     except ValueError as error:
         raise ConfigError(f"--init-from {init_from}: {error}") from None
     model = GPT(config, seed=None)
+    check_same(model.state_dict(), state, f"--init-from {init_from}", "model", any_precision=True)
     model.load_state_dict(state)
     return model
 

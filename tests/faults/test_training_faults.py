@@ -21,6 +21,10 @@ def test_the_memory_of_a_run_does_not_grow() -> None:
     assert "grown by" in run("memory_of_training.py", "--from", "60", "--steps", "120", "--most", "32")
 
 
+def test_a_damaged_checkpoint_is_refused() -> None:
+    assert "none unnoticed" in run("damage_checkpoint.py", "--step", "2003")
+
+
 def can_trace() -> bool:
     tried = ["strace", "-o", os.devnull, "true"]
     return shutil.which("strace") is not None and subprocess.run(tried, check=False).returncode == 0

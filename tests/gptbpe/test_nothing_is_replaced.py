@@ -123,6 +123,15 @@ def test_what_is_hardly_text_is_noticed(
     assert kind in warning
 
 
+def test_a_compressed_file_is_not_asked_for_the_name_that_it_has(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "notes.txt.gz").write_bytes(LOOKS["gzip"])
+    assert main(["count", "notes.txt.gz"]) == 0
+    shown = capfd.readouterr().err
+    assert "a gzip file, and its bytes are read as they are here; unpack it first" in shown
+
+
 def test_text_is_not_noticed(here: Path, recwarn: pytest.WarningsRecorder) -> None:
     Path("text.txt").write_text("naïve 中文 ไทย\n", encoding="utf-8")
     Path("marked.txt").write_text(TEXT, encoding="utf-8-sig")

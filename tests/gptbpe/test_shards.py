@@ -514,6 +514,54 @@ def test_a_lock_is_not_followed_through_a_link_and_foreign_ones_stay(tmp_path: P
     assert precious.read_text() == "data"
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "manifest.json", "shard-00000.bin", "shard-00000.gbx"])
+def test_no_file_is_written_through_a_link(tok: Tokenizer, tmp_path: Path, name: str) -> None:
+    """What a dataset's folder has under the dataset's names may lead to a file that nobody named."""
+    folder, precious = tmp_path / "data", tmp_path / "precious"
+    folder.mkdir()
+    precious.write_text("data")
+    (folder / name).symlink_to(precious)
+    (tmp_path / "input.txt").write_text("low lower")
+    reader = shard_files(tmp_path / "input.txt", tok, folder, force=True)
+    assert precious.read_text() == "data"
+    assert reader.total_tokens == len(ShardReader(folder, verify="full").tokens(0))
+    assert not [entry.name for entry in folder.iterdir() if entry.is_symlink()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_names_of_any_bytes(tok: Tokenizer, tmp_path: Path) -> None:
+    names = [b"caf\xe9.txt", b"new\nline.txt", b"-leading.txt", b"n" * 251 + b".txt", "é.txt".encode()]
+    for name in names:
+        path = tmp_path / os.fsdecode(name)
+        path.write_text("low lower")
+        folder = tmp_path / os.fsdecode(b"of-" + name[:200])
+        reader = shard_files(path, tok, folder)
+        assert tok.decode(reader.tokens(0)).startswith("low lower")
+        assert ShardReader(folder, verify="full").total_tokens == reader.total_tokens
+        if len(name) < 200:
+            tok.save(path.with_suffix(".json"))
+            assert Tokenizer.load(path.with_suffix(".json")) == tok
+    manifest = json.loads((tmp_path / os.fsdecode(b"of-" + names[0]) / "manifest.json").read_text())
+    assert manifest["options"]["inputs"] == r"caf\xe9.txt"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_what_a_killed_save_leaves_goes_with_the_next(tok: Tokenizer, tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from gptbpe.files import opened_atomically
+with opened_atomically(sys.argv[1]) as write:
+    write(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    path = tmp_path / "tokenizer.json"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", script, path], check=False)
+    assert len(list(tmp_path.iterdir())) == 1  # the second removed that of the first
+    tok.save(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["tokenizer.json"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_touches_nothing_of_its_parents(tmp_path: Path) -> None:
     script = """

@@ -8,6 +8,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -457,6 +459,26 @@ def test_characters_of_several_sources(tmp_path: Path) -> None:
         Tokenizer.characters(b"ab\xff")
     with pytest.raises(TrainingError, match="empty"):
         Tokenizer.characters(b"")
+
+
+def test_the_seed_of_pythons_hashes_and_the_order_of_files_change_nothing(tmp_path: Path) -> None:
+    words = [bytes([97 + a, 97 + b]) for a in range(8) for b in range(8)]  # all pairs are ties
+    for number in range(8):
+        (tmp_path / f"{number}.txt").write_bytes(b" ".join(words[number * 8 : number * 8 + 8]))
+    script = """
+import sys
+from gptbpe import Tokenizer
+print(Tokenizer.train(sys.argv[1:], 300, special_tokens=["<a>", "<b>"]).fingerprint)
+"""
+    names = sorted(tmp_path.glob("*.txt"))
+    found = set()
+    for seed, order in (("0", names), ("1", names[::-1]), ("12345", names[3:] + names[:3])):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *order],
+            capture_output=True, text=True, check=True, env=os.environ | {"PYTHONHASHSEED": seed},
+        )  # fmt: skip
+        found.add(done.stdout)
+    assert len(found) == 1
 
 
 def test_files_of_other_kinds(tmp_path: Path) -> None:

@@ -179,6 +179,30 @@ def test_a_random_state_that_is_none(copied: Path, folder: Path) -> None:
         train(config, resume=copied.parents[1])
 
 
+def test_tensors_of_other_names_and_text_that_is_none(copied: Path) -> None:
+    """With the right digests, as damage_checkpoint.py found them."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(copied / "model.safetensors")
+    name = "blocks.0.attention.qkv.weight"
+    tensors["blkcks.0.attention.qkv.weight"] = tensors.pop(name)
+    save_file(tensors, copied / "model.safetensors")
+    data = (copied / "model.safetensors").read_bytes()
+    entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    forge(copied, lambda state: state["files"].update({"model.safetensors": entry}))
+    with pytest.raises(
+        CheckpointError, match=f"holds another model: .*{re.escape(name)} is missing"
+    ) as caught:
+        GPT.load(copied)
+    assert "\n" not in str(caught.value)
+    data = b"x = '\xf3'"
+    (copied / "config.toml").write_bytes(data)
+    entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    forge(copied, lambda state: state["files"].update({"config.toml": entry}))
+    with pytest.raises(CheckpointError, match=r"config\.toml is no text"):
+        checkpoint.verify(copied).text("config.toml")
+
+
 def gpt2() -> GPT:
     sizes = {"vocab_size": 13, "context_length": 8, "width": 8, "heads": 2, "layers": 1}
     return GPT(ModelConfig(**preset("gpt2")["model"] | sizes))

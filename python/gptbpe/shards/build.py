@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from gptbpe import pipeline, sources
 from gptbpe._core import DocumentBatch, EncodedBatch
 from gptbpe.errors import ShardError, TokenizerError
+from gptbpe.files import spelled
 from gptbpe.io import remote
 from gptbpe.shards.reader import ShardReader
 from gptbpe.shards.writer import DEFAULT_SHARD_TOKENS, ShardWriter
@@ -203,7 +204,7 @@ def input_names(files: Sequence[Name]) -> str:
         for file in files
     ]
     if len(names) <= 8:
-        return ", ".join(names)
+        return spelled(", ".join(names))
     digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
     return f"{len(names)} files, sha256 of their names {digest}"
 

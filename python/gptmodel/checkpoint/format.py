@@ -41,7 +41,7 @@ from gptmodel.parse import complaint, parse_json, parse_toml
 if TYPE_CHECKING:
     from gptbpe import Tokenizer
 
-__all__ = ["Checkpoint", "Snapshot", "read", "record_evaluation", "verify", "write"]
+__all__ = ["Checkpoint", "Snapshot", "check_same", "read", "record_evaluation", "verify", "write"]
 
 MODEL = "model.safetensors"
 MODEL_CONFIG = "model.json"
@@ -129,7 +129,10 @@ class Checkpoint:
     def text(self, name: str) -> str:
         """A file of text, checked against its digest. Raises CheckpointError."""
         _verify_file(self.path / name, self.state["files"].get(name))
-        return (self.path / name).read_text(encoding="utf-8")
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"{self.path / name} is no text: {error}") from None
 
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer stored with the model, if one was."""
@@ -225,6 +228,34 @@ def verify(path: str | os.PathLike[str]) -> Checkpoint:
     for name, expected in checkpoint.state["files"].items():
         _verify_file(checkpoint.path / name, expected)
     return checkpoint
+
+
+def check_same(
+    expected: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    origin: str,
+    what: str,
+    *,
+    any_precision: bool = False,
+) -> None:
+    """Raise CheckpointError, naming what is missing, surplus, or of another shape or dtype.
+
+    ``any_precision`` takes any dtype of floating point for any other.
+    """
+    problems = [f"{name} is missing" for name in expected if name not in found]
+    problems += [f"{name} is unknown" for name in found if name not in expected]
+    for name in expected.keys() & found.keys():
+        wanted, had = expected[name], found[name]
+        alike = any_precision and wanted.is_floating_point() and had.is_floating_point()
+        if wanted.shape != had.shape or not (alike or wanted.dtype == had.dtype):
+            problems.append(f"{name} is {_describe(had)} where {_describe(wanted)} is expected")
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{origin} holds another {what}: {'; '.join(sorted(problems)[:3])}{more}")
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def _verify_file(file: Path, expected: Mapping[str, Any] | None) -> None:

@@ -35,7 +35,10 @@ def save(run: Path, snapshot: Snapshot) -> Path:
     final = path_of(run, snapshot.step)
     temporary = folder / f".{final.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            for parent in (run, run.parent):  # their names have to outlive a power cut, too
+                files.flush(parent)
         if not _is_sound(final):
             temporary.mkdir()
             write(temporary, snapshot)
@@ -149,8 +152,14 @@ def prune(run: Path, keep: int) -> None:
 
 def sweep(run: Path) -> None:
     """Remove what a killed process left half written. Only for who holds the run's lock."""
-    for entry in (run / "checkpoints").glob(".step-*"):
-        shutil.rmtree(entry, ignore_errors=True)
+    for entry in (run / "checkpoints").glob(".*"):
+        if entry.name.startswith(".step-"):
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.is_symlink() and ".tmp-" in entry.name:  # a link to the checkpoint of an epoch
+            entry.unlink(missing_ok=True)
+    for pattern in (".metrics.jsonl.tmp-*", ".config.toml.tmp-*", f"checkpoints/step-*/.{STATE}.tmp-*"):
+        for entry in run.glob(pattern):
+            entry.unlink(missing_ok=True)
 
 
 def _is_sound(path: Path) -> bool:

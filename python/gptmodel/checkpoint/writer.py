@@ -12,8 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from gptmodel import files
 from gptmodel.checkpoint import store
 from gptmodel.checkpoint.format import Snapshot, read, record_evaluation
+from gptmodel.errors import CheckpointError
 
 __all__ = ["Writer"]
 
@@ -21,11 +23,14 @@ __all__ = ["Writer"]
 class Writer:
     """Saves the checkpoints of ``run`` and keeps the newest ``keep`` of them; a context manager.
 
+    ``record`` is the file to which each step was written before its checkpoint is saved. It is flushed first:
+    after a power cut, a checkpoint that is there has its record, too.
+
     To leave it waits for what is being written; after an exception, without raising another one.
     """
 
-    def __init__(self, run: Path, keep: int) -> None:
-        self.run, self.keep = run, keep
+    def __init__(self, run: Path, keep: int, record: Path | None = None) -> None:
+        self.run, self.keep, self.record = run, keep, record
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._pending: list[Future[Any]] = []
 
@@ -50,11 +55,24 @@ class Writer:
             self._pending.pop(0).result()
 
     def _save(self, snapshot: Snapshot) -> None:
+        self._flush_record(snapshot.step)
         store.save(self.run, snapshot)
         store.prune(self.run, self.keep)
 
     def _record(self, step: int, loss: float) -> None:
+        self._flush_record(step)
         record_evaluation(read(store.path_of(self.run, step)), loss)
+
+    def _flush_record(self, step: int) -> None:
+        if self.record is None or not self.record.exists():
+            return
+        try:
+            files.flush(self.record)
+        except OSError as error:
+            raise CheckpointError(
+                f"could not save step {step}: {self.record} cannot be flushed: {error.strerror or error}; "
+                "earlier checkpoints are as they were"
+            ) from error
 
     def __enter__(self) -> Self:
         return self

@@ -25,7 +25,7 @@ from gptmodel import files
 from gptmodel.parse import parse_json
 from gptmodel.training.loggers import Logger, TensorBoard
 
-__all__ = ["Progress", "RunLog", "read_metrics"]
+__all__ = ["METRICS", "Progress", "RunLog", "read_metrics"]
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"

@@ -29,7 +29,7 @@ from gptmodel.errors import CheckpointError, ConfigError, InterruptedRunError, N
 from gptmodel.training import distributed
 from gptmodel.training.config import Config, dump_toml
 from gptmodel.training.distributed import Ranks
-from gptmodel.training.log import Progress, RunLog
+from gptmodel.training.log import METRICS, Progress, RunLog
 from gptmodel.training.loggers import Logger, TensorBoard, WeightsAndBiases
 from gptmodel.training.optim.registry import optimizer_named
 from gptmodel.training.parallel import is_sharded, local
@@ -70,7 +70,7 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
         ) as batches,
         open_log(state) if ranks.first else SilentLog() as log,
         Progress(state.total_steps, state.step) if ranks.first else SilentProgress() as progress,
-        Writer(state.run, state.config.checkpoint.keep) if ranks.first else SilentWriter() as writer,
+        open_writer(state) if ranks.first else SilentWriter() as writer,
     ):
         report(state, progress, log)
         if state.step:
@@ -109,6 +109,11 @@ def open_log(state: TrainState) -> RunLog:
     if project is not None:
         loggers.append(WeightsAndBiases(state.run, project, state.config.flat()))
     return RunLog(state.run, resumed_at=step, loggers=loggers)
+
+
+def open_writer(state: TrainState) -> Writer:
+    """The writer of the run's checkpoints, each of which is on the disk after the record of its steps."""
+    return Writer(state.run, state.config.checkpoint.keep, state.run / METRICS)
 
 
 @contextmanager

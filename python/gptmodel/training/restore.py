@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gptmodel.checkpoint import Checkpoint
+from gptmodel.checkpoint.format import check_same
 from gptmodel.errors import CheckpointError
 from gptmodel.training.config import Config, parse
 from gptmodel.training.parallel import fill, fill_model, is_sharded, whole_model, whole_optimizer
@@ -113,7 +114,7 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def restore_model(model: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
     """Fill ``model``. Raises CheckpointError naming what is missing, surplus or of another shape."""
-    _check_same(model.state_dict(), tensors, origin, "model")
+    check_same(model.state_dict(), tensors, origin, "model")
     if is_sharded(model):
         fill_model(model, dict(tensors))
     else:
@@ -139,7 +140,7 @@ def restore_optimizer(
     _make_state(optimizer)
     expected = _optimizer_state(model, optimizer)
     stored = {name: tensor for name, tensor in tensors.items() if not name.startswith("random.")}
-    _check_same(expected, stored, origin, "optimizer")
+    check_same(expected, stored, origin, "optimizer")
     for name, tensor in expected.items():
         fill(tensor, stored[name])
 
@@ -163,22 +164,6 @@ def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
         for key, value in optimizer.state.get(parameter, {}).items()
         if isinstance(value, Tensor)
     }
-
-
-def _check_same(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], origin: str, what: str) -> None:
-    problems = [f"{name} is missing" for name in expected if name not in found]
-    problems += [f"{name} is unknown" for name in found if name not in expected]
-    for name in expected.keys() & found.keys():
-        wanted, had = expected[name], found[name]
-        if wanted.shape != had.shape or wanted.dtype != had.dtype:
-            problems.append(f"{name} is {_describe(had)} where {_describe(wanted)} is expected")
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise CheckpointError(f"{origin} holds another {what}: {'; '.join(sorted(problems)[:3])}{more}")
-
-
-def _describe(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def random_tensors(device: torch.device) -> dict[str, Tensor]:

@@ -310,6 +310,13 @@ def _restore(state: TrainState, found: checkpoint.Checkpoint) -> None:
             state.scaler.load_state_dict(found.state["scaler"])
         except (KeyError, RuntimeError) as error:
             raise CheckpointError(f"{found.path} lacks a part of the state of the scaler: {error}") from None
+    had, now = found.state.get("threads"), torch.get_num_threads()
+    if had not in (None, now) and state.device.type == "cpu" and state.ranks.first:
+        print(
+            f"the run had {had} threads, now it has {now}: it goes on with the same losses up to rounding; "
+            f"OMP_NUM_THREADS={had} gives the same bits",
+            file=sys.stderr,
+        )
     state.step = found.step
     state.seconds = float(found.state.get("seconds", 0.0))
     state.evaluation_loss = found.evaluation_loss

@@ -11,11 +11,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Error, Result};
 
 mod lock;
+mod temporary;
 
 pub(crate) use lock::FolderLock;
 
@@ -23,6 +23,14 @@ pub(crate) use lock::FolderLock;
 /// file's permissions are kept.
 pub fn atomic_write(path: &Path, data: &[u8]) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
+    file.write(data)?;
+    file.commit()
+}
+
+/// The same for a file of a folder whose names are this project's own: a link is replaced, not followed, because
+/// nobody named the file that it leads to.
+pub(crate) fn atomic_write_here(path: &Path, data: &[u8]) -> Result<()> {
+    let mut file = AtomicFile::create_here(path)?;
     file.write(data)?;
     file.commit()
 }
@@ -45,8 +53,14 @@ impl AtomicFile {
     pub fn create(path: &Path) -> Result<Self> {
         // A link that leads nowhere is written through its own name.
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        let temporary = temporary_name(&path)?;
-        let file = create_new(&temporary).map_err(|source| io_error("write", &path, source))?;
+        Self::create_here(&path)
+    }
+
+    /// The same, but a link is replaced: see [`atomic_write_here`].
+    pub(crate) fn create_here(path: &Path) -> Result<Self> {
+        let path = path.to_path_buf();
+        let created = temporary::create(&path);
+        let (file, temporary) = created.map_err(|source| io_error("write", &path, source))?;
         Ok(Self {
             path,
             temporary,
@@ -73,22 +87,30 @@ impl AtomicFile {
 
     /// The same, but the name is on the disk only when the caller flushes the folder, with a file that comes later.
     pub(crate) fn commit_before_others(mut self) -> Result<()> {
-        let permissions = std::fs::metadata(&self.path).ok();
-        let permissions = permissions.map(|old| old.permissions());
+        let old = std::fs::symlink_metadata(&self.path).ok();
+        let permissions = old
+            .filter(|old| !old.is_symlink())
+            .map(|old| old.permissions());
         if let Some(file) = &self.file {
             permissions
                 .map_or(Ok(()), |permissions| file.set_permissions(permissions))
                 .and_then(|()| file.sync_all())
                 .map_err(|source| io_error("write", &self.path, source))?;
         }
-        self.file = None;
+        // Open until it has its name: that it is open, and locked, says that the temporary one is somebody's.
+        let _open = self.file.take();
+        #[cfg(not(unix))]
+        drop(_open);
         move_over(&self.temporary, &self.path)
     }
 }
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        if self.file.take().is_some() && self.process == std::process::id() {
+        let open = self.file.take(); // until it is removed: what is closed may be another's already
+        if open.is_some() && self.process == std::process::id() {
+            #[cfg(not(unix))]
+            drop(open);
             remove_quietly(&self.temporary);
         }
     }
@@ -170,23 +192,6 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// A hidden name in the same folder that no other thread or process uses.
-fn temporary_name(path: &Path) -> Result<PathBuf> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let Some(name) = path.file_name() else {
-        let source = io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
-        return Err(io_error("write", path, source));
-    };
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(
-        ".tmp-{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    ));
-    Ok(parent(path).join(temporary))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -228,6 +233,19 @@ mod tests {
             atomic_write(Path::new("/"), b"new"),
             Err(Error::Io { .. })
         ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_under_a_name_of_ours_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        std::fs::write(&target, b"old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        atomic_write_here(&link, b"new").unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"old");
+        assert_eq!(std::fs::read(&link).unwrap(), b"new");
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_file());
     }
 
     #[cfg(unix)]

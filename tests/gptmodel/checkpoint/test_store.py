@@ -171,9 +171,32 @@ def test_what_a_killed_save_leaves_is_invisible_and_swept(tmp_path: Path) -> Non
     rubbish = tmp_path / "checkpoints" / ".step-00000002.tmp-1-abcdef"
     rubbish.mkdir()
     (rubbish / "model.safetensors").write_bytes(b"half")
+    before = {path.name for path in old.iterdir()}
+    (old / ".state.json.tmp-1-abcdef").write_text("half")
+    (tmp_path / ".metrics.jsonl.tmp-1-abcdef").write_text("half")
+    (tmp_path / "checkpoints" / ".mine_e1.tmp-1").symlink_to(old.name)
     assert checkpoint.latest(tmp_path).path == old
     checkpoint.sweep(tmp_path)
     assert not rubbish.exists()
+    assert {path.name for path in old.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [old.name]
+
+
+def test_names_of_new_folders_are_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint outlives a power cut only if the folders above it do."""
+    flushed, fsync = [], os.fsync
+    folders = {path.stat().st_ino: path for path in (tmp_path,)}
+
+    def noting(descriptor: int) -> None:
+        flushed.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    run = tmp_path / "run"
+    monkeypatch.setattr(os, "fsync", noting)
+    path = save(run, 1)
+    folders |= {entry.stat().st_ino: entry for entry in (run, path.parent, path)}
+    assert {folders[node] for node in flushed if node in folders} == set(folders.values())
 
 
 def test_a_damaged_checkpoint_of_the_same_step_is_replaced_a_sound_one_kept(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
 import pytest
 import torch
 
-from gptmodel import checkpoint
+from gptmodel import checkpoint, files
 from gptmodel.checkpoint import Snapshot, Writer, store
 from gptmodel.errors import CheckpointError
 from gptmodel.model import ModelConfig
@@ -66,3 +67,46 @@ def test_the_runs_own_error_is_not_hidden_by_that_of_the_writer(tmp_path: Path) 
 
     with pytest.raises(RuntimeError, match="its own"):
         run()
+
+
+def test_a_checkpoint_is_on_the_disk_after_the_record_of_its_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, flushed = tmp_path / "metrics.jsonl", []
+    record.write_text("{}\n")
+    flush = files.flush
+
+    def noting(path: Path) -> None:
+        flushed.append(path.name)
+        flush(path)
+
+    monkeypatch.setattr(files, "flush", noting)
+    with Writer(tmp_path, keep=2, record=record) as writer:
+        writer.save(snapshot(1))
+        writer.join()
+        assert flushed[0] == record.name
+        assert flushed.index("checkpoints") > 0
+        flushed.clear()
+        writer.record_evaluation(1, 3.5)
+        writer.join()
+        assert flushed[0] == record.name
+        record.unlink()  # somebody removed it: the checkpoint is worth more
+        writer.save(snapshot(2))
+    assert checkpoint.latest(tmp_path).step == 2
+
+
+def test_a_record_that_cannot_be_flushed_is_an_error_and_saves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "metrics.jsonl"
+    record.write_text("{}\n")
+
+    def broken(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "flush", broken)
+    with Writer(tmp_path, keep=2, record=record) as writer:
+        writer.save(snapshot(1))
+        with pytest.raises(CheckpointError, match=r"metrics\.jsonl cannot be flushed: Input/output error"):
+            writer.join()
+    assert not (tmp_path / "checkpoints").exists()

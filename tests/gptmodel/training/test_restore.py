@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +15,15 @@ import pytest
 import torch
 from torch import Tensor
 
+import gptmodel
 from gptmodel import checkpoint
 from gptmodel.errors import CheckpointError
 from gptmodel.load import GPT
 from gptmodel.model import ModelConfig
 from gptmodel.train import train
+from gptmodel.training.config import parse
 from gptmodel.training.optim import OptimConfig, build_optimizer
-from gptmodel.training.restore import optimizer_tensors, restore_optimizer
+from gptmodel.training.restore import MAY_CHANGE, check_resumable, optimizer_tensors, restore_optimizer
 
 SHAPE = ModelConfig(vocab_size=13, context_length=8, width=8, heads=2, layers=1)
 CPU = torch.device("cpu")
@@ -120,3 +126,76 @@ def test_precision_is_compared_by_what_was_chosen(tmp_path: Path) -> None:
     train(loop.tiny(tmp_path, max_steps=2, precision="fp32"), resume=run)  # what auto is on a CPU
     with pytest.raises(CheckpointError, match=r"train\.precision = 'fp32', now it is 'bf16'"):
         train(loop.tiny(tmp_path, max_steps=2, precision="bf16"), resume=run)
+
+
+class Changed:
+    """A configuration of which one setting is another."""
+
+    def __init__(self, settings: dict[str, Any], schedule: Any) -> None:
+        self.settings, self.schedule = settings, schedule
+
+    def flat(self) -> dict[str, Any]:
+        return self.settings
+
+
+def test_every_setting_that_decides_the_weights_is_refused_by_name(tmp_path: Path) -> None:
+    config = loop.tiny(tmp_path, max_steps=1)
+    found = checkpoint.latest(train(config).run)
+    settings = parse(found.text("config.toml")).flat()
+    identity = {key: found.state[key] for key in ("tokenizer", "data")}
+    precision = found.state["precision"]
+
+    def resume_with(changes: dict[str, Any], **others: Any) -> None:
+        now = {"precision": precision, "identity": identity} | others
+        changed: Any = Changed(settings | changes, config.schedule)
+        check_resumable(found, changed, now["identity"], now["precision"], found.state["total_steps"])
+
+    resume_with({})
+    refused = settings.keys() - MAY_CHANGE
+    assert {"optim.learning_rate", "train.seed", "model.width", "train.batch_size"} <= refused
+    for key in refused:
+        with pytest.raises(CheckpointError, match=f"was started with {re.escape(key)} = "):
+            resume_with({key: "something else"})
+    for key in MAY_CHANGE & settings.keys() - {"train.precision"}:
+        resume_with({key: "something else"})
+    for key in identity:
+        with pytest.raises(CheckpointError, match=f"{key} something el, now|, now something el"):
+            resume_with({}, identity=identity | {key: "something else"})
+
+
+def test_another_number_of_threads_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    had = torch.get_num_threads()
+    settings = {"schedule": "constant", "warmup_steps": 1}
+    run = train(loop.tiny(tmp_path, max_steps=1, **settings)).run
+    try:
+        torch.set_num_threads(had + 1)
+        train(loop.tiny(tmp_path, max_steps=2, **settings), resume=run)
+    finally:
+        torch.set_num_threads(had)
+    assert f"had {had} threads, now it has {had + 1}" in capsys.readouterr().err
+    train(loop.tiny(tmp_path, max_steps=3, **settings), resume=run)
+    assert f"had {had + 1} threads, now it has {had}" in capsys.readouterr().err
+    train(loop.tiny(tmp_path, max_steps=4, **settings), resume=run)
+    assert "threads, now" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+def test_where_and_when_a_run_takes_place_changes_no_bit(tmp_path: Path) -> None:
+    """Without a home, in another time zone and language, no folder for temporary files, a full output."""
+    here = train(loop.tiny(tmp_path, max_steps=3, experiment_name="here")).run
+    odd = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "TMPDIR": str(tmp_path / "nowhere"), "COLUMNS": "1"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "LANG", "TERM")}
+    environment |= odd | {
+        "PYTHONHASHSEED": "7",
+        "PYTHONPATH": str(Path(gptmodel.__file__).parents[1]),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }
+    words = loop.flags(tmp_path, max_steps=3, experiment_name="elsewhere")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gptmodel", "train", *words],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment,
+        )  # fmt: skip
+    elsewhere = here.with_name("elsewhere")
+    assert loop.same(loop.weights(elsewhere), loop.weights(here)), done.stderr
+    assert loop.losses(elsewhere) == loop.losses(here)

@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use super::temporary::same_file;
 use super::{io_error, remove_quietly};
 use crate::{Error, Result};
 
@@ -117,20 +118,6 @@ fn is_note(note: &str) -> bool {
         .strip_prefix("process ")
         .and_then(|rest| rest.strip_suffix('\n'));
     note.is_empty() || process.is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()))
-}
-
-#[cfg(unix)]
-fn same_file(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), std::fs::symlink_metadata(path)) {
-        (Ok(ours), Ok(named)) => (ours.dev(), ours.ino()) == (named.dev(), named.ino()),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn same_file(_: &File, _: &Path) -> bool {
-    true // an open file cannot be removed there
 }
 
 #[cfg(test)]

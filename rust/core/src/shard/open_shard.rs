@@ -225,7 +225,7 @@ impl OpenShard {
         let (file, path) = (&self.file, self.path.with_extension("gbx"));
         let (stored, with_sidecar) = std::thread::scope(|scope| {
             let storing = std::thread::Builder::new().spawn_scoped(scope, || file.sync_all());
-            let with_sidecar = AtomicFile::create(&path).and_then(|mut written| {
+            let with_sidecar = AtomicFile::create_here(&path).and_then(|mut written| {
                 written.write(&sidecar)?;
                 written.commit_before_others()
             });

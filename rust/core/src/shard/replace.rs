@@ -11,7 +11,7 @@ use super::folder::Folder;
 use super::manifest::{MANIFEST_NAME, Manifest};
 use super::names::{Names, final_name};
 use crate::Result;
-use crate::publish::{atomic_write, io_error, remove_quietly, sync_folder};
+use crate::publish::{atomic_write_here, io_error, remove_quietly, sync_folder};
 
 /// Removes what is not of this dataset, and gives its files their final names; returns what is then in the manifest.
 pub(super) fn settle(folder: &Folder, manifest: Manifest) -> Result<Manifest> {
@@ -37,12 +37,12 @@ pub(super) fn settle(folder: &Folder, manifest: Manifest) -> Result<Manifest> {
         (Names::Final.journal(), Names::New.journal()),
     ] {
         if let Some(bytes) = folder.read(other)? {
-            atomic_write(&folder.join(name), &bytes)?;
+            atomic_write_here(&folder.join(name), &bytes)?;
         }
     }
     sync_folder(&folder.0).map_err(|source| io_error("write", &folder.0, source))?;
     let settled = manifest.renamed(final_name, None);
-    atomic_write(&folder.join(MANIFEST_NAME), &settled.to_bytes())?;
+    atomic_write_here(&folder.join(MANIFEST_NAME), &settled.to_bytes())?;
     let others = [Names::New.tokenizer(), Names::New.journal()];
     folder.remove(|name| Names::New.shard_number(name).is_some() || others.contains(&name))?;
     Ok(settled)

@@ -24,7 +24,7 @@ use super::options::WriterOptions;
 use super::publication::Publication;
 use super::replace::settle;
 use super::resume::{Request, Stock, find_whole, take_stock};
-use crate::publish::{FolderLock, atomic_write, io_error, sync_folder};
+use crate::publish::{FolderLock, atomic_write_here, io_error, sync_folder};
 use crate::{Error, Result};
 
 /// Writes one dataset. Dropping it before [`ShardWriter::finish`] leaves the shards that are complete, and no manifest.
@@ -121,7 +121,7 @@ impl ShardWriter {
     pub fn begin(&mut self) -> Result<()> {
         self.writable()?;
         match &self.options.journal {
-            Some(journal) => atomic_write(&self.folder.join(self.names.journal()), journal),
+            Some(journal) => atomic_write_here(&self.folder.join(self.names.journal()), journal),
             None => Ok(()),
         }
     }
@@ -274,7 +274,7 @@ impl ShardWriter {
     /// Stores the tokenizer beside the shards now, if it was not known at the beginning.
     pub fn store_tokenizer(&mut self, json: &[u8]) -> Result<()> {
         self.writable()?;
-        atomic_write(&self.folder.join(self.names.tokenizer()), json)?;
+        atomic_write_here(&self.folder.join(self.names.tokenizer()), json)?;
         self.tokenizer_sha256 = Some(Sha256::digest(json).into());
         Ok(())
     }
@@ -311,7 +311,7 @@ impl ShardWriter {
         };
         let manifest = Manifest::new(parts, std::mem::take(&mut self.done));
         let bytes = manifest.to_bytes();
-        let written = atomic_write(&self.folder.join(MANIFEST_NAME), &bytes);
+        let written = atomic_write_here(&self.folder.join(MANIFEST_NAME), &bytes);
         // An error may come after the manifest took its place; then the files that it lists stay.
         let is_old = |found: Option<Vec<u8>>| found.as_ref() != Some(&bytes);
         self.replaces &= written.is_err() && self.folder.read(MANIFEST_NAME).is_ok_and(is_old);
