@@ -48,7 +48,7 @@ from gptbpe import Sampler, ShardReader, ShardWriter
 REPOSITORY = Path(__file__).resolve().parents[1]
 VOCABULARY = 50_257
 Pair = tuple[npt.NDArray[Any], npt.NDArray[Any]]
-PEERS = ("megatron-core", "litdata", "mosaicml-streaming", "grain", "array-record", "datatrove")
+PEERS = ("megatron-core", "litdata", "mosaicml-streaming", "grain", "array_record", "datatrove")
 VERDICTS = ("exactly once", "same for 1, 2, 4 ranks", "cut file noticed")
 
 

@@ -10,6 +10,7 @@ import gc
 import hashlib
 import importlib.util
 import json
+import os
 import pickle
 import sys
 from collections.abc import Iterator
@@ -263,6 +264,16 @@ def test_a_dataset_is_read_where_it_lies(store: Any, local: ShardReader) -> None
     before = store.body_bytes
     assert (again.tokens(2) == local.tokens(2)).all()
     assert store.body_bytes - before < 1.1 * 1024 * 1024, "the manifest, and the one block that was not there"
+
+
+def test_a_system_without_calls_at_places(
+    store: Any, local: ShardReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pread", "pwrite", "link"):
+        monkeypatch.delattr(os, name, raising=False)
+    reader = ShardReader(upload(store, local.path, "data"))
+    assert (reader.tokens(1) == local.tokens(1)).all()
+    assert (ShardReader(reader._arguments[0]).tokens(1) == local.tokens(1)).all()
 
 
 def test_an_epoch_reads_every_byte_once(store: Any, local: ShardReader) -> None:
