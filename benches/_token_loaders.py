@@ -1,7 +1,7 @@
-"""Two more loaders of tokens for ``batches.py``: Megatron-Core's ``GPTDataset`` and datatrove's files.
+"""Megatron-Core's ``GPTDataset`` for ``batches.py``.
 
-Both read what gptbpe exports: Megatron our shard itself through an index, datatrove a copy. Each gives one
-sample at a time, in an order of its own or of ours; 64 of them are stacked.
+It reads our shard itself, through an index that gptbpe exports, and gives one sample at a time, in a shuffled
+order of its own; 64 of them are stacked.
 """
 
 from __future__ import annotations
@@ -22,33 +22,6 @@ from gptbpe.shards import formats
 
 Make = Callable[[int], tuple[Any, Any]]
 Verdicts = tuple[str, str, str]
-
-
-def datatrove(folder: Path, reader: ShardReader, rows: int, length: int) -> tuple[Make, Any, Verdicts]:
-    """``DatatroveFileDataset`` by a permutation of its items, as nanotron's sampler asks for them."""
-    from datatrove.utils.dataset import DatatroveFileDataset  # type: ignore[import-not-found]
-
-    path = formats.write_datatrove(reader, folder)[0]
-
-    def opened(file: Path) -> Any:
-        return DatatroveFileDataset(str(file), length, token_size=reader.dtype.itemsize)
-
-    dataset = opened(path)
-    order = np.random.default_rng(0).permutation(len(dataset)).tolist()
-
-    def items(n: int) -> list[int]:
-        return [order[(n * rows + row) % len(order)] for row in range(rows)]
-
-    def make(n: int) -> tuple[Any, Any]:
-        batch = torch.stack([dataset[item]["input_ids"] for item in items(n)])
-        return batch[:, :-1].numpy(), batch[:, 1:].numpy()
-
-    # The window of an item follows from its number, so an order of items is all that ranks must share.
-    with tempfile.TemporaryDirectory() as spare:
-        copy = Path(shutil.copy(path, spare))
-        os.truncate(copy, path.stat().st_size // 2)
-        cut = _noticed(lambda: opened(copy)[0])
-    return make, lambda n: [item * (length + 1) for item in items(n)], ("yes", "yes", cut)
 
 
 def megatron(folder: Path, reader: ShardReader, rows: int, length: int) -> tuple[Make, None, Verdicts]:

@@ -3,9 +3,10 @@
     python benches/batches.py                                   64 x 2,048, 20 rounds
     python benches/batches.py --rounds 2 --tokens 2e6           does everything work? seconds
     python benches/batches.py --peers FOLDER                    a folder with some of litdata, datatrove,
+                                                                mosaicml-streaming, grain with array-record,
                                                                 megatron-core (pip install --target)
     cargo build --release -p gptbpe-benches --bin batches       then also: a bare copy loop, and packing
-    python benches/batches.py --json results/X.json
+    python benches/batches.py --json results/X.json --svg results/X.svg
 
 Every loader reads the same tokens and returns inputs and targets of 64 rows of 2,048, as int64, which
 nanoGPT feeds, unless it says otherwise. In each round every loader makes so many batches as take some 50 ms,
@@ -28,11 +29,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import _batches_chart
+import _inputs
+import _streaming_loaders
 import _token_loaders
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +48,7 @@ from gptbpe import Sampler, ShardReader, ShardWriter
 REPOSITORY = Path(__file__).resolve().parents[1]
 VOCABULARY = 50_257
 Pair = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+PEERS = ("megatron-core", "litdata", "mosaicml-streaming", "grain", "array_record", "datatrove")
 VERDICTS = ("exactly once", "same for 1, 2, 4 ranks", "cut file noticed")
 
 
@@ -66,14 +72,21 @@ def main() -> int:
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--peers", type=Path, metavar="FOLDER", help="a folder of installed peers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them")
     settings = parser.parse_args()
     torch.set_num_threads(1)
+    machine = _inputs.machine(_inputs.Pythons(sys.executable, sys.executable), {})
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as folder:
-        result = compare(Path(folder), settings)
+        result = {"machine": machine, **compare(Path(folder), settings)}
+    installed = metadata.distributions(path=[str(settings.peers)]) if settings.peers else ()
+    found = {each.metadata["Name"]: each.version for each in installed}
+    machine["versions"] |= {name: found[name] for name in PEERS if name in found}
     if settings.json:
         settings.json.write_text(json.dumps(result, indent=1) + "\n")
+    if settings.svg:
+        settings.svg.write_text(_batches_chart.svg(result))
     return 0
 
 
@@ -114,7 +127,13 @@ def compare(folder: Path, settings: argparse.Namespace) -> dict[str, Any]:
     core = bare_loop(folder / "data", rows, length)
     first = first_batch(folder, length)
     print(f"\nfirst batch over {first['shards']:,} shards: {first['seconds'] * 1e3:.1f} ms")
-    return {"loaders": found, "core": core, "first_batch": first}
+    return {
+        "shape": [rows, length],
+        "rounds": settings.rounds,
+        "loaders": found,
+        "core": core,
+        "first_batch": first,
+    }
 
 
 def write(folder: Path, tokens: int) -> ShardReader:
@@ -226,7 +245,7 @@ def verdicts_of_nanogpt(path: Path, rows: int, length: int) -> tuple[str, str, s
     same = all(epoch(size) == epoch(1) for size in (1, 2, 4))
     with tempfile.TemporaryDirectory() as folder:
         cut = Path(shutil.copy(path, folder))
-        os.truncate(cut, path.stat().st_size // 2)
+        os.truncate(cut, path.stat().st_size // 4 * 2)  # a whole number of ids
         found = noticed(
             lambda: np.memmap(cut, dtype=np.uint16, mode="r", offset=1024)[-length:].astype(np.int64)
         )
@@ -236,46 +255,16 @@ def verdicts_of_nanogpt(path: Path, rows: int, length: int) -> tuple[str, str, s
 def peers(folder: Path, reader: ShardReader, rows: int, length: int) -> list[Loader]:
     """The loaders of other packages that are installed."""
     found = []
-    if find_spec("litdata"):
-        found.append(litdata(folder / "litdata", reader, rows, length))
-    for module, name, loader in (
-        ("datatrove", "datatrove DatatroveFileDataset", _token_loaders.datatrove),
-        ("megatron", "Megatron-Core GPTDataset", _token_loaders.megatron),
-    ):
+    if find_spec("megatron"):
+        make, starts, verdicts = _token_loaders.megatron(folder / "megatron", reader, rows, length)
+        found.append(Loader("Megatron-Core GPTDataset", make, starts, verdicts))
+    tokens = reader.tokens(0)
+    windows = tokens[: len(tokens) // (length + 1) * (length + 1)].reshape(-1, length + 1)
+    for module, kind in _streaming_loaders.PEERS.items():
         if find_spec(module):
-            make, starts, verdicts = loader(folder / module, reader, rows, length)
-            found.append(Loader(name, make, starts, verdicts))
+            name, make, verdicts = _streaming_loaders.loader(kind, folder / module, windows, rows)
+            found.append(Loader(name, make, None, verdicts))
     return found
-
-
-def litdata(folder: Path, reader: ShardReader, rows: int, length: int) -> Loader:
-    """The ``StreamingDataset`` of litdata over ``TokensLoader`` chunks, item by item, stacked."""
-    from litdata.streaming import StreamingDataset, TokensLoader  # type: ignore[import-not-found]
-    from litdata.streaming.writer import BinaryWriter  # type: ignore[import-not-found]
-
-    tokens = torch.from_numpy(reader.tokens(0).astype(np.int32))
-    folder.mkdir()
-    writer = BinaryWriter(str(folder), chunk_bytes="64MB", item_loader=TokensLoader(length + 1))
-    size = 2**20
-    for number, start in enumerate(range(0, len(tokens) - size, size)):
-        writer.add_item(number, tokens[start : start + size])
-    writer.done()
-    writer.merge()
-    dataset = StreamingDataset(str(folder), item_loader=TokensLoader(length + 1), shuffle=True)
-    stream = iter(dataset)
-
-    def make(_: int) -> Pair:
-        nonlocal stream
-        items = []
-        while len(items) < rows:
-            try:
-                items.append(next(stream))
-            except StopIteration:
-                stream = iter(dataset)
-        batch = torch.stack(items).long()
-        return batch[:, :-1].numpy(), batch[:, 1:].numpy()
-
-    return Loader("litdata StreamingDataset", make, None, ("?", "?", "?"))
 
 
 # ---- figures of the core ---------------------------------------------------------------------------

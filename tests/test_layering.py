@@ -162,8 +162,8 @@ def test_rooms_of_gptmodel_point_one_way(name: str) -> None:
 
 #: The modules of some rooms of gptbpe, each from the lowest up.
 GPTBPE_MODULES: dict[str, tuple[str, ...]] = {
-    "io": ("standard", "ranges", "remote"),
-    "shards": ("cache", "reader", "writer", "samples", "sampler", "mixture", "build"),
+    "io": ("standard", "places", "ranges", "remote"),
+    "shards": ("room", "cache", "reader", "writer", "samples", "sampler", "mixture", "build"),
     "shards.formats": ("documents", "arrow", "datatrove", "megatron"),
     "cluster": ("dividing", "plan", "item", "joining", "engines"),
 }

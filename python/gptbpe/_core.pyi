@@ -394,6 +394,7 @@ class CoreSampler:
         stride: int,
         seed: int,
         order: str,
+        units: tuple[int, int] | None,
         mask_overlap: bool,
         partial: str,
         reserve: int,

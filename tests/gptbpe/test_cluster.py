@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -307,6 +309,26 @@ def test_workers_that_die_again_and_again_end_the_run(tmp_path: Path, corpus: Pa
     plan = cluster.make(corpus, tok, tmp_path / "many", 2)
     with pytest.raises(errors.ShardError, match="failed 2 times"):
         cluster.run(plan, Broken, tries=2)
+    cluster.run(plan, lambda: ThreadPoolExecutor(2))
+
+
+def no_room(out: str, digest: str, number: int, threads: int | None) -> item.Receipt:
+    (Path(out).parent / f"tried-{number}-{uuid.uuid4()}").touch()
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{out}/file")
+
+
+@pytest.mark.parametrize("executor", [lambda: ThreadPoolExecutor(1), lambda: ProcessPoolExecutor(1)])
+def test_what_an_item_raises_ends_the_run_at_once(
+    tmp_path: Path, corpus: Path, tok: Tokenizer, monkeypatch: pytest.MonkeyPatch, executor: Any
+) -> None:
+    plan = cluster.make(corpus, tok, tmp_path / "many", 2)
+    monkeypatch.setattr(engines, "_work", no_room)
+    with pytest.raises(OSError, match="many/file") as caught:
+        cluster.run(plan, executor)
+    assert caught.value.errno == errno.ENOSPC
+    tried = [path.name[:7] for path in tmp_path.glob("tried-*")]
+    assert len(tried) == len(set(tried)), "no item was tried again"
+    monkeypatch.undo()
     cluster.run(plan, lambda: ThreadPoolExecutor(2))
 
 

@@ -10,6 +10,7 @@ import gc
 import hashlib
 import importlib.util
 import json
+import os
 import pickle
 import sys
 from collections.abc import Iterator
@@ -181,6 +182,32 @@ def test_a_file_that_is_replaced_while_it_is_read(
             file.read()
 
 
+def test_columns_of_a_file_that_is_replaced(store: Any, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    def bodies(letter: str) -> bytes:
+        rows = {"text": [letter * 5000] * 40, "other": [letter * 3000] * 40}
+        parquet.write_table(
+            pyarrow.table(rows),
+            tmp_path / "rows.parquet",
+            row_group_size=10,
+            compression="none",
+            use_dictionary=False,
+        )
+        return (tmp_path / "rows.parquet").read_bytes()
+
+    first, second = bodies("a"), bodies("b")
+    assert len(first) == len(second)
+    store.client.put_object(Bucket="bucket", Key="rows.parquet", Body=first)
+    file = remote.RemoteFile("s3://bucket/rows.parquet")
+    table = parquet.ParquetFile(file)
+    assert table.read_row_group(0, ["text"]).to_pydict() == {"text": ["a" * 5000] * 10}
+    store.client.put_object(Bucket="bucket", Key="rows.parquet", Body=second)
+    with pytest.raises(OSError, match="replaced while it was read"):
+        table.read_row_group(1, ["text"])
+
+
 def test_the_commands(
     store: Any, corpus: Path, tok: Tokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,6 +266,16 @@ def test_a_dataset_is_read_where_it_lies(store: Any, local: ShardReader) -> None
     assert store.body_bytes - before < 1.1 * 1024 * 1024, "the manifest, and the one block that was not there"
 
 
+def test_a_system_without_calls_at_places(
+    store: Any, local: ShardReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pread", "pwrite", "link"):
+        monkeypatch.delattr(os, name, raising=False)
+    reader = ShardReader(upload(store, local.path, "data"))
+    assert (reader.tokens(1) == local.tokens(1)).all()
+    assert (ShardReader(reader._arguments[0]).tokens(1) == local.tokens(1)).all()
+
+
 def test_an_epoch_reads_every_byte_once(store: Any, local: ShardReader) -> None:
     url = upload(store, local.path, "data")
     there, here = Sampler(url, 512, order="block"), Sampler(local, 512, order="block")  # type: ignore[arg-type]
@@ -248,6 +285,30 @@ def test_an_epoch_reads_every_byte_once(store: Any, local: ShardReader) -> None:
             assert (inputs == expected[0]).all()
             assert (targets == expected[1]).all()
     used = 2 * 512 * (len(there) // 64 * 64)
+    assert store.body_bytes <= 1.05 * used, f"{store.body_bytes / used:.3f} times the bytes that were used"
+
+
+def test_a_dataset_that_is_larger_than_the_cache(store: Any, tmp_path: Path) -> None:
+    """Units of 40 MiB of a dataset of 120 MiB, and a cache of 96 MiB."""
+    random = np.random.default_rng(0)
+    with ShardWriter(tmp_path / "large", vocab_size=50_000, shard_tokens=15 << 20) as writer:
+        for _ in range(60):
+            writer.write(random.integers(0, 50_000, 1 << 20, np.uint16))
+    url = upload(store, tmp_path / "large", "large")
+    limit, length = 96 << 20, 4096
+    there = ShardReader(url, cache_bytes=limit)
+    samplers = [
+        Sampler(reader, length, order="block", units=(40 * 128, 1))
+        for reader in (there, ShardReader(tmp_path / "large"))
+    ]
+    batches = len(samplers[0]) // 64
+    with samplers[0].batches(64, count=batches, ahead=1) as stream:
+        for number, (inputs, _) in enumerate(stream):
+            if number % 16 == 0:
+                assert (inputs == samplers[1].batch(64 * number, 64)[0]).all()
+                files = (tmp_path / "cache").rglob("shard-*.bin")
+                assert sum(path.stat().st_blocks * 512 for path in files) <= limit + (1 << 20)
+    used = 2 * length * 64 * batches
     assert store.body_bytes <= 1.05 * used, f"{store.body_bytes / used:.3f} times the bytes that were used"
 
 

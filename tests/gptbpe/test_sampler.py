@@ -131,8 +131,18 @@ def test_the_twin_and_the_sampler_give_the_recorded_windows(plan: dict[str, Any]
         stride=plan["stride"],
         seed=plan["seed"],
         order=plan["order"],
+        units=(256, 512) if plan["order"] == "block" else None,
     )
     assert [list(sampler.window(sample)) for sample in plan["samples"]] == plan["windows"]
+
+
+def test_units_have_64_mib_whatever_a_row_has(tmp_path: Path) -> None:
+    reader = dataset(tmp_path, [5000])
+    for stride in (512, 2048):
+        plan = Sampler(reader, 2048, order="block", stride=stride)
+        bytes_of_rows = reader.dtype.itemsize * stride
+        given = Sampler(reader, 2048, order="block", stride=stride, units=((64 << 20) // bytes_of_rows, 32))
+        assert plan.fingerprint == given.fingerprint
 
 
 # ---- properties ------------------------------------------------------------------------------------
@@ -279,6 +289,9 @@ def test_a_short_text_says_both_numbers(tmp_path: Path) -> None:
         {"sequence_length": 8, "seed": 2**64},
         {"sequence_length": 8, "reserve": -1},
         {"sequence_length": 8, "order": "random"},
+        {"sequence_length": 8, "units": (2, 2)},
+        {"sequence_length": 8, "order": "block", "units": (0, 2)},
+        {"sequence_length": 8, "order": "block", "units": (2, -1)},
         {"sequence_length": 8, "partial": "pad"},
         {"sequence_length": 8, "mask_overlap": True},
         {"sequence_length": 8, "dtype": "float32"},

@@ -9,14 +9,13 @@ the text around the place where it should begin, so dividing a large file reads 
 from __future__ import annotations
 
 import codecs
-import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from gptbpe import sources
 from gptbpe.errors import TextError
-from gptbpe.io import FileRange
+from gptbpe.io import FileRange, places
 from gptbpe.io.remote import is_remote
 from gptbpe.sources import Name
 
@@ -127,7 +126,7 @@ def _search(file: int, place: int, size: int, find: Find) -> int:
     start = place - 1
     at, text = 1, b""
     while True:
-        more = os.pread(file, min(BLOCK_BYTES, max(size - start - len(text), 0)), start + len(text))
+        more = places.read_at(file, min(BLOCK_BYTES, max(size - start - len(text), 0)), start + len(text))
         text += more
         found = find(text, at, not more)
         if found is not None:

@@ -1,7 +1,8 @@
 """Running the work items of a plan: on a ``concurrent.futures`` executor, or on Ray.
 
 What travels is the number of an item and the name of a folder; ids go from the worker to the disk. An item
-that fails is tried again, also where its worker died: whatever it left behind is never taken for a result.
+whose worker died is tried again: whatever it left behind is never taken for a result. What an item itself
+raises, such as a full disk or a changed input, ends the run at once.
 """
 
 from __future__ import annotations
@@ -38,30 +39,35 @@ def run(
             that of Dask (``client.get_executor``), of MPI, ….  When a worker dies the executor is broken, and
             another is made. It is shut down at the end.
         threads: that encode an item; None for one per core of the machine.
-        tries: how often an item may fail before all stops.
+        tries: how often workers may die before all stops.
         force: replace other shards in the folder.
         progress: called as ``progress("work items", items_done, items_in_all)``.
 
     Raises:
         ShardError: workers died too often. What an item raised itself is raised as it is.
     """
-    failures = 0
+    failures, failed = 0, None
     while waiting := missing(plan):
         done = len(plan.items) - len(waiting)
         try:
             with executor() as pool:
                 running = [
-                    pool.submit(_work, str(plan.out), plan.digest, number, threads) for number in waiting
+                    pool.submit(_work_or_error, str(plan.out), plan.digest, number, threads)
+                    for number in waiting
                 ]
                 try:
                     for future in as_completed(running):
-                        future.result()
+                        if isinstance(made := future.result(), OSError):
+                            failed = made
+                            break
                         done += 1
                         if progress:
                             progress("work items", done, len(plan.items))
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
+                if failed is not None:
+                    pool.shutdown(cancel_futures=True)
         except (BrokenExecutor, OSError) as error:
             failures += 1
             if failures >= tries:
@@ -69,6 +75,8 @@ def run(
                     f"work items failed {failures} times, lastly with {type(error).__name__}: {error}; what "
                     "is finished stays, and the same call goes on with the rest"
                 ) from error
+        if failed is not None:
+            raise failed
     return join(plan, force=force)
 
 
@@ -127,6 +135,14 @@ def run_on_ray(
         for left in running:
             ray.cancel(left, force=True)
     return join(plan, force=force)
+
+
+def _work_or_error(out: str, digest: str, number: int, threads: int | None) -> Receipt | OSError:
+    """Make an item; return the system's error, so that those that are raised are of the executor itself."""
+    try:
+        return _work(out, digest, number, threads)
+    except OSError as error:
+        return error
 
 
 def _work(out: str, digest: str, number: int, threads: int | None) -> Receipt:

@@ -127,12 +127,18 @@ class Url(str):
 
 
 class RemoteFile(io.RawIOBase):
-    """A remote file as a file object that can seek; every read is one request."""
+    """A remote file as a file object that can seek; every read is one request.
+
+    What is read from the front to the end is compared with the file's entity tag at the end. Once a place was
+    sought, as for the columns of a Parquet file, that is done after every read, because nothing says which
+    one is the last.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.size, self._state = state(url)
-        self._at = 0
+        self._at = self._read_to = 0
+        self._sought = False
 
     def readable(self) -> bool:
         """Return True."""
@@ -152,12 +158,18 @@ class RemoteFile(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Read at the place; checks at the end of the file that it is still the same."""
+        """Read at the place.
+
+        Raises:
+            OSError: ESTALE: it is another file by now.
+        """
         count = max(min(len(buffer), self.size - self._at), 0)
+        self._sought |= self._at != self._read_to
         if count:
             buffer[:count] = read(self.url, self._at, self._at + count)
             self._at += count
-        if self._at >= self.size and state(self.url) != (self.size, self._state):
+        self._read_to = self._at
+        if (self._sought or self._at >= self.size) and state(self.url) != (self.size, self._state):
             raise OSError(errno.ESTALE, "it was replaced while it was read; begin again", self.url)
         return count
 

@@ -5,8 +5,8 @@ the beginning, with holes in it; a block is fetched when the reader finds that i
 checksum, compared with that checksum before it is written, and compared again by the reader. So what is
 missing, cut or damaged is never taken for tokens, whoever else works in the folder or was killed there.
 
-All datasets share a cache of bounded size. When it is full, the shards to which nothing was added for the
-longest time go. What is not in a folder that this module made is never removed.
+All datasets share a cache of bounded size. When it is full, the blocks that were fetched the longest ago go
+(:mod:`gptbpe.shards.room`). What is not in a folder that this module made is never removed.
 """
 
 from __future__ import annotations
@@ -31,19 +31,17 @@ import numpy.typing as npt
 from gptbpe import extras, files
 from gptbpe._core import CoreShardReader
 from gptbpe.errors import MissingExtraError, ShardChecksumError, ShardError, ShardFormatError
-from gptbpe.io import remote
+from gptbpe.io import places, remote
+from gptbpe.shards.room import BLOCK_BYTES, HEADER_BYTES, MARK, make_room, note, remove
 
 __all__ = ["CACHE_BYTES", "CachedDataset"]
 
 CACHE_BYTES = 64 << 30
 """The size of the cache, unless told otherwise."""
-HEADER_BYTES = 1024
-BLOCK_BYTES = 1 << 20
 TRIES = 4
 """How often something is fetched that does not match its checksum."""
 CONNECTIONS = 8
 """Blocks that are fetched at a time."""
-MARK = ".gptbpe-cache"
 DIGEST_BYTES = 83
 """The last line of a manifest."""
 
@@ -79,8 +77,8 @@ class CachedDataset:
         self._known: set[Block] = set()
         """Blocks that were right when this object last looked."""
         self._tried: Counter[object] = Counter()
-        self._touched: set[Path] = set()
-        """Shards that the present call needs: making room for one of them leaves the others."""
+        self._touched: dict[Path, set[int]] = {}
+        """Blocks of shards that the present call needs: making room for one of them leaves the others."""
         self._fetch_tokenizer(content["tokenizer"])
 
     def open(self) -> CoreShardReader:
@@ -151,7 +149,7 @@ class CachedDataset:
         wanted: list[tuple[Path, Block]] = []
         for number, block in sorted(set(blocks)):
             path = self.folder / self._shards[number]["file"]
-            self._touched.add(path)
+            self._touched.setdefault(path, set()).add(block)
             if (number, block) in self._known:
                 continue
             self._block_sums(number)
@@ -182,7 +180,7 @@ class CachedDataset:
     def _is_there(self, path: Path, number: int, block: int) -> bool:
         start, stop = self._range(number, block)
         with path.open("rb") as file:
-            data = os.pread(file.fileno(), stop - start, start)
+            data = places.read_at(file.fileno(), stop - start, start)
         return bool(self._xxhash.xxh3_64_intdigest(data) == int(self._block_sums(number)[block]))
 
     def _range(self, number: int, block: int) -> tuple[int, int]:
@@ -207,7 +205,8 @@ class CachedDataset:
             )
         try:
             with path.open("r+b") as file:
-                written = os.pwrite(file.fileno(), data, start)
+                written = places.write_at(file.fileno(), data, start)
+            note(path, block)
         except FileNotFoundError:
             return  # another process made room; the reader asks again
         if written == len(data):
@@ -218,7 +217,7 @@ class CachedDataset:
         shard = self._shards[number]
         name = shard["file"]
         url = f"{self.url}/{name}"
-        self._touched.add(self.folder / name)
+        self._touched.setdefault(self.folder / name, set())
         self._make_room(0)
         for left in reversed(range(TRIES)):
             spare = self.folder / f".tmp-{uuid.uuid4().hex}"
@@ -235,9 +234,11 @@ class CachedDataset:
                     raise ShardFormatError(f"{url} is not the shard that the manifest lists")
                 CoreShardReader.open(found, "open", "pread", None).documents(0)
                 target = self.folder / name
+                if not target.exists():
+                    target.with_suffix(".ages").unlink(missing_ok=True)
                 sidecar.replace(target.with_suffix(".gbx"))
                 with contextlib.suppress(FileExistsError):
-                    os.link(found, target)
+                    places.publish(found, target)
                 self._known = {block for block in self._known if block[0] != number}
             except ShardError as error:
                 if not left:
@@ -293,28 +294,19 @@ class CachedDataset:
         return data
 
     def _make_room(self, more: int) -> None:
-        """Remove the shards that were added to the longest ago until there is room."""
-        shards = []
-        for mark in self._cache.glob(f"*/{MARK}"):
-            for path in mark.parent.glob("*.bin"):
-                with contextlib.suppress(FileNotFoundError):
-                    found = path.stat()
-                    shards.append((found.st_mtime_ns, found.st_blocks * 512, path))
-        used = sum(size for _, size, _ in shards)
-        for _, size, path in sorted(shards):
-            if used + more <= self._most:
-                return
-            if path not in self._touched:
-                self._remove(path)
-                used -= size
+        for path in make_room(self._cache, self._most, more, self._touched):
+            self._forget(path)
 
     def _remove(self, path: Path) -> None:
+        self._forget(path)
+        remove(path)
+
+    def _forget(self, path: Path) -> None:
+        """Take note that a file is gone, or another by now."""
         if path.parent == self.folder:
             number = self._numbers.get(path.name)
             self._known = {block for block in self._known if block[0] != number}
             self.stale = True  # who has the file open keeps its room on the disk
-        path.unlink(missing_ok=True)
-        path.with_suffix(".gbx").unlink(missing_ok=True)
 
 
 def block_sums(sidecar: bytes) -> npt.NDArray[np.uint64]:

@@ -31,9 +31,11 @@ class Sampler(Samples):
         reader: the dataset, or its folder.
         sequence_length: inputs per sample.
         seed: chooses the order, 0 to 2^64 - 1.
-        order: ``"global"``: random over everything. ``"block"``: 256 neighbouring windows are read together,
-            and 512 such units shuffled: for disks and stores that must seek. ``"sequential"``: as the text
-            stands.
+        order: ``"global"``: random over everything. ``"block"``: 64 MiB of neighbouring windows are a unit,
+            units come in random order, and the windows of 32 of them are shuffled together: for disks and
+            stores that must seek. ``"sequential"``: as the text stands.
+        units: with ``"block"``: (windows in a unit, units shuffled together), instead of those. Units below
+            20 MiB read more of an object store than they use, up to twice as much.
         stride: tokens from one window's start to the next; ``sequence_length`` by default.
         mask_overlap: with ``"sequential"`` and a smaller stride: targets that the window before has scored
             are -1, so each token counts once, with a long context.
@@ -69,6 +71,7 @@ class Sampler(Samples):
         *,
         seed: int = 0,
         order: Literal["global", "block", "sequential"] = "global",
+        units: tuple[int, int] | None = None,
         stride: int | None = None,
         mask_overlap: bool = False,
         partial: Literal["drop", "pad"] = "drop",
@@ -82,6 +85,8 @@ class Sampler(Samples):
             "seed": seed,
             "reserve": reserve,
         }
+        if units is not None:
+            numbers["units[0]"], numbers["units[1]"] = units
         for name, value in numbers.items():
             if not 0 <= value < 2**64:
                 raise ShardError(f"{name} is {value}, expected 0 to 2^64 - 1")
@@ -91,6 +96,7 @@ class Sampler(Samples):
         self._plan: dict[str, Any] = {
             "seed": seed,
             "order": order,
+            "units": units,
             "stride": numbers["stride"],
             "mask_overlap": mask_overlap,
             "partial": partial,
@@ -108,6 +114,7 @@ class Sampler(Samples):
             plan["stride"],
             plan["seed"],
             plan["order"],
+            plan["units"],
             plan["mask_overlap"],
             plan["partial"],
             plan["reserve"],

@@ -39,6 +39,7 @@ impl CoreSampler {
         stride: u64,
         seed: u64,
         order: &str,
+        units: Option<(u64, u64)>,
         mask_overlap: bool,
         partial: &str,
         reserve: u64,
@@ -49,10 +50,18 @@ impl CoreSampler {
                 sequence_length,
                 stride,
                 seed,
-                order: match order {
-                    "global" => Order::Global,
-                    "block" => Order::BLOCK,
-                    "sequential" => Order::Sequential,
+                order: match (order, units) {
+                    ("block", None) => {
+                        let width = reader.reader.token_type().bytes() as u64;
+                        Order::blocks(stride.saturating_mul(width))
+                    }
+                    ("block", Some((io, window))) => Order::Block { io, window },
+                    (_, Some(units)) => {
+                        let found = format!("{units:?}");
+                        return Err(wrong("units", &found, "none unless the order is \"block\""));
+                    }
+                    ("global", None) => Order::Global,
+                    ("sequential", None) => Order::Sequential,
                     _ => {
                         return Err(wrong(
                             "order",

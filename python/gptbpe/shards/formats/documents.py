@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gptbpe.errors import ShardError, ShardExistsError, ShardFormatError, ShardTruncatedError
+from gptbpe.io import places
 from gptbpe.shards.reader import ShardReader
 from gptbpe.shards.writer import DEFAULT_SHARD_TOKENS, ShardWriter
 
@@ -166,7 +167,7 @@ def read_exactly(path: Path, file: int, start: int, dtype: np.dtype[Any], count:
     data = bytearray(count * dtype.itemsize)
     view, done = memoryview(data), 0
     while done < len(data):
-        more = os.preadv(file, [view[done : done + (1 << 30)]], start + done)
+        more = places.read_into(file, view[done : done + (1 << 30)], start + done)
         if not more:
             raise ShardTruncatedError(
                 f"{path} is cut off: found {start + done:,} bytes, expected at least {start + len(data):,}",

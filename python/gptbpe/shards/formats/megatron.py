@@ -13,9 +13,7 @@ of that format; our ids are below 2^31.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import shutil
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ import numpy.typing as npt
 
 from gptbpe import files
 from gptbpe.errors import ShardError, ShardFormatError
+from gptbpe.io import places
 from gptbpe.shards.formats.documents import (
     Documents,
     Ids,
@@ -181,12 +180,7 @@ def _link(source: Path, target: Path) -> None:
     try:
         with contextlib.suppress(FileNotFoundError):
             spare.unlink()
-        try:
-            os.link(os.path.realpath(source), spare)
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-                raise
-            shutil.copyfile(source, spare)
+        places.link_or_copy(source, spare)
         spare.replace(target)
     finally:
         spare.unlink(missing_ok=True)

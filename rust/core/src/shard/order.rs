@@ -4,6 +4,10 @@
 //! and `window` units that follow one another in it are shuffled together; on disks and object stores that must seek this
 //! reads large pieces and is nearly as good (Marin found the losses equal). `Sequential` is the order of the text.
 //!
+//! A unit begins and ends anywhere, and tokens are checked, and fetched from object stores, in blocks of 1 MiB. So a unit
+//! costs one block more than it has bytes, and the end of a shard within it another. [`Order::blocks`] therefore makes
+//! units of 64 MiB, which costs 1.6 %, whatever a row's length is; 32 of them are shuffled together, 2 GiB.
+//!
 //! An order is computed, not stored ([`Permutation`]); what is kept are the tables of small ones.
 
 use std::sync::Arc;
@@ -28,11 +32,17 @@ pub enum Order {
 }
 
 impl Order {
-    /// [`Order::Block`] with the sizes that are known to work.
-    pub const BLOCK: Self = Self::Block {
-        io: 256,
-        window: 512,
-    };
+    /// [`Order::Block`] for rows of so many bytes: 32 units of 64 MiB.
+    pub fn blocks(row_bytes: u64) -> Self {
+        const UNIT_BYTES: u64 = 64 << 20;
+        Self::Block {
+            io: (UNIT_BYTES / row_bytes.max(1)).clamp(1, Self::MOST),
+            window: 32,
+        }
+    }
+
+    /// Places in a unit at most, and units that are shuffled together.
+    pub(crate) const MOST: u64 = 1 << 20;
 
     /// The order in words, for the digest of a plan.
     pub(crate) fn name(self) -> String {

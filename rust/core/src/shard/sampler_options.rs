@@ -67,7 +67,9 @@ impl SamplerOptions {
             return wrong("stride", self.stride.to_string(), "1 to 2147483647");
         }
         if let Order::Block { io, window } = self.order
-            && ![io, window].iter().all(|size| (1..=1 << 20).contains(size))
+            && ![io, window]
+                .iter()
+                .all(|size| (1..=Order::MOST).contains(size))
         {
             return wrong(
                 "order",

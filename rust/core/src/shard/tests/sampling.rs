@@ -6,6 +6,21 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// The sizes of units in the golden vectors.
+const BLOCK: Order = Order::Block {
+    io: 256,
+    window: 512,
+};
+
+#[test]
+fn units_have_so_many_bytes_whatever_a_row_has() {
+    let units = |io| Order::Block { io, window: 32 };
+    assert_eq!(Order::blocks(4096), units(16_384));
+    assert_eq!(Order::blocks(32), units(1 << 20));
+    assert_eq!(Order::blocks(100 << 20), units(1));
+    let _ = [0, 1, u64::MAX].map(Order::blocks);
+}
+
 /// Shards of the given lengths in which every token is its own number in the dataset.
 fn numbered(lengths: &[u64]) -> (Dataset, Arc<ShardReader>) {
     let folder = tempfile::tempdir().unwrap();
@@ -61,7 +76,7 @@ fn recorded_windows_come_out() {
             seed: row.seed,
             order: match row.order.as_str() {
                 "global" => Order::Global,
-                "block" => Order::BLOCK,
+                "block" => BLOCK,
                 _ => Order::Sequential,
             },
             ..SamplerOptions::new(row.sequence_length)
@@ -81,7 +96,7 @@ fn targets_are_inputs_shifted_by_one() {
     let (_data, reader) = numbered(&[1000, 50, 8, 9, 700]);
     for order in [
         Order::Global,
-        Order::BLOCK,
+        BLOCK,
         Order::Block { io: 4, window: 3 },
         Order::Sequential,
     ] {
@@ -374,7 +389,7 @@ fn a_plan_is_named_by_all_that_it_depends_on() {
             ..base
         },
         SamplerOptions {
-            order: Order::BLOCK,
+            order: BLOCK,
             ..base
         },
         SamplerOptions {
