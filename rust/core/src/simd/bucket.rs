@@ -27,7 +27,17 @@ const _: () = assert!(size_of::<Bucket>() == 1 << BUCKET_BITS);
 /// How many bits of the values in a bucket belong to one key.
 const VALUE_BITS: usize = 40;
 
+/// Where the eight bytes begin that end with the value of each key. They begin before it, so that no read goes
+/// beyond the line.
+const PLACES: [usize; WAYS] = {
+    let first = std::mem::offset_of!(Bucket, values) + VALUE_BITS / 8 - size_of::<u64>();
+    [first, first + VALUE_BITS / 8, first + 2 * VALUE_BITS / 8]
+};
+
 /// Three keys with their values. All zero, it is empty.
+///
+/// Places are filled in their order. A key may be zero itself, as those of empty places are: of equal
+/// keys the first one counts.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Bucket {
@@ -44,14 +54,15 @@ impl Bucket {
     /// The value of `key`, or [`Value::ABSENT`].
     #[inline(always)]
     pub(crate) fn get(&self, key: Key) -> Value {
-        // Without a branch: which of the keys it is cannot be predicted. Behind the last value
-        // there are zeros.
-        let mut way = WAYS;
-        for (known_way, &known) in self.keys.iter().enumerate() {
-            way = select_unpredictable(known == key, known_way, way);
-        }
-        let values = u128::from_le_bytes(self.values);
-        Value((values >> (way * VALUE_BITS)) as u64 & Value::MASK)
+        // Without a branch: which of the keys it is cannot be predicted.
+        let [first, second, third] = self.keys.map(|known| {
+            let differs = known ^ key;
+            (differs as u64 | (differs >> 64) as u64) == 0
+        });
+        let place = select_unpredictable(second, PLACES[1], PLACES[2]);
+        let place = select_unpredictable(first, PLACES[0], place);
+        let found = u64::from(first | second | third).wrapping_neg();
+        Value(self.value_in(place) & found)
     }
 
     /// The value of the key that a compare of the whole line with the key, four times,
@@ -59,34 +70,38 @@ impl Bucket {
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn value_of_match(&self, equal_lanes: usize) -> u64 {
-        // Before each value, so that no read goes beyond the line.
-        const BEFORE: usize = 3;
         static PLACE: [u8; 256] = {
             let mut places = [0; 256];
             let mut lanes = 0;
             while lanes < 256 {
-                let mut way = 0;
-                while way < WAYS {
+                let mut way = WAYS;
+                while way > 0 {
+                    way -= 1;
                     if lanes >> (2 * way) & 3 == 3 {
-                        let place = std::mem::offset_of!(Bucket, values) + way * VALUE_BITS / 8;
-                        places[lanes] = (place - BEFORE) as u8;
+                        places[lanes] = PLACES[way] as u8;
                     }
-                    way += 1;
                 }
                 lanes += 1;
             }
             places
         };
         let place = PLACE[equal_lanes % 256] as usize;
-        // SAFETY: the eight bytes lie within the 64 bytes of the bucket.
+        select_unpredictable(place == 0, 0, self.value_in(place))
+    }
+
+    /// The value in the highest bits of the eight bytes from byte `place` of the line on.
+    #[inline(always)]
+    fn value_in(&self, place: usize) -> u64 {
+        debug_assert!(place + size_of::<u64>() <= size_of::<Self>());
+        // SAFETY: the callers take a place from `PLACES`, or 0; the eight bytes lie within the line.
         let read = unsafe {
             let line: *const u8 = (&raw const *self).cast();
             line.add(place).cast::<u64>().read_unaligned()
         };
-        select_unpredictable(place == 0, 0, read >> (8 * BEFORE))
+        u64::from_le(read) >> (64 - VALUE_BITS)
     }
 
-    /// The first place without a key. Places are filled in their order.
+    /// The first place without a key.
     #[inline(always)]
     pub(crate) fn free_way(&self) -> Option<usize> {
         let values = u128::from_le_bytes(self.values);

@@ -60,7 +60,7 @@ pub enum Kernel {
     Avx512,
     /// AVX2 with BMI: Haswell, Zen and later.
     Avx2,
-    /// Plain Rust on any machine.
+    /// Any machine.
     Portable,
 }
 

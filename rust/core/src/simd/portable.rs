@@ -1,5 +1,10 @@
-//! The kernel in plain Rust: eight bytes at a time in a `u64`, everything else
-//! one by one. It is the slow twin of the others and runs on every machine.
+//! The kernel for every machine: plain Rust, except for the masks of bytes, which are
+//! made with SSE2 on x86-64. It is the slow twin of the others.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod sse2;
+#[cfg(any(test, not(target_arch = "x86_64")))]
+pub(super) mod swar;
 
 use std::hint::select_unpredictable;
 use std::mem::MaybeUninit;
@@ -7,79 +12,48 @@ use std::mem::MaybeUninit;
 use super::bucket::{BUCKET_BITS, Bucket, Hasher, Key, LONGEST_KEY, NOT_A_KEY, PADDING, Value};
 use super::merge::Rows;
 use super::{BLOCK, Simd};
+#[cfg(target_arch = "x86_64")]
+use sse2::Bytes;
+#[cfg(not(target_arch = "x86_64"))]
+use swar::Bytes;
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Portable;
 
-/// The same byte eight times.
-const fn each(byte: u8) -> u64 {
-    0x0101_0101_0101_0101 * byte as u64
-}
-
-const HIGH: u64 = each(0x80);
-
-/// One bit of each byte whose highest bit is set, in order.
-#[inline(always)]
-fn gather(flags: [u64; 8]) -> u64 {
-    let mut mask = 0;
-    for (word, flags) in flags.into_iter().enumerate() {
-        // The product moves the highest bit of byte i to bit 56 + i, without carries.
-        let bits = (flags & HIGH).wrapping_mul(0x0002_0408_1020_4081) >> 56;
-        mask |= bits << (8 * word);
-    }
-    mask
-}
-
-/// The highest bit of each byte that is from `first` to `last`, both ASCII.
-#[inline(always)]
-fn within_ascii(word: u64, first: u8, last: u8) -> u64 {
-    // Seven bits a byte, so that the sums carry into their own eighth.
-    let low = word & !HIGH;
-    let from_first = low + each(0x80 - first);
-    let past_last = low + each(0x7F - last);
-    from_first & !past_last & !word
-}
-
 impl super::windows::Windows for Portable {}
 
 impl Simd for Portable {
-    type Block = [u64; 8];
+    type Block = Bytes;
 
     #[inline(always)]
-    fn load(self, bytes: &[u8; BLOCK]) -> [u64; 8] {
-        let (words, _) = bytes.as_chunks::<8>();
-        std::array::from_fn(|word| u64::from_le_bytes(words[word]))
+    fn load(self, bytes: &[u8; BLOCK]) -> Bytes {
+        Bytes::load(bytes)
     }
 
     #[inline(always)]
-    fn equal(self, block: [u64; 8], byte: u8) -> u64 {
-        self.within(block, byte, byte)
+    fn equal(self, block: Bytes, byte: u8) -> u64 {
+        block.equal(byte)
     }
 
     #[inline(always)]
-    fn within(self, block: [u64; 8], first: u8, last: u8) -> u64 {
-        debug_assert!(last < 0x80);
-        gather(block.map(|word| within_ascii(word, first, last)))
+    fn within(self, block: Bytes, first: u8, last: u8) -> u64 {
+        block.within(first, last)
     }
 
     #[inline(always)]
-    fn letters(self, block: [u64; 8]) -> u64 {
-        gather(block.map(|word| within_ascii(word | each(0x20), b'a', b'z')))
+    fn letters(self, block: Bytes) -> u64 {
+        block.letters()
     }
 
     #[inline(always)]
-    fn high(self, block: [u64; 8]) -> u64 {
-        // Most blocks have none, which is cheaper to find out at once.
-        if block.iter().fold(0, |all, word| all | word) & HIGH == 0 {
-            return 0;
-        }
-        gather(block)
+    fn high(self, block: Bytes) -> u64 {
+        block.high()
     }
 
     #[inline(always)]
-    fn continuations(self, block: [u64; 8]) -> u64 {
-        gather(block.map(|word| word & !(word << 1)))
+    fn continuations(self, block: Bytes) -> u64 {
+        block.continuations()
     }
 
     #[inline(always)]

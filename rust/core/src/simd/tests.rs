@@ -127,6 +127,43 @@ impl Job for Pieces<'_> {
     }
 }
 
+struct Probe<'a>(&'a [Bucket; 1], Key);
+
+impl Job for Probe<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<K: Simd>(self, kernel: K) -> u64 {
+        let mut values = [7; 9];
+        kernel.probe(self.0, &[self.1; 9], &[0; 9], &mut values);
+        assert!(values.iter().all(|&value| value == values[0]));
+        values[0]
+    }
+}
+
+/// Sixteen bytes of zero are a key that empty places have too.
+#[test]
+fn a_key_of_zeros_is_found_in_any_place() {
+    for kernel in kernels() {
+        let mut bucket = Bucket::EMPTY;
+        for way in 0..3 {
+            assert_eq!(kernel.run(Probe(&[bucket], 0)), 0, "{kernel:?} {way}");
+            let mut with_zeros = bucket;
+            with_zeros.set(way, 0, Value::inline(way as u32, None));
+            let expected = Value::inline(way as u32, None).0;
+            assert_eq!(
+                kernel.run(Probe(&[with_zeros], 0)),
+                expected,
+                "{kernel:?} {way}"
+            );
+            assert_eq!(with_zeros.get(0).0, expected);
+            bucket.set(way, 1 + way as Key, Value::inline(7, None));
+        }
+        assert_eq!(kernel.run(Probe(&[bucket], 0)), 0, "{kernel:?}");
+        assert_eq!(kernel.run(Probe(&[bucket], 3)), Value::inline(7, None).0);
+    }
+}
+
 struct Emit<'a>(&'a [u64]);
 
 impl Emit<'_> {
@@ -207,6 +244,18 @@ fn text() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn masks_need_no_wide_registers(bytes: [u8; BLOCK], first in 0..=0x7F_u8, length in 0..=0x7F_u8) {
+        let (plain, wide) = (portable::swar::Bytes::load(&bytes), portable::sse2::Bytes::load(&bytes));
+        let last = first.saturating_add(length).min(0x7F);
+        prop_assert_eq!(plain.within(first, last), wide.within(first, last));
+        prop_assert_eq!(plain.equal(first), wide.equal(first));
+        prop_assert_eq!(plain.letters(), wide.letters());
+        prop_assert_eq!(plain.high(), wide.high());
+        prop_assert_eq!(plain.continuations(), wide.continuations());
+    }
 
     #[test]
     fn masks_are_the_portable_ones(text in text(), from in 0..20_usize) {

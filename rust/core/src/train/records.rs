@@ -43,8 +43,9 @@ pub(super) struct Records<S> {
     symbols: Table<S>,
     /// Where the records end.
     end: usize,
-    /// How many cache lines are fetched of a record.
-    lines: usize,
+    words: usize,
+    /// About how many symbols they have, headers included.
+    left: usize,
     /// Weights that fit in no header, by where the record begins, in units.
     heavy: HashMap<u32, u64>,
 }
@@ -59,11 +60,8 @@ impl<S: Symbol> Records<S> {
             first: 0,
             symbols: all,
             end: 0,
-            // A record of average length, wherever it begins in a line.
-            lines: (symbols * size_of::<S>() / words.max(1))
-                .div_ceil(LINE)
-                .min(MOST_LINES)
-                + 1,
+            words,
+            left: symbols,
             heavy: HashMap::new(),
         })
     }
@@ -74,7 +72,8 @@ impl<S: Symbol> Records<S> {
             first: 0,
             symbols: Table::zeroed(0),
             end: 0,
-            lines: 0,
+            words: 0,
+            left: 0,
             heavy: HashMap::new(),
         }
     }
@@ -170,12 +169,19 @@ impl<S: Symbol> Records<S> {
     /// For merging.
     #[inline(always)]
     pub(super) fn open(&mut self) -> Open<'_, S> {
+        // A record of average length, wherever it begins in a line.
+        let bytes = self.left * size_of::<S>() / self.words.max(1);
         Open {
             first: self.first,
             symbols: &mut self.symbols,
             heavy: &self.heavy,
-            lines: self.lines,
+            lines: bytes.div_ceil(LINE).min(MOST_LINES) + 1,
         }
+    }
+
+    /// Notes that words became shorter by so many symbols together.
+    pub(super) fn shrink(&mut self, symbols: usize) {
+        self.left = self.left.saturating_sub(symbols);
     }
 }
 

@@ -38,12 +38,13 @@ impl<S: Symbol> Job for Walk<'_, S> {
             pair,
             id,
         } = self;
-        let mut records = records.open();
+        let known = births.places.len();
+        let mut open = records.open();
         let mut before = None;
         for (number, &posting) in postings.iter().enumerate() {
             if let Some(&ahead) = postings.get(number + AHEAD) {
                 if ahead & LINKED == 0 {
-                    records.fetch(kernel, ahead);
+                    open.fetch(kernel, ahead);
                 } else {
                     linked.fetch(kernel, ahead & !LINKED);
                 }
@@ -54,7 +55,7 @@ impl<S: Symbol> Job for Walk<'_, S> {
             }
             before = Some(posting);
             if posting & LINKED == 0 {
-                records.merge(kernel, posting, pair, id, births);
+                open.merge(kernel, posting, pair, id, births);
             } else {
                 linked.merge(posting & !LINKED, pair, id, births);
             }
@@ -64,8 +65,9 @@ impl<S: Symbol> Job for Walk<'_, S> {
         }
         births.gather();
         for &posting in next.iter().filter(|&posting| posting & LINKED == 0) {
-            records.fetch(kernel, posting);
+            open.fetch(kernel, posting);
         }
+        records.shrink(births.places.len() - known);
     }
 }
 

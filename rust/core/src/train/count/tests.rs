@@ -103,6 +103,18 @@ fn odd_words_are_counted() {
     );
 }
 
+/// Sixteen zeros are the key that empty places of the table have.
+#[test]
+fn a_word_of_zeros_is_one_word() {
+    let pretokenizer = Pretokenizer::new(&Pattern::default()).unwrap();
+    let text = [&b"a"[..], &[0; 16]].concat().repeat(5000);
+    let mut words = WordCounts::new();
+    words.add_text(&pretokenizer, &text).unwrap();
+    let expected = [(&b"a"[..], 5000), (&[0; 16][..], 5000)];
+    assert_eq!(words.len(), 2);
+    assert!(words.iter_first_seen().eq(expected));
+}
+
 /// A table that grows many times while blocks are counted.
 #[test]
 fn new_words_in_every_block_are_counted() {
