@@ -22,6 +22,7 @@ const NAME_BYTES: usize = 200;
 
 /// Creates the temporary file for a file that is to be at `path`.
 pub(super) fn create(path: &Path) -> io::Result<(File, PathBuf)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let begin = beginning(path)?;
     if cfg!(unix) {
         for slot in 0..SLOTS {
@@ -33,7 +34,6 @@ pub(super) fn create(path: &Path) -> io::Result<(File, PathBuf)> {
             }
         }
     }
-    static NEXT: AtomicU64 = AtomicU64::new(0);
     let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let temporary = named(path, &begin, format_args!("{process}-{number}"));
     create_new(&temporary).map(|file| (file, temporary))
