@@ -48,8 +48,8 @@ types: $(VENV)/installed-dev
 # The benches run once each here, untimed: every one of them checks its answer before it would be timed.
 test-rust:
 	$(call step,Rust tests)
-	cargo test --locked --package gptbpe-core
-	cargo test --locked --package gptbpe-benches --lib --benches
+	cargo test --locked --package gptbpe-core --package gptbpe-benches --lib --benches
+	cargo test --locked --package gptbpe-core --package gptbpe-benches --doc
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --package gptbpe-core
 
 throughput: $(VENV)/installed-dev

@@ -197,7 +197,7 @@ def test_flex_attention_is_left_out_where_it_cannot_compute_the_model(
     changes: dict[str, Any], training: bool, kernel: str
 ) -> None:
     model = GPT(config(heads=2, **changes)).train(training)
-    assert model._mask_kernel == kernel
+    assert model.mask_kernel == kernel
 
 
 def test_without_positions_order_does_not_matter(ids_BT: Tensor) -> None:
