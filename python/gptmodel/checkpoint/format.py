@@ -186,7 +186,8 @@ def record_evaluation(checkpoint: Checkpoint, loss: float) -> Checkpoint:
         _write_state(checkpoint.path, state)
     except OSError as error:
         raise CheckpointError(
-            f"could not note the held-out loss in {checkpoint.path}: {error}; its weights are saved"
+            f"could not note the held-out loss in {checkpoint.path}: {error.strerror or error}; "
+            "its weights are saved"
         ) from error
     return Checkpoint(checkpoint.path, state)
 

@@ -526,7 +526,8 @@ def test_a_disk_that_fills_before_a_checkpoint_knows_its_loss(
     monkeypatch.setattr(format, "_write_state", wait_and_write)
     fill_disk(monkeypatch, 7, saving=True, after=noting, filled=filled)
     with pytest.raises(
-        RecordError, match=r"No space left.*could not note the held-out loss.*make room, then go on with"
+        RecordError,
+        match=r"No space left.*could not note the held-out loss in .*: No space left.*make room, then go",
     ):
         train(loop.tiny(tmp_path, save_every=5))
     found = checkpoint.latest(tmp_path / "runs" / "tiny")
