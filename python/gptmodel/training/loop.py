@@ -29,10 +29,11 @@ from gptmodel.errors import CheckpointError, ConfigError, InterruptedRunError, N
 from gptmodel.training import distributed
 from gptmodel.training.config import Config, dump_toml
 from gptmodel.training.distributed import Ranks
+from gptmodel.training.divided import local
 from gptmodel.training.log import METRICS, Progress, RunLog
 from gptmodel.training.loggers import Logger, TensorBoard, WeightsAndBiases
 from gptmodel.training.optim.registry import optimizer_named
-from gptmodel.training.parallel import is_sharded, local
+from gptmodel.training.parallel import is_sharded
 from gptmodel.training.report import Clock, compare_with_uniform, record, report
 from gptmodel.training.restore import model_tensors, optimizer_tensors, random_tensors
 from gptmodel.training.signals import Requests

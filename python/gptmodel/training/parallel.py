@@ -31,7 +31,7 @@ from gptmodel.training.distributed import Ranks
 if TYPE_CHECKING:
     from torch.distributed.checkpoint.state_dict import StateDictOptions
 
-__all__ = ["Parallel", "fill", "fill_model", "is_sharded", "local", "place", "whole_model", "whole_optimizer"]
+__all__ = ["Parallel", "fill_model", "is_sharded", "place", "whole_model", "whole_optimizer"]
 
 METHODS = ("loss", "generate")
 """What is called on a model besides ``forward``, and needs its weights gathered."""
@@ -138,33 +138,12 @@ def _replicate(model: nn.Module, loss_fn: Loss, device: torch.device) -> Distrib
         )
 
 
-# --- divided tensors ---
+# --- divided models ---
 
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether each rank holds a part of the weights only."""
     return hasattr(model, "set_requires_gradient_sync")  # an FSDPModule
-
-
-def local(tensor: Tensor) -> Tensor:
-    """The part of a tensor that lies on this rank; all of it where nothing is divided."""
-    return tensor.to_local() if is_divided(tensor) else tensor  # type: ignore[attr-defined]
-
-
-def is_divided(tensor: Tensor) -> bool:
-    """Whether it is a DTensor."""
-    return hasattr(tensor, "full_tensor")
-
-
-def fill(target: Tensor, source: Tensor) -> None:
-    """Copy a whole tensor into one that may be divided: this rank takes its part."""
-    if is_divided(target):
-        from torch.distributed.tensor import DTensor, distribute_tensor
-
-        assert isinstance(target, DTensor)
-        source = source.to(target.device)
-        source = distribute_tensor(source, target.device_mesh, target.placements, src_data_rank=None)
-    target.copy_(source)
 
 
 def whole_model(model: nn.Module) -> dict[str, Tensor]:

@@ -16,7 +16,8 @@ from gptmodel.checkpoint import Checkpoint
 from gptmodel.checkpoint.format import check_same
 from gptmodel.errors import CheckpointError
 from gptmodel.training.config import Config, parse
-from gptmodel.training.parallel import fill, fill_model, is_sharded, whole_model, whole_optimizer
+from gptmodel.training.divided import fill
+from gptmodel.training.parallel import fill_model, is_sharded, whole_model, whole_optimizer
 from gptmodel.training.schedule import learning_rate_factor
 
 __all__ = [

@@ -109,10 +109,6 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
         precision = pick_precision(settings.precision, device)
         if settings.shard_model and precision == "fp16":
             raise ConfigError("--shard-model trains in bf16 or fp32: give --precision")
-        if settings.shard_model and config.optim.optimizer == "muon":
-            raise ConfigError(
-                "--shard-model divides matrices, which muon needs whole: give --optimizer adamw"
-            )
         with ranks.first_of_machine_first("data"), ranks.speaking():
             data = prepare(
                 config.data,

@@ -8,6 +8,9 @@ Cost: some 15 products of each matrix with itself a step, whatever the batch; at
 part of the step. Therefore matrices of one shape, or of one shape and its transpose, go through one batched
 product, queries, keys and values apart from one another (three squares cost half of what their 3:1 stack
 does, and train no worse), and in bf16 wherever the processor multiplies bf16 faster.
+
+Of a model that is divided among ranks, each matrix is gathered for its update, and every rank computes all of
+the update and keeps its part: as much work as on ranks that hold the whole model, and one exchange more.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from gptmodel.model.gpt import MultiHeadAttention
+from gptmodel.training.divided import gathered, is_divided, local, local_part
 from gptmodel.training.optim.adamw import FUSED_DEVICES, AdamW
 from gptmodel.training.optim.config import OptimConfig
 from gptmodel.training.optim.groups import parameter_groups
@@ -124,9 +128,10 @@ class Muon(AdamW):
         dtype: torch.dtype = torch.bfloat16,
         fused: bool = False,
     ) -> None:
-        own = {"momentum": momentum, "coefficients": tuple(coefficients), "dtype": dtype}
+        own = {"momentum": momentum, "coefficients": tuple(coefficients)}
         groups = [{**own, **group} if group.get("matrices") else group for group in groups]
         super().__init__(groups, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
+        self.dtype = dtype
         # AdamW's kernel would skip an update by itself where fp16 overflowed, Muon's would not: the scaler
         # must decide for both.
         self._step_supports_amp_scaling = False
@@ -162,20 +167,33 @@ class Muon(AdamW):
         ]
         if not given:
             return
-        parameters, gradients = [p for p, _, _ in given], [g for _, g, _ in given]
+        parameters, gradients = [p for p, _, _ in given], [local(g) for _, g, _ in given]
         states = [self._state_of(p) for p in parameters]
-        buffers = [state["momentum_buffer"] for state in states]
+        buffers = [local(state["momentum_buffer"]) for state in states]
         torch._foreach_add_([state["step"] for state in states], 1)
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
-        wanted = [part for u, (_, _, rows) in zip(ahead, given, strict=True) for part in torch.split(u, rows)]
-        targets = [part for p, _, rows in given for part in torch.split(p, rows)]
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        for members in by_shape(targets):
-            updates = orthogonalize([wanted[i] for i in members], group["coefficients"], group["dtype"])
-            rows, columns = targets[members[0]].shape
-            changes = updates.to(targets[members[0]].dtype) * (-group["lr"] * max(1, rows / columns) ** 0.5)
-            torch._foreach_add_([targets[i] for i in members], list(changes.unbind()))
+        wanted = [
+            part
+            for u, (p, _, rows) in zip(ahead, given, strict=True)
+            for part in torch.split(gathered(u.to(self.dtype), p), rows)
+        ]
+        changes: list[Tensor] = [*wanted]
+        for members in by_shape(wanted):
+            updates = orthogonalize([wanted[i] for i in members], group["coefficients"], self.dtype)
+            rows, columns = wanted[members[0]].shape
+            scaled = updates.to(parameters[0].dtype) * (-group["lr"] * max(1, rows / columns) ** 0.5)
+            for i, change in zip(members, scaled.unbind(), strict=True):
+                changes[i] = change
+        torch._foreach_mul_([local(p) for p in parameters], 1 - group["lr"] * group["weight_decay"])
+        if any(is_divided(p) for p in parameters):
+            following = iter(changes)
+            whole = [torch.cat([next(following) for _ in rows]) for _, _, rows in given]
+            changes = [local_part(change, p) for change, p in zip(whole, parameters, strict=True)]
+            targets = [local(p) for p in parameters]
+        else:
+            targets = [part for p, _, rows in given for part in torch.split(p, rows)]
+        torch._foreach_add_(targets, changes)
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[parameter]
