@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,7 +231,7 @@ def _environment_layer(environment: Mapping[str, str]) -> dict[str, tuple[str, A
         name = variable.removeprefix(PREFIX).lower()
         value: Any = environment[variable]
         if name in ("train_data", "eval_data"):
-            value = tuple(value.split(os.pathsep))
+            value = tuple(re.split(rf"{os.pathsep}(?!//)", value))  # the colon of s3:// divides nothing
         layer[variable] = (name, value)
     return layer
 

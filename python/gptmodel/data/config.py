@@ -37,9 +37,10 @@ class DataConfig(BaseModel):
         "https://; several are mixed, by weights if given: books/:0.7 code/:0.3",
     )
     train_data: Paths | None = Field(None, description="text files to train on; tokenized once and cached")
-    eval_data: Paths | None = Field(
+    eval_data: Names | None = Field(
         None,
-        description="text files or a folder of shards to evaluate on; left out: the last tenth is held out",
+        description="text files to evaluate on, or a folder of shards, here or at a URL; left out: the last "
+        "tenth is held out",
     )
     tokenizer: str | None = Field(
         None,

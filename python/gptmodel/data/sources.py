@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptmodel.data.split import HELD_OUT_TOKENS, end_of, held_out_tokens
+from gptmodel.data.tokenize import place_of
 from gptmodel.data.windows import ShardPart
 from gptmodel.errors import DataError
 
@@ -43,21 +44,14 @@ def parse_source(word: str) -> tuple[Path | str, float | None]:
     """
     folder, colon, weight = word.rpartition(":")
     if not colon or Path(word).exists():
-        return _place(word), None
+        return place_of(word), None
     try:
         share = float(weight)
     except ValueError:
-        return _place(word), None
+        return place_of(word), None
     if not (math.isfinite(share) and share > 0):
         raise DataError(f"--shards {word}: a weight should be a number above 0")
-    return _place(folder), share
-
-
-def _place(name: str) -> Path | str:
-    """A folder on this computer, or a URL as it stands: a path would lose one of its slashes."""
-    from gptbpe.io.remote import is_remote
-
-    return name if is_remote(name) else Path(name)
+    return place_of(folder), share
 
 
 def open_shards(words: Sequence[str]) -> list[Source]:

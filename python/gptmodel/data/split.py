@@ -8,10 +8,9 @@ with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptmodel.data.tokenize import existing, shard_text
+from gptmodel.data.tokenize import existing, place_of, shard_text
 from gptmodel.data.windows import ShardPart
 from gptmodel.errors import DataError
 
@@ -59,21 +58,23 @@ def _taken(lengths: Sequence[int], count: int) -> list[int]:
 
 
 def evaluation_reader(
-    paths: Sequence[Path], tokenizer: Tokenizer | None, reader: ShardReader | None
+    names: Sequence[str], tokenizer: Tokenizer | None, reader: ShardReader | None
 ) -> ShardReader:
-    """Shards of the text to evaluate on, or the folder of shards that it is. Raises DataError for another
-    tokenizer's.
+    """Shards of the text to evaluate on, or the folder of shards that it is, here or at a URL.
+
+    Raises DataError for shards of another tokenizer.
     """
     from gptbpe import ShardReader
 
-    if len(paths) == 1 and paths[0].is_dir():
-        other = ShardReader(paths[0])
+    first = place_of(names[0])
+    if len(names) == 1 and (isinstance(first, str) or first.is_dir()):
+        other = ShardReader(first)
         if reader is not None and other.tokenizer_fingerprint != reader.tokenizer_fingerprint:
             raise DataError(
-                f"--eval-data {paths[0]} was made with another tokenizer than the training data: "
+                f"--eval-data {first} was made with another tokenizer than the training data: "
                 f"{other.tokenizer_fingerprint[:12]}, not {reader.tokenizer_fingerprint[:12]}"
             )
         return other
     if tokenizer is None:
         raise DataError("--eval-data is text, but the shards carry no tokenizer: give --tokenizer")
-    return ShardReader(shard_text(existing(paths), tokenizer))
+    return ShardReader(shard_text(existing(names), tokenizer))

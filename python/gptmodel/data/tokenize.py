@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -31,14 +32,33 @@ __all__ = [
     "decode_known",
     "existing",
     "named_tokenizer",
+    "place_of",
     "shard_text",
     "text_tokenizer",
     "token_bytes",
 ]
 
 
-def existing(paths: Sequence[Path]) -> list[Path]:
-    """The paths, checked: files that are there and not empty."""
+def place_of(name: str) -> Path | str:
+    """A path on this computer, or a URL as it stands: a path would lose one of its slashes."""
+    from gptbpe.io.remote import is_remote
+
+    return name if is_remote(name) else Path(name)
+
+
+def existing(names: Sequence[Path | str]) -> list[Path]:
+    """The paths, checked: files that are there and not empty. Raises DataError, also for a URL."""
+    from gptbpe.io.remote import is_remote
+
+    paths: list[Path] = []
+    for name in names:
+        url = re.sub(r"^(\w+):/+", r"\1://", str(name))  # a Path has lost a slash
+        if is_remote(url):
+            raise DataError(
+                f"{url}: text is read from files on this computer: make shards of it with "
+                f"`gptbpe shard {url} -t TOKENIZER -o data/`, then name that folder"
+            )
+        paths.append(Path(name))
     for path in paths:
         if path.is_dir():
             raise DataError(
@@ -51,7 +71,7 @@ def existing(paths: Sequence[Path]) -> list[Path]:
             raise DataError(f"there is no file {path}{near}")
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty: there is nothing to train on")
-    return list(paths)
+    return paths
 
 
 def named_tokenizer(name: str) -> Tokenizer:

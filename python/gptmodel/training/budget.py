@@ -25,6 +25,7 @@ from gptmodel.training.config import Config
 from gptmodel.training.distributed import Ranks
 from gptmodel.training.optim import build_optimizer
 from gptmodel.training.parallel import place
+from gptmodel.training.products import Products, choose_products, using
 from gptmodel.training.state import TrainState, build_model
 from gptmodel.training.step import train_step
 
@@ -96,7 +97,26 @@ def step_seconds(
     Where attention stays inside documents, each window is one. The first two steps, which compile and
     allocate, do not count.
     """
-    state = state_without_data(config, vocab_size)
+    with using(_products(config, vocab_size)):
+        return _median_step(state_without_data(config, vocab_size), vocab_size, seconds, clock)
+
+
+def _products(config: Config, vocab_size: int) -> Products:
+    """The matrix products that a run of ``config`` would choose."""
+    device = pick_device(config.train.device)
+    if device.type != "cpu" or pick_precision(config.train.precision, device) != "fp32":
+        return "mkl"
+    rows = config.train.rows_at_once(config.train.batch_size)
+    return choose_products(
+        config.build_model_config(vocab_size),
+        rows,
+        config.train.cpu_products,
+        compiled=bool(config.train.compile),
+    )[0]
+
+
+def _median_step(state: TrainState, vocab_size: int, seconds: float, clock: Callable[[], float]) -> float:
+    config = state.config
     shape = (config.train.batch_size, state.model.config.context_length)
     ids = torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(0)).to(state.device)
     documents = None if config.data.documents == "stream" else torch.zeros_like(ids)

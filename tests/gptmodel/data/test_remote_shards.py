@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from gptbpe import Tokenizer, shard_files
 from gptbpe.errors import GptBpeError
+from gptmodel.errors import DataError
 from gptmodel.train import train
 
 for needed in ("moto.server", "s3fs", "xxhash", "boto3"):
@@ -40,11 +40,6 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     server.stop()
 
 
-def losses(run: Path) -> list[float]:
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [record["loss"] for record in records if record["kind"] == "train"]
-
-
 def test_a_run_on_shards_in_an_object_store_is_that_on_a_folder(bucket: Any, tmp_path: Path) -> None:
     text = loop.write_text(tmp_path / "words.txt", 6000)
     folder = tmp_path / "shards"
@@ -54,12 +49,23 @@ def test_a_run_on_shards_in_an_object_store_is_that_on_a_folder(bucket: Any, tmp
             bucket.put_object(Bucket="bucket", Key=f"words/{path.name}", Body=path.read_bytes())
     found = []
     for name, shards in (("near", [str(folder)]), ("far", ["s3://bucket/words"])):
-        config = loop.tiny(tmp_path, train_data=None, shards=shards, max_steps=4, experiment_name=name)
-        found.append(losses(train(config).run))
+        config = loop.tiny(
+            tmp_path, train_data=None, shards=shards, eval_data=shards, max_steps=4, experiment_name=name
+        )
+        run = train(config).run
+        found.append((loop.losses(run), loop.losses(run, "evaluation")))
     assert found[0] == found[1]
+    assert found[0][1]
 
 
 def test_what_is_not_in_the_store_is_named(bucket: Any, tmp_path: Path) -> None:
     config = loop.tiny(tmp_path, train_data=None, shards=["s3://bucket/nothing"])
     with pytest.raises((GptBpeError, OSError), match="s3://bucket/nothing"):
         train(config)
+
+
+@pytest.mark.parametrize("option", ["train_data", "eval_data"])
+def test_text_in_the_store_is_answered_with_what_to_do(tmp_path: Path, option: str) -> None:
+    names = {option: ["s3://bucket/a.txt", "s3://bucket/b.txt"]}
+    with pytest.raises(DataError, match=r"^s3://bucket/a\.txt: .*gptbpe shard s3://bucket/a\.txt"):
+        train(loop.tiny(tmp_path, **names))
