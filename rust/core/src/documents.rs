@@ -7,7 +7,7 @@
 //!
 //! A document that is longer than a batch is given out in parts, so memory does not grow with its
 //! length. It is cut only at places that the caller allows (see [`crate::Tokenizer::last_cut`]);
-//! where there is no such place the document is gathered as a whole.
+//! where there is no such place the document is gathered as a whole, up to [`MOST_UNCUT`] bytes.
 //!
 //! Invariant: the documents are a function of the text and the ends alone. Neither the blocks in
 //! which the text comes nor the size of the batches change them.
@@ -32,6 +32,10 @@ use separators::Found;
 const MOST_DOCUMENTS: usize = 1 << 16;
 /// Buffers that are kept for the next batches. There are no more than batches that were alive at one time.
 const SPARE_BUFFERS: usize = 64;
+
+/// A document is gathered as a whole up to so many bytes. A longer pre-token could not be encoded
+/// either, and a small compressed file of zeros must not fill the memory.
+pub const MOST_UNCUT: usize = crate::scan::LONGEST_PIECE;
 
 /// The last place in a text at which a document may be given out in two parts, if there is one.
 /// What follows the text must not matter.
@@ -74,6 +78,7 @@ pub struct DocumentBuffer {
     continues: Option<usize>,
     /// No separator begins before this place.
     searched: usize,
+    most_uncut: usize,
     /// A document that is still coming in is cut when it has so many bytes.
     enough: usize,
 }
@@ -100,6 +105,7 @@ impl DocumentBuffer {
             line_start: true,
             continues: None,
             searched: 0,
+            most_uncut: MOST_UNCUT,
             enough: batch_bytes,
         }
     }
@@ -170,6 +176,8 @@ impl DocumentBuffer {
 
     /// The documents that are complete and, if that is long, a part of the one that is still
     /// coming in. After the last [`DocumentBuffer::end_file`] these are all that are left.
+    ///
+    /// An error if the document that is still coming in is longer than [`MOST_UNCUT`] and cannot be cut.
     pub fn take(&mut self) -> Result<Option<DocumentBatch>> {
         let mut open = false;
         if self.text.len() - self.begin >= self.enough {
@@ -181,9 +189,15 @@ impl DocumentBuffer {
                 self.begin = cut;
                 self.line_start = self.text[cut - 1] == b'\n';
                 self.continues = Some(given);
+            } else if self.text.len() - self.begin > self.most_uncut {
+                return Err(Error::CannotBeDivided {
+                    bytes: self.text.len() - self.begin,
+                    limit: self.most_uncut,
+                });
             }
             // What was searched for a place in vain is searched again when it is twice as long.
-            self.enough = self.batch_bytes.max(2 * (self.text.len() - self.begin));
+            let twice = (2 * (self.text.len() - self.begin)).min(self.most_uncut.saturating_add(1));
+            self.enough = self.batch_bytes.max(twice);
         }
         if self.parts.is_empty() {
             return Ok(None);

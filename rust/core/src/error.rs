@@ -202,6 +202,17 @@ pub enum Error {
         /// The greatest length that works.
         limit: usize,
     },
+    /// A document cannot be worked on in parts and is too long for the memory.
+    #[error(
+        "a document has {bytes} bytes so far without a place where it can be divided; the limit is {limit}; \
+         divide the text, or name the text between its documents as the separator"
+    )]
+    CannotBeDivided {
+        /// How much of it was read.
+        bytes: usize,
+        /// The greatest length that works.
+        limit: usize,
+    },
     /// Something that is no probability.
     #[error("{found} is no probability: expected a number from 0 to 1")]
     Probability {

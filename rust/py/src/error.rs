@@ -100,7 +100,9 @@ fn placed(error: Error, place: &str) -> PyErr {
             vocab_size,
         } => UnknownTokenError::new_err((message, index, id, vocab_size)),
         Error::UnknownCharacter { .. } => UnknownCharacterError::new_err(message),
-        Error::NotUtf8 { .. } | Error::PreTokenTooLong { .. } => TextError::new_err(message),
+        Error::NotUtf8 { .. } | Error::PreTokenTooLong { .. } | Error::CannotBeDivided { .. } => {
+            TextError::new_err(message)
+        }
         Error::OutOfMemory { .. } => PyMemoryError::new_err(message),
         Error::DisallowedSpecial { .. } => SpecialTokenError::new_err(message),
         Error::UnknownPattern { .. }

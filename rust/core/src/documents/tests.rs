@@ -229,3 +229,27 @@ fn a_document_that_cannot_be_cut_is_searched_a_few_times() {
     let searched = searched.load(std::sync::atomic::Ordering::Relaxed);
     assert!(searched < 2_000_000, "{searched} bytes");
 }
+
+#[test]
+fn a_document_that_cannot_be_cut_has_a_limit() {
+    let after_a_space = |text: &[u8]| text.iter().rposition(|&byte| byte == b' ').map(|at| at + 1);
+    for (words, fits) in [
+        (&b"ab cd ef gh ij kl"[..], true),
+        (b"abcdefghijklmnopq", false),
+    ] {
+        let mut buffer = DocumentBuffer::new(Separators::none(), Box::new(after_a_space), 4);
+        buffer.most_uncut = 12;
+        let taken: Result<Vec<_>> = words
+            .chunks(3)
+            .map(|some| {
+                buffer.push(some)?;
+                buffer.take()
+            })
+            .collect();
+        match taken {
+            Ok(_) => assert!(fits),
+            Err(Error::CannotBeDivided { bytes, limit: 12 }) => assert!(!fits && bytes > 12),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
