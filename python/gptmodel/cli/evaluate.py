@@ -12,6 +12,7 @@ from gptmodel import checkpoint as checkpoints
 from gptmodel import data as texts
 from gptmodel.cli.app import CheckpointOption, EvaluationPrecision, chosen, placed, say_taken
 from gptmodel.errors import DataError
+from gptmodel.threads import wait_politely
 from gptmodel.training.config import parse
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def evaluate(
     as_json
         Print one line of JSON.
     """
+    wait_politely()
     from gptmodel.evaluate import measure
     from gptmodel.load import assemble
 

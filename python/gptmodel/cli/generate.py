@@ -18,6 +18,7 @@ from gptmodel.cli.app import (
     say_taken,
 )
 from gptmodel.errors import DataError
+from gptmodel.threads import wait_politely
 
 
 def generate(
@@ -71,6 +72,7 @@ def generate(
         raise DataError(f"--samples {samples}: should be 1 or more")
     folder = chosen(checkpoint)
     text = _prompt(prompt, prompt_file)
+    wait_politely()
     from gptmodel.data import named_tokenizer
     from gptmodel.load import assemble, load
 

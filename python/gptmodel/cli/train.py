@@ -23,6 +23,7 @@ from gptmodel.config import Resolved, compose
 from gptmodel.errors import ConfigError
 from gptmodel.processes import place
 from gptmodel.synonyms import SAME
+from gptmodel.threads import wait_politely
 from gptmodel.training.config import SECTIONS, Config, parse
 from gptmodel.units import duration, in_words
 
@@ -45,6 +46,8 @@ where each value came from.
 
 def train(**given: Any) -> None:
     """See TRAIN_HELP."""
+    if not given.get("print_config"):
+        wait_politely()
     if place().alone:
         _train(**given)
         return
