@@ -23,6 +23,7 @@ app = cyclopts.App(
     help_format="markdown",
     version=__version__,
     suppress_keyboard_interrupt=False,
+    default_parameter=cyclopts.Parameter(show_default=usage.shown),
 )
 
 EXAMPLES = {

@@ -44,40 +44,42 @@ def shard(
 ) -> None:
     """Tokenize text files into a folder of token shards.
 
-    Reads text, JSON lines and Parquet, also as .gz and .zst, folders of them, and standard input.
-    Interrupted, the same command goes on with what is missing; run again when all is there, it does nothing.
+    Reads plain text, JSON lines and Parquet, also compressed as .gz or .zst, folders of such files, and
+    standard input. After an interruption, the same command continues with what is missing; if nothing is
+    missing, it does nothing.
 
     Parameters
     ----------
     inputs
-        Files, folders or patterns; `-` reads standard input.
+        Files, folders or glob patterns; `-` reads standard input.
     tokenizer
-        A tokenizer file, or a packaged name such as gpt2; `tokenizer.json` here by default.
+        A tokenizer file, or the name of a packaged tokenizer such as gpt2. [default: tokenizer.json]
     output
         The folder for the shards.
     separator
-        A special token: it ends documents in plain text, and its id is put after every document. With `""` a
-        text file is one document, and no id stands between documents.
+        A special token that ends documents in plain text; its id is written after every document. With
+        `""`, a text file is one document, and no id is written between documents.
     separator_at
-        Where its id goes: after every document, or in front of it (start), as modded-nanogpt wants it.
+        Write the separator's id after every document (end) or before it (start, as modded-nanogpt expects).
     text_field
-        The field of JSON objects, the column of Parquet files.
+        The field of JSON objects, or the column of Parquet files, that holds the text.
     shard_tokens
-        A shard is closed before it would exceed this many tokens.
+        The largest number of tokens in a shard.
     format
-        `gptbpe` is shards, which llm.c and modded-nanogpt read, too. `nanogpt` is the two files train.bin and
-        val.bin (the last tenth of the tokens, at most 2^20) that nanoGPT's train.py reads.
+        `gptbpe` writes shards, which llm.c and modded-nanogpt also read. `nanogpt` writes the two files
+        that nanoGPT's train.py reads: train.bin, and val.bin with the last tenth of the tokens (at most
+        2^20).
     threads
-        How many threads encode; one per core by default.
+        Number of threads. [default: one per core]
     plan
-        Do not tokenize, but divide the work into this many items, which several processes or machines make.
+        Tokenize nothing yet; divide the work into this many items, for several processes or machines.
     work_item
-        Make this item, numbered from 0, of the plan in the output folder. It takes no inputs. An item may be
-        killed and repeated.
+        Process this item of the plan in the output folder, numbered from 0. Takes no inputs. An item may be
+        interrupted and repeated.
     join
-        Make the dataset of the finished items: the same files as without a plan.
+        Join the finished items into a dataset, with the same files as without a plan.
     force
-        Replace other shards in the folder. They can be read until the new ones are whole.
+        Replace other shards in the folder. The old ones stay readable until the new ones are complete.
     json
         Print a summary as JSON on standard output.
     """
@@ -181,19 +183,19 @@ def verify(
     threads: console.Threads = None,
     json: console.Json = False,
 ) -> int:
-    """Read shards from the first byte to the last and check all that can be checked.
+    """Read shards from the first byte to the last and check everything that can be checked.
 
-    Checked are sizes, headers, document ends, checksums of all tokens, that every id is in the vocabulary,
-    that the shards belong together, and the stored tokenizer. Exit code 1 when something is wrong.
+    The checks: sizes, headers, document ends, checksums of all tokens, that every id is in the vocabulary,
+    that the shards belong together, and the stored tokenizer. The exit code is 1 if something is wrong.
 
     Parameters
     ----------
     paths
-        Folders of shards, single `.bin` files, or files of counts (`.pcnt`); `data` by default.
+        Folders of shards, single .bin files, or files of counts (.pcnt). [default: data]
     tokenizer
-        Check as well that this tokenizer made the ids.
+        Also check that the ids were made with this tokenizer.
     threads
-        How many shards are read at a time; one per core by default.
+        Number of shards that are read at the same time. [default: one per core]
     json
         Write one JSON object per folder instead.
     """
@@ -283,16 +285,16 @@ def inspect(
     tokens: int = 32,
     json: console.Json = False,
 ) -> None:
-    """Say what is in a folder of shards, a `.bin` file, a file of counts (`.pcnt`) or a tokenizer.
+    """Describe a folder of shards, a .bin file, a file of counts (.pcnt) or a tokenizer.
 
     Parameters
     ----------
     paths
-        Folders of shards, `.bin` and `.pcnt` files, tokenizer files; `data` by default.
+        Folders of shards, .bin and .pcnt files, tokenizer files. [default: data]
     document
         Show the text of this document instead, numbered from 0 through all shards.
     tokens
-        How many tokens of the beginning are shown.
+        How many of the first tokens to show.
     json
         Write one JSON object per path instead.
     """

@@ -10,9 +10,19 @@ from collections.abc import Sequence
 
 import cyclopts
 
-__all__ = ["import_commands_for_help", "unknown_command"]
+__all__ = ["import_commands_for_help", "shown", "unknown_command"]
 
 HELP = ("--help", "-h")
+
+
+def shown(default: object) -> str | None:
+    """What the help shows as the value of an option that is not given; None: nothing.
+
+    A flag is off, and `-` is standard output, unless the description says otherwise.
+    """
+    standard = str(default).lstrip("\x1f") == "-"  # STANDARD_PATH of gptbpe.cli.console
+    nothing = default is None or default is False or standard
+    return None if nothing else str(default)
 
 
 def import_commands_for_help(app: cyclopts.App, words: Sequence[str]) -> None:

@@ -18,9 +18,9 @@ MEASURED_SECONDS = 4.0
 
 
 def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
-    """Look at PyTorch, the device, threads, memory and disk, and time a training step and encoding.
+    """Check PyTorch, device, threads, memory and disk, and time a training step and encoding.
 
-    Takes about ten seconds. Ends with exit code 1 when a check fails.
+    Takes about ten seconds. The exit code is 1 if a check fails.
 
     Parameters
     ----------

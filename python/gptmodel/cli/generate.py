@@ -1,4 +1,4 @@
-"""``gptmodel generate``: let a model write on."""
+"""``gptmodel generate``: continue a prompt."""
 
 from __future__ import annotations
 
@@ -37,36 +37,37 @@ def generate(
     device: str = "auto",
     precision: EvaluationPrecision = "auto",
 ) -> None:
-    """Let a trained model write on, and print the text as it comes, the prompt first.
+    """Continue a prompt with a trained model, and print the text as it is written.
 
     Parameters
     ----------
     checkpoint
-        A run or checkpoint folder, RUN/best, or a Hugging Face folder; left out: the newest run in runs/.
+        A run or checkpoint folder, RUN/best, or a Hugging Face folder. [default: the newest run in runs/]
     prompt
-        What to go on from; without it (and without --prompt-file) standard input is read if it is piped.
+        The beginning of the text, which is printed too. Without it and --prompt-file, the prompt is read
+        from a pipe, if there is one.
     prompt_file
         Read the prompt from a file.
     max_new_tokens
-        The most tokens to write.
+        The largest number of tokens to write.
     temperature
-        Below 1 safer, above 1 wilder; 0 takes the likeliest token each time.
+        Lower is more predictable, higher more varied; 0 always takes the most likely token.
     top_k
-        Draw among the k likeliest tokens only.
+        Choose only among the k most likely tokens.
     top_p
-        Draw among the fewest tokens that hold this share of the probability.
+        Choose only among the most likely tokens that together have this probability.
     seed
-        The same seed writes the same text.
+        With the same seed, the same text is written.
     stop
         Stop before this text; may be given several times.
     samples
-        How many texts to write.
+        Number of texts to write.
     tokenizer
-        A tokenizer file or packaged name, for models that carry none.
+        A tokenizer file or the name of a packaged tokenizer, for a model without one.
     device
-        auto, cpu, cuda, cuda:1, mps.
+        Where to compute: auto, cpu, cuda, cuda:1, mps.
     precision
-        Numbers of the activations: fp32, bf16 or fp16; auto is what training would take on the device.
+        Number format of the activations; auto is what training would use on the device.
     """
     if samples < 1:
         raise DataError(f"--samples {samples}: should be 1 or more")

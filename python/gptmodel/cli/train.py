@@ -38,9 +38,9 @@ GROUPS = {
 }
 TRAIN_HELP = """Train a GPT on text or on token shards.
 
-Needs --shards or --train-data and nothing else. Settings come from a preset, then a TOML file, then
-GPTMODEL_… variables, then these options, the later over the earlier; --print-config shows the result and
-where each value came from.
+Only --train-data or --shards is required. Settings come from the preset, a TOML file, GPTMODEL_… environment
+variables and these options; later ones override earlier ones. --print-config shows the result and where each
+value came from.
 """
 
 
@@ -193,31 +193,32 @@ def _train_parameters(config: Config | None) -> list[inspect.Parameter]:
     whole = {
         "preset": (
             str | None,
-            f"Named starting point ({', '.join(presets.names())}); the values below are its own "
-            f"[default: {values.get('preset')}]",
+            f"Starting point for all settings: {', '.join(presets.names())}. The defaults below are "
+            f"its values. [default: {values.get('preset')}]",
         ),
         "depth": (
             int | None,
-            "Presets modern and gpt2: derive shape, rates, batch and steps from the number of layers.",
+            "With the presets modern and gpt2: derive shape, learning rates, batch and steps from this "
+            "number of layers.",
         ),
         "budget": (
             str | None,
-            "Train for so long (90s, 10m, 2h): choose the steps by a measured step, and the size if no "
-            "preset, depth or shape is given.",
+            "Train for this long (90s, 10m, 2h): time a step and choose the number of steps, and also the "
+            "size of the model if no preset, depth or shape is given.",
         ),
         "batch_tokens": (
             int | None,
-            "The batch in tokens instead of windows; with --micro-batch-size auto it is split to fit.",
+            "Batch size in tokens instead of windows; --micro-batch-size auto splits it to fit.",
         ),
-        "config": (Path | None, "A TOML file of settings, such as a run's config.toml."),
+        "config": (Path | None, "A TOML file with settings, such as the config.toml of a run."),
         "print_config": (
             bool | None,
-            "Print the resulting configuration and where each value came from, then stop.",
+            "Print the resulting settings and where each came from, and exit.",
         ),
         "resume": (
             bool | Literal["auto"] | None,
-            "Go on with the run of --experiment-name, or the newest, where it was saved last; "
-            "`--resume auto` begins it where there is none yet.",
+            "Continue the run of --experiment-name, or the newest run, from its last checkpoint; "
+            "`--resume auto` begins the run if there is none yet.",
         ),
     }
     parameters = [
@@ -253,10 +254,12 @@ def _keyword(name: str, kind: Any, parameter: Parameter) -> inspect.Parameter:
 
 
 def _help(name: str, info: FieldInfo, value: Any) -> str:
+    """The description, with the default: the value of the preset, or what the description says."""
     text = info.description or name.replace("_", " ")
     text = text[0].upper() + text[1:]
     if value in (None, ""):
         return text
+    text = text.partition(" [default: ")[0]
     return f"{text} [default: {str(value).lower() if isinstance(value, bool) else value}]"
 
 
