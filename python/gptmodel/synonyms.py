@@ -71,7 +71,9 @@ ANSWERS = {
     "fp16 bf16 fp32 tf32 amp mixed-precision half": "--precision is fp32, tf32, bf16, fp16 or auto",
     "wandb-log use-wandb": "--wandb PROJECT logs to that Weights & Biases project",
     "wandb-run-name": "the run has its --experiment-name there too",
-    "always-save-checkpoint save-total-limit": "--save-every N saves every N steps, and --keep N keeps that many checkpoints",
+    "always-save-checkpoint save-total-limit": (
+        "--save-every N saves every N steps, and --keep N keeps that many checkpoints"
+    ),
     "eval-only": "gptmodel eval RUN measures a run",
     "gpus num-gpus n-gpus nproc-per-node devices": (
         "torchrun --nproc-per-node N -m gptmodel.train … starts one process per card"

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from gptbpe import recognise
 from gptbpe.cli import console
 from gptbpe.tokenizer import Tokenizer
 
@@ -34,6 +35,8 @@ def export(
     """
     if output is None:
         raise console.Failure("say where to write: -o FILE, or -o - for standard output")
+    if format == "json" and output.suffix == recognise.SUFFIX:
+        raise console.Failure(f"{output} is named as a file of ranks: add --format tiktoken")
     if format != "gpt2":
         console.check_output(output, console.tokenizer_file(tokenizer))
     tok = console.tokenizer(tokenizer)
@@ -101,6 +104,10 @@ def _one(path: Path, pattern: str | None, specials: list[str]) -> Tokenizer:
 
     if path.name in packaged.names() and not path.exists():
         return Tokenizer.get(path.name)
+    if path.parts and path.parts[0] in ("http:", "https:"):
+        raise console.Failure(
+            f"{path.parts[0]}//{'/'.join(path.parts[1:])} is not fetched: download it first"
+        )
     data = console.read_input(path)
     if data.lstrip()[:1] == b"{":
         if pattern is not None or specials:
@@ -109,6 +116,8 @@ def _one(path: Path, pattern: str | None, specials: list[str]) -> Tokenizer:
     if pattern is None:
         raise console.Failure(
             f"{path} looks like tiktoken ranks, which have no pattern; pass --pattern, e.g. cl100k"
+            if recognise.is_ranks(data)
+            else f"{path} is neither a tokenizer.json, nor tiktoken ranks, nor vocab.json with merges.txt"
         )
     ids: dict[str, int] = {}
     for special in specials:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from gptbpe import training
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.cli.train import piece
 from gptbpe.cluster.dividing import Part, divide
 from gptbpe.io import FileRange
@@ -24,7 +24,7 @@ def count_pretokens(
     pattern: str = "cl100k",
     special_token: Annotated[list[str] | None, Parameter(negative="")] = None,
     separator: str | None = None,
-    weight: Annotated[list[int] | None, Parameter(negative="")] = None,
+    weight: Annotated[list[int] | None, Parameter(negative="", converter=usage.whole)] = None,
     threads: console.Threads = None,
     max_memory: str | None = None,
     work_item: str | None = None,

@@ -19,7 +19,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gptbpe import extras
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.types import END_OF_TEXT
 
 PROMPT = "The "
@@ -29,7 +29,7 @@ TRAINING_TIME = "40s"
 def demo(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo"),
-    steps: Annotated[int | None, Parameter(name=["--steps", "--max-steps"])] = None,
+    steps: Annotated[int | None, Parameter(name=["--steps", "--max-steps"], converter=usage.whole)] = None,
     prompt: str = PROMPT,
 ) -> None:
     """Make a small GPT in a minute or two: text, tokenizer, shards, training, a plot, a sample.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.shards import DEFAULT_SHARD_TOKENS, ShardReader, formats
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
@@ -48,12 +48,12 @@ def import_shards(
     format: Format,
     output: Output = Path("data"),
     tokenizer: console.TokenizerName = None,
-    vocab_size: int | None = None,
-    bos: int | None = None,
-    eos: int | None = None,
+    vocab_size: usage.MaybeWhole = None,
+    bos: usage.MaybeWhole = None,
+    eos: usage.MaybeWhole = None,
     dtype: Literal["uint16", "uint32"] | None = None,
     column: str = "input_ids",
-    shard_tokens: int = DEFAULT_SHARD_TOKENS,
+    shard_tokens: usage.Whole = DEFAULT_SHARD_TOKENS,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Make shards from data that another program has tokenized.

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.cli.encode import Special, TextOption
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.visible import visible
@@ -28,7 +28,7 @@ def viz(
     allow_special: Special = False,
     color: Literal["auto", "always", "never"] = "auto",
     ids: Annotated[bool, Parameter(negative="")] = False,
-    max_bytes: int = 10_000,
+    max_bytes: usage.Whole = 10_000,
 ) -> None:
     """Show where the tokens of a text begin and end.
 

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from gptbpe import nanogpt, sources
 from gptbpe._core import thread_count
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.cli import plan as planned
 from gptbpe.counts import CountsFile
 from gptbpe.errors import GptBpeError
@@ -33,11 +33,11 @@ def shard(
     separator: str = END_OF_TEXT,
     separator_at: Literal["end", "start"] = "end",
     text_field: str = "text",
-    shard_tokens: int = DEFAULT_SHARD_TOKENS,
+    shard_tokens: usage.Whole = DEFAULT_SHARD_TOKENS,
     format: Annotated[Literal["gptbpe", "nanogpt"], Parameter(name=["--format", "-f"])] = "gptbpe",
     threads: console.Threads = None,
-    plan: int | None = None,
-    work_item: int | None = None,
+    plan: usage.MaybeWhole = None,
+    work_item: usage.MaybeWhole = None,
     join: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
     json: console.Json = False,
@@ -100,11 +100,23 @@ def shard(
             "nothing to shard; name a text file, for example: "
             "gptbpe shard input.txt -t tokenizer.json -o data/"
         )
+    if output.is_file():
+        raise console.Failure(f"{output} is a file; give -o a folder for the shards")
+    for path in inputs:
+        if (path / "manifest.json").is_file():
+            raise console.Failure(
+                f"{path} is a folder of shards already; name the text that they were made of"
+            )
     tok = console.tokenizer(tokenizer)
     names = [sources.STANDARD_INPUT if path == console.STANDARD else console.name(path) for path in inputs]
     files = sources.expand(names, output)
     if sources.are_regular(files) and not any(Path(file).stat().st_size for file in files):
         raise console.Failure(f"{files[0]} is empty; there is nothing to make shards of")
+    if separator and separator not in tok.special_tokens:
+        console.say(
+            f"warning: {separator} is no special token of this tokenizer: it ends documents, "
+            "but no id marks where they end"
+        )
     if format == "nanogpt":
         nanogpt.check(tok.vocab_size)
     if plan is not None:
@@ -281,8 +293,8 @@ def _problems(reader: ShardReader, threads: int | None, show: Progress) -> list[
 
 def inspect(
     *paths: Path,
-    document: int | None = None,
-    tokens: int = 32,
+    document: usage.MaybeWhole = None,
+    tokens: usage.Whole = 32,
     json: console.Json = False,
 ) -> None:
     """Describe a folder of shards, a .bin file, a file of counts (.pcnt) or a tokenizer.
@@ -407,7 +419,9 @@ def _document(reader: ShardReader, number: int) -> np.ndarray[Any, np.dtype[Any]
             at = number - before
             return reader.tokens(index, int(ends[at - 1]) if at else 0, int(ends[at]))
         before += len(ends)
-    raise console.Failure(f"{reader.path} has {before:,} documents, numbered from 0; there is no {number}")
+    raise console.Failure(
+        f"{reader.path} has {before:,} document{'s' * (before != 1)}, numbered from 0; there is no {number}"
+    )
 
 
 def _shown(ids: np.ndarray[Any, np.dtype[Any]], tok: Tokenizer | None) -> str:

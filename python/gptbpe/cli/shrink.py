@@ -7,13 +7,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 
 
 def shrink(
     tokenizer: console.TokenizerName = None,
     *,
-    vocab: Annotated[int | None, Parameter(name=["--vocab", "--vocab-size"])] = None,
+    vocab: Annotated[int | None, Parameter(name=["--vocab", "--vocab-size"], converter=usage.whole)] = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     json: console.Json = False,
 ) -> None:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from gptbpe import report as reports
 from gptbpe import training
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.counts import CountsFile
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.training import Piece, documents
@@ -22,16 +22,16 @@ VOCABULARY, PATTERN = 512, "cl100k"
 
 def train(
     *inputs: Path,
-    vocab: Annotated[int | None, Parameter(name=["--vocab", "--vocab-size"])] = None,
+    vocab: Annotated[int | None, Parameter(name=["--vocab", "--vocab-size"], converter=usage.whole)] = None,
     counts: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
     pattern: str | None = None,
     tie_break: Literal["smallest-ids", "huggingface", "bytes", "first-seen"] = "smallest-ids",
     characters: Annotated[bool, Parameter(negative="")] = False,
     special_token: Annotated[list[str] | None, Parameter(negative="")] = None,
     separator: str | None = None,
-    weight: Annotated[list[int] | None, Parameter(negative="")] = None,
-    min_count: int = 1,
-    max_token_bytes: int | None = None,
+    weight: Annotated[list[int] | None, Parameter(negative="", converter=usage.whole)] = None,
+    min_count: usage.Whole = 1,
+    max_token_bytes: usage.MaybeWhole = None,
     extend: str | None = None,
     report: Path | None = None,
     max_memory: str | None = None,
@@ -112,6 +112,12 @@ def train(
         _check_report(report, output)
         console.check_output(report, *read)
     pieces = [piece(path, keep=characters or report is not None) for path in inputs]
+    for path in counts or ():
+        if path.suffix != ".pcnt" and path.is_file() and not _begins_as_counts(path):
+            raise console.Failure(
+                f"{path} is no file of counts (gptbpe count-pretokens writes them); "
+                "for a text, leave --counts out"
+            )
     if counts:
         size: int | None = sum(CountsFile.open(path).text_bytes for path in counts)
     else:
@@ -254,6 +260,11 @@ def _refuse_contradictions(counts: list[Path] | None, others: dict[str, bool]) -
             f"--counts and {' and '.join(given)} do not go together: text is counted first, with its own "
             "options, by gptbpe count-pretokens"
         )
+
+
+def _begins_as_counts(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"\x89PCN"
 
 
 def piece(path: Path, keep: bool = False) -> Piece:

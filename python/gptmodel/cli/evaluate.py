@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from gptbpe.cli import usage
 from gptmodel import checkpoint as checkpoints
 from gptmodel import data as texts
 from gptmodel.cli.app import CheckpointOption, EvaluationPrecision, chosen, placed, say_taken
@@ -24,9 +25,9 @@ def evaluate(
     *,
     data: Annotated[tuple[Path, ...] | None, Parameter(consume_multiple=True, negative="")] = None,
     shards: Path | None = None,
-    batches: int | None = None,
-    batch_size: int = 16,
-    stride: int | None = None,
+    batches: usage.MaybeWhole = None,
+    batch_size: usage.Whole = 16,
+    stride: usage.MaybeWhole = None,
     device: str = "auto",
     precision: EvaluationPrecision = "auto",
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -55,6 +56,9 @@ def evaluate(
     as_json
         Print one line of JSON.
     """
+    for option, number in (("--batches", batches), ("--batch-size", batch_size), ("--stride", stride)):
+        if number is not None and number < 1:
+            raise DataError(f"{option} {number}: should be 1 or more")
     wait_politely()
     from gptmodel.evaluate import measure
     from gptmodel.load import assemble

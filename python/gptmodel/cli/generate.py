@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from gptbpe.cli import usage
 from gptmodel.cli.app import (
     CheckpointOption,
     EvaluationPrecision,
@@ -26,13 +27,13 @@ def generate(
     *,
     prompt: str | None = None,
     prompt_file: Path | None = None,
-    max_new_tokens: int = 200,
+    max_new_tokens: usage.Whole = 200,
     temperature: float = 0.8,
-    top_k: int | None = None,
+    top_k: usage.MaybeWhole = None,
     top_p: float | None = None,
-    seed: int | None = None,
+    seed: usage.MaybeWhole = None,
     stop: Annotated[list[str] | None, Parameter(negative="")] = None,
-    samples: int = 1,
+    samples: usage.Whole = 1,
     tokenizer: str | None = None,
     device: str = "auto",
     precision: EvaluationPrecision = "auto",
@@ -72,15 +73,17 @@ def generate(
     if samples < 1:
         raise DataError(f"--samples {samples}: should be 1 or more")
     folder = chosen(checkpoint)
-    text = _prompt(prompt, prompt_file)
     wait_politely()
     from gptmodel.data import named_tokenizer
     from gptmodel.load import assemble, load
 
     found = load(folder)
+    text = _prompt(prompt, prompt_file)
     say_taken(found.path, checkpoint)
     model = placed(assemble(found.model_config, found.state_dict), device, precision)
     tok = found.tokenizer if tokenizer is None else named_tokenizer(tokenizer)
+    if tokenizer is not None and found.tokenizer is not None and tok != found.tokenizer:
+        say(f"warning: the model was trained with another tokenizer than {tokenizer}: expect nonsense")
     if tok is None:
         raise DataError(f"{folder} carries no tokenizer: give --tokenizer")
     end = tok.special_tokens.get("<|endoftext|>")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from gptmodel.cli.app import CheckpointOption, chosen, say
+from gptmodel.errors import DataError
 
 
 def plot(
@@ -28,6 +30,9 @@ def plot(
     """
     from gptmodel.plot import plot_losses
 
+    for run in runs[1:]:
+        if run.suffix in (".pdf", ".png", ".svg") and not run.exists():
+            raise DataError(f"{run} is no run; the picture is named with -o {shlex.quote(str(run))}")
     print(plot_losses(list(runs) or [chosen(None)], output, title=title))
 
 
@@ -55,6 +60,7 @@ def export(
 
     folder = chosen(checkpoint)
     name = folder.resolve().name
-    say(f"run       {folder}" + (", the newest in runs/" if checkpoint is None else ""))
     target = output or Path(f"{name}-hf" if format == "hf" else f"{name}.{format}")
-    print(write(folder, target, format=format, overwrite=force))
+    written = write(folder, target, format=format, overwrite=force)
+    say(f"run       {folder}" + (", the newest in runs/" if checkpoint is None else ""))
+    print(written)

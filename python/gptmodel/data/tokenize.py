@@ -48,9 +48,11 @@ def existing(paths: Sequence[Path]) -> list[Path]:
             near = did_you_mean(
                 path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
             )
+            if path.parts[0] in ("http:", "https:", "s3:", "gs:"):
+                near = "; a text on the web or in an object store is downloaded first, or made into shards"
             raise DataError(f"there is no file {path}{near}")
         if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty: there is nothing to train on")
+            raise DataError(f"{path} is empty: there is no text in it")
     return list(paths)
 
 
