@@ -1,9 +1,10 @@
 """What every test may ask for: quiet threads, no network, and real text where this machine has it.
 
 Tests are hermetic: they make their own small tokenizer, text and model. The real corpora, vocabularies and
-reference files are too large and too differently licensed to live in the repository; they lie in
-``../shared/data`` (or where ``GPTBPE_SHARED_DATA`` points) on machines that have them, and a test that wants
-one asks for the fixture ``shared_data`` or ``corpus`` and is skipped, by name, where it is absent.
+reference files are too large and too differently licensed to live in the repository.
+``tests/parity/fetch_data.py`` fetches them; they may also lie in ``../shared/data`` or where
+``GPTBPE_SHARED_DATA`` points. A test that wants one asks for the fixture ``shared_file`` or ``corpus`` and is
+skipped where it is absent, with the file's name and the command that fetches it.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import fetch_data
 import pytest
 from hypothesis import HealthCheck, settings
-
-ROOT = Path(__file__).resolve().parent.parent
 
 # A shared machine is slow now and then; a property is wrong or right whatever the clock says. Derandomised,
 # so that the run that lands is the run that was tried; `--hypothesis-profile=explore` looks further.
@@ -43,40 +43,41 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def find_shared_data() -> Path | None:
-    """Return the folder of real text and reference files, or None where this machine has none."""
-    folder = Path(os.environ.get("GPTBPE_SHARED_DATA") or ROOT.parent / "shared" / "data")
-    return folder if folder.is_dir() else None
+@pytest.fixture(scope="session")
+def shared_file() -> Callable[[str], Path]:
+    """Return ``shared_file(path) -> Path``: a real vocabulary or reference file, or a skip that names it."""
+
+    def get(path: str) -> Path:
+        found = fetch_data.find(path)
+        if found is None:
+            pytest.skip(fetch_data.missing(path))
+        return found
+
+    return get
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Return the folder of real text, vocabularies and reference files; skips where it is absent."""
-    folder = find_shared_data()
-    if folder is None:
-        pytest.skip("no shared data beside the repository; GPTBPE_SHARED_DATA may name it")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def corpus() -> Callable[..., bytes]:
+def corpus(shared_file: Callable[[str], Path]) -> Callable[..., bytes]:
     """Return ``corpus(name, limit=None) -> bytes``: a corpus's first ``limit`` bytes, or a skip.
 
-    The corpora are unpacked once per machine, into ``$GPTBPE_CORPORA`` or ``~/.cache/gptbpe-corpora``.
-    ``limit`` may cut a character in two: that is deliberate, the code under test takes bytes.
+    The corpora are unpacked once per machine, into ``$GPTBPE_CORPORA`` or ``~/.cache/gptbpe-corpora``. Where
+    one is absent, fetched texts of its language stand in for it. ``limit`` may cut a character in two, which
+    is deliberate: the code under test takes bytes.
     """
 
     def read(name: str, limit: int | None = None) -> bytes:
         unpacked = Path(os.environ.get("GPTBPE_CORPORA") or "~/.cache/gptbpe-corpora").expanduser()
         path = unpacked / f"{name}.txt"
-        if not path.exists():
-            folder = find_shared_data()
-            if folder is None or not (folder / "text" / f"{name}.txt.xz").exists():
-                pytest.skip(f"corpus {name} is not on this machine")
-            subprocess.run(
-                [sys.executable, str(folder / "unpack"), name], check=True, stdout=subprocess.DEVNULL
-            )
-        with path.open("rb") as file:
-            return file.read(-1 if limit is None else limit)
+        packed = fetch_data.find(f"text/{name}.txt.xz")
+        if not path.exists() and packed is not None:
+            unpack = packed.parents[1] / "unpack"
+            subprocess.run([sys.executable, str(unpack), name], check=True, stdout=subprocess.DEVNULL)
+        if path.exists():
+            with path.open("rb") as file:
+                return file.read(-1 if limit is None else limit)
+        texts = fetch_data.stand_ins(name)
+        if not texts:
+            pytest.skip(f"corpus {name} is not on this machine, and nothing stands in for it")
+        return b"".join(shared_file(text).read_bytes() for text in texts)[:limit]
 
     return read

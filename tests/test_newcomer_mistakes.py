@@ -1,4 +1,4 @@
-"""Fifty mistakes of a first hour, in both programs and in Python, each answered in one line.
+"""Mistakes of a first hour, in both programs and in Python, each answered in one line.
 
 The line says what was wrong and what to do. Nothing of the user's is changed, and no traceback is shown.
 Programs run in this process, so that all of them together take seconds.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         Path("input.txt").write_text(text)
         Path("short.txt").write_text("hi")
         Path("empty.txt").touch()
+        Path("notes.jsonl").write_text('{"text": "a"}\n{"body": "b"}\n')
         Path("table.csv").write_bytes(b"\xff\xfe" + "a,b\n".encode("utf-16-le") * 50)
         Path("broken.toml").write_text("max_steps = = 3\n")
         Path("typo.toml").write_text("[train]\nmax_stepz = 3\n")
@@ -170,13 +172,71 @@ COMMANDS = [
     typed("gptbpe inspect runs", "runs", "no shards", "gptbpe shard"),
     typed("gptbpe train input.txt --patern gpt2", "--patern", "--pattern"),
     typed("gptbpe train input.txt --pattern gpt9 -o t.json", "gpt9", "gpt2"),
+    # words where an option is expected, and other programs' commands
+    typed("gptmodel sample", "sample", '"generate"'),
+    typed("gptmodel help", '"--help"'),
+    typed("gptbpe tokenize input.txt", "tokenize", '"encode"'),
+    typed("gptbpe train input.txt -v 300", "-v", "gptbpe train --help"),
+    typed("gptmodel generate runs/tiny 'the cat'", "the cat", "--prompt 'the cat'"),
+    typed("gptmodel generate 'the cat'", "the cat", "--prompt 'the cat'"),
+    typed("gptmodel eval runs/tiny input.txt", "--data input.txt"),
+    typed("gptmodel plot runs/tiny losses.png", "losses.png is no run", "-o losses.png"),
+    typed("gptmodel train input.txt --resume runs/tiny", "--resume --experiment-name tiny"),
+    typed("gptmodel train --train-data", "--train-data has no value", "text file"),
+    typed("gptmodel train --shards", "--shards has no value", "folder of shards"),
+    typed("gptbpe encode hello -t gpt2", "hello", "--text hello"),
+    typed("gptbpe viz 'some text' -t gpt2", "--text 'some text'"),
+    typed("gptbpe decode 15496 -t gpt2", "15496", "--ids 15496"),
+    # folders
+    typed("gptmodel generate runs --prompt the", "the runs in it: runs/tiny"),
+    typed("gptmodel generate runs/tiny/checkpoints --prompt the", "name the run runs/tiny"),
+    typed("gptmodel plot runs", "the runs in it: runs/tiny"),
+    typed("gptmodel export nowhere", "no run or checkpoint at nowhere"),
+    typed(
+        "gptmodel train input.txt --tokenizer runs/tiny",
+        "no tokenizer itself",
+        "step-00000002/tokenizer.json",
+    ),
+    typed("gptbpe encode input.txt -t runs/tiny", "step-00000002/tokenizer.json"),
+    typed("gptbpe shard input.txt -o input.txt", "input.txt is a file", "folder"),
+    typed("gptbpe shard data -o again", "data is a folder of shards already"),
+    typed("gptbpe inspect data --document 5", "1 document,", "there is no 5"),
+    # numbers
+    typed("gptmodel train input.txt --max-steps 1e3", "--max-steps", "'1e3' is not a whole number"),
+    typed("gptmodel train input.txt --max-steps 2.5", "'2.5' is not a whole number"),
+    typed("gptmodel train input.txt --micro-batch-size 0", "micro_batch_size = 0", "greater than 0"),
+    typed("gptmodel train input.txt --micro-batch-size all", "'all'", "auto"),
+    typed("gptmodel generate runs/tiny --prompt the --top-k 1.5", "'1.5' is not a whole number"),
+    typed("gptmodel eval runs/tiny --batches 0", "--batches 0"),
+    typed("gptmodel eval runs/tiny --stride 0", "--stride 0"),
+    typed("gptmodel eval runs/tiny --stride 1000", "1 to 16", "skip tokens"),
+    typed("gptbpe train input.txt --vocab 32k -o t.json", "--vocab", "'32k' is not a whole number"),
+    typed("gptbpe train input.txt --weight 1.5 -o t.json", "'1.5' is not a whole number"),
+    typed("gptbpe train input.txt --max-token-bytes 0 -o t.json", "max_token_bytes=0", "at least 1"),
+    typed("gptbpe train input.txt --min-count 0 -o t.json", "min_count=0", "at least 1"),
+    # files of another kind, and addresses
+    typed("gptmodel train input.txt --eval-data nope.txt", "nope.txt"),
+    typed("gptmodel train https://example.com/input.txt", "text is read from files on this computer", "gptbpe shard https://example.com/input.txt"),
+    typed(
+        "gptbpe train --counts input.txt -o t.json", "input.txt is no file of counts", "leave --counts out"
+    ),
+    typed(
+        "gptbpe train notes.jsonl -o t.json", "line 2", "no field 'text'", "there are body", "--text-field"
+    ),
+    typed("gptbpe encode input.txt -t meta-llama/Llama-3-8B", "https://huggingface.co/meta-llama/Llama-3-8B"),
+    typed("gptbpe export tokenizer.json -o mine.tiktoken", "mine.tiktoken", "--format tiktoken"),
+    typed("gptbpe import input.txt -o t.json", "input.txt is neither a tokenizer.json"),
+    typed(
+        "gptbpe import https://example.com/tokenizer.json -o t.json",
+        "https://example.com/tokenizer.json is not fetched",
+    ),
 ]
 
 
 @pytest.mark.parametrize("mistake", COMMANDS, ids=str)
 def test_a_command(mistake: Mistake, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(workplace)
-    program, *words = mistake.command.split()
+    program, *words = shlex.split(mistake.command)
     code = PROGRAMS[program](words)
     shown = capsys.readouterr()
     assert contents(workplace) == before
@@ -237,6 +297,26 @@ def test_a_call(call: Callable[[], object], words: tuple[str, ...], workplace: P
     assert len(message) <= LONGEST
     for word in words:
         assert word in message, message
+
+
+def test_a_foreign_tokenizer_is_noticed(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Tokenizer.train(["input.txt"], vocab_size=280).save(tmp_path / "other.json")
+    words = ["generate", "runs/tiny", "--prompt", "the", "--max-new-tokens", "1", "--seed", "1"]
+    assert gptmodel([*words, "--tokenizer", str(tmp_path / "other.json")]) == 0
+    assert "warning: the model was trained with another tokenizer than" in capsys.readouterr().err
+    assert gptmodel([*words, "--tokenizer", "tokenizer.json"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_separator_that_the_tokenizer_lacks_is_noticed(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gptbpe(["shard", "input.txt", "--separator", "</s>", "-o", str(tmp_path / "with")]) == 0
+    assert "warning: </s> is no special token of this tokenizer" in capsys.readouterr().err
+    assert gptbpe(["shard", "input.txt", "-o", str(tmp_path / "without")]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_what_everybody_writes_first_works(workplace: Path, tmp_path: Path) -> None:

@@ -96,7 +96,10 @@ def _value(record: Any, place: str, field: str) -> str:
     if not isinstance(record, dict):
         raise TextError(f"{place}: found {type(record).__name__}, expected a JSON object with {field!r}")
     if field not in record:
-        raise TextError(f"{place}: no field {field!r}; there are {_listed(record)}; choose with text_field")
+        raise TextError(
+            f"{place}: no field {field!r}; there are {_listed(record)}; "
+            "choose one with text_field (--text-field of gptbpe shard)"
+        )
     value = record[field]
     if not isinstance(value, str):
         raise TextError(f"{place}: {field!r} is {type(value).__name__}, expected a string")

@@ -281,6 +281,9 @@ def _no_tokenizer(folder: Path, ranks: list[Path]) -> str:
             f"the folder {folder} holds token shards; their tokenizer is "
             f"ShardReader({str(folder)!r}).tokenizer()"
         )
+    below = sorted(folder.glob(f"*/*/{TOKENIZER}")) or sorted(folder.glob(f"*/{TOKENIZER}"))
+    if below:
+        return f"the folder {folder} holds no tokenizer itself; give {below[-1]}"
     shown = ", ".join(found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "")
     near = names.did_you_mean(TOKENIZER, found)
     return f"the folder {folder} holds no tokenizer ({looked}); it holds {shown}{near}"

@@ -59,6 +59,15 @@ _TEKKEN = (
 )
 
 
+def is_ranks(data: bytes) -> bool:
+    """Whether a file begins as one of tiktoken's ranks: a token in base64 and its rank.
+
+    >>> is_ranks(b"IQ== 0"), is_ranks(b"the cat sat")
+    (True, False)
+    """
+    return re.match(rb"[A-Za-z0-9+/]+={0,2} +\d+\r?(\n|$)", data) is not None
+
+
 def what(data: bytes, name: str) -> str | None:
     """Say what a file is that is no tokenizer.json, as the rest of a sentence, or None where it may be one.
 
@@ -74,7 +83,7 @@ def what(data: bytes, name: str) -> str | None:
         return _json(data, PurePath(name).name)
     if data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data):
         return "a safetensors file, which holds weights and no tokenizer"
-    if re.match(rb"[A-Za-z0-9+/]+={0,2} +\d+\r?(\n|$)", data):
+    if is_ranks(data):
         return _RANKS
     if data.startswith(b"#version") or _is_pairs(data):
         return _MERGES

@@ -88,49 +88,50 @@ class Tokenizer(HuggingFaceMethods):
     ) -> Tokenizer:
         """Learn a vocabulary from files or texts.
 
-        Each step merges the adjacent pair of tokens with the highest count, overlapping windows counted. The
-        result is the same for any number of threads, order of the sources, or size of the pieces that are
-        read.
+        Each step merges the adjacent pair of tokens with the highest count (overlapping pairs count). The
+        result does not depend on the number of threads, the order of the sources or the size of the pieces
+        in which they are read.
 
         ``source`` is one of these, or an iterable of them:
 
         ==================================  ==============================================================
         a ``Path`` (any ``os.PathLike``)    a file
         a ``str`` without a line break      the name of a file
-        a ``str`` with a line break         text (no file is named so)
+        a ``str`` with a line break         text
         ``bytes`` and other buffers         text
         ==================================  ==============================================================
 
-        Where texts may be short ``str`` without line breaks, call :meth:`train_from_texts`: there every
-        ``str`` is text. Files are read in pieces, so they may be larger than memory; ``.jsonl`` (field
-        ``text``), ``.parquet`` (column ``text``), ``.gz`` and ``.zst`` are read as what they hold. The
-        strings of ``special_tokens`` end documents: no token reaches across them, and they are not learned.
+        For texts without line breaks, call :meth:`train_from_texts`, which takes every ``str`` as text. Files
+        are read in pieces, so they may be larger than memory. The formats ``.jsonl`` (field ``text``) and
+        ``.parquet`` (column ``text``) are recognised, also compressed as ``.gz`` or ``.zst``. The strings of
+        ``special_tokens`` end documents: no token crosses them, and they are not learned.
 
         Args:
             source: files or texts, see above.
-            vocab_size: ids in all: 256 bytes + merges + special tokens; at most 2,097,151.
+            vocab_size: number of ids: 256 bytes, merges and special tokens; at most 2,097,151.
             pattern: how text is split before merging: ``"gpt2"``, ``"cl100k"``, ``"o200k"``, ``"llama3"``,
                 ``"qwen2"``, ``"nanochat"``, ``"deepseek"``, a regex, several regexes, or None.
-                A regex means what Rust's ``regex`` crate makes of it; :meth:`save` writes what Oniguruma
-                reads alike.
+                A regex has the syntax of Rust's ``regex`` crate; :meth:`save` writes the equivalent for
+                Oniguruma.
             special_tokens: their strings; they take the ids after the last merge, in this order.
-            tie_break: which of the pairs with the highest count is merged. ``"smallest-ids"``: the smaller
-                (left id, right id), as rustbpe does. ``"huggingface"``: as ``tokenizers`` does. ``"bytes"``:
-                the lexicographically greatest pair of byte strings, as in CS336. ``"first-seen"``: the pair
-                that occurs first in the text, as minbpe does.
+            tie_break: which of several pairs with the highest count is merged. ``"smallest-ids"``: the
+                smaller (left id, right id), as rustbpe does. ``"huggingface"``: as ``tokenizers`` does.
+                ``"bytes"``: the lexicographically greatest pair of byte strings, as in CS336.
+                ``"first-seen"``: the pair that occurs first in the text, as minbpe does.
             min_count: pairs that occur less often are never merged.
             max_token_bytes: no token becomes longer than this many bytes.
-            separator: ends documents in plain text, as in :func:`gptbpe.shard_files`: where it is a line of
-                its own its line break goes with it. None: they end at special tokens and where a file ends.
-            weights: how often each pre-token of each source counts: integers from 1, one for each source of
-                a list. Weight 3 is what giving the source three times would be.
+            separator: text that ends documents in plain text, as in :func:`gptbpe.shard_files`; if it is a
+                line of its own, its line break belongs to it. None: documents end at special tokens and at
+                the end of a file.
+            weights: how many times each pre-token of a source counts: integers of at least 1, one for each
+                source of a list. Weight 3 has the effect of giving the source three times.
             threads: how many threads count and merge; None for one per core.
-            max_memory: about how much memory training may take, on top of what the program has: bytes, or a
+            max_memory: roughly how much memory training may use, on top of what the program has: bytes, or a
                 text such as ``"512M"``. Counts that do not fit go to temporary files, and pairs that do not
-                are counted again when they are wanted. The distinct pre-tokens have to fit: to merge them
-                takes two to four times their bytes. The result is the same.
-            progress: called now and then as ``progress(phase, done, total)``; phases are ``"counting"``
-                (bytes) and ``"merging"`` (merges), ``total`` is None where it is unknown.
+                fit are counted again when they are needed. The distinct pre-tokens have to fit: merging
+                needs two to four times their size. The result is the same.
+            progress: called from time to time as ``progress(phase, done, total)``; the phases are
+                ``"counting"`` (bytes) and ``"merging"`` (merges), and ``total`` is None if it is unknown.
 
         Raises:
             FileNotFoundError: a ``str`` or ``Path`` names no file.
@@ -139,8 +140,8 @@ class Tokenizer(HuggingFaceMethods):
             PatternError: the pattern cannot be compiled, or no ``tokenizer.json`` could hold it.
 
         Warns:
-            EarlyStopWarning: the vocabulary is smaller than asked, because no pair was left to merge, or
-                because all tokens together would be longer than 64 MiB (on text that repeats without end).
+            EarlyStopWarning: the vocabulary is smaller than requested, because no pair was left to merge, or
+                because all tokens together would take more than 64 MiB (in very repetitive text).
 
         >>> tok = Tokenizer.train(b"hug pug pun bun hugs", vocab_size=259)
         >>> [tok.token_bytes(id) for id in range(256, 258)]

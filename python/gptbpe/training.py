@@ -317,6 +317,10 @@ class _Merging:
     @classmethod
     def of(cls, options: MergeOptions) -> _Merging:
         longest = options.get("max_token_bytes")
+        for name in ("min_count", "max_token_bytes"):
+            value: Any = options.get(name)
+            if value is not None and _number(name, value) < 1:
+                raise TrainingError(f"{name}={value} should be at least 1")
         return cls(
             known.tie_break(options.get("tie_break", "smallest-ids")),
             _number("min_count", options.get("min_count", 1)),

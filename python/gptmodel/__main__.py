@@ -4,15 +4,12 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from gptmodel.threads import wait_politely
-
 
 def main(before: Sequence[str] = ()) -> NoReturn:
     """Run the command line, with the words ``before`` those that were typed, and end the process.
 
-    What must be decided before torch is loaded is decided first. Ctrl-C is quiet from the first import on.
+    Ctrl-C is quiet from the first import on.
     """
-    wait_politely()
     try:
         from gptmodel.cli import run
 

@@ -41,7 +41,9 @@ def read_curve(run: str | os.PathLike[str]) -> Curve:
     try:
         records = read_metrics(folder)
     except OSError:
-        raise DataError(f"{folder} is no run: it has no metrics.jsonl") from None
+        runs = sorted(str(path.parent) for path in Path(folder).glob("*/metrics.jsonl"))
+        hint = f"; name one or more of the runs in it: {', '.join(runs[:3])}" if runs else ""
+        raise DataError(f"{folder} is no run: it has no metrics.jsonl{hint}") from None
     training = [(r["step"], r["loss"]) for r in records if r.get("kind") == "train" and "loss" in r]
     evaluation = [(r["step"], r["loss"]) for r in records if r.get("kind") == "evaluation" and "loss" in r]
     if not training:

@@ -47,43 +47,45 @@ SAME = {
 
 ANSWERS = {
     "out-dir output-dir save-dir checkpoint-dir log-dir": (
-        "a run lies in OUTPUT/NAME: say --output FOLDER (left out: runs) and --experiment-name NAME"
+        "a run is written to OUTPUT/NAME; use --output FOLDER (default: runs) and --experiment-name NAME"
     ),
     "gradient-accumulation-steps grad-accum grad-accum-steps accumulate-grad-batches": (
-        "--batch-size is the whole batch of a step, and --micro-batch-size how much of it is on the device "
+        "--batch-size is the whole batch of a step, and --micro-batch-size is how much of it is computed "
         "at once"
     ),
     "per-device-batch-size per-device-train-batch-size": (
-        "--batch-size is the whole batch of a step, of all devices together; --micro-batch-size is how much "
-        "of it is on one of them at once"
+        "--batch-size is the whole batch of a step, over all devices; --micro-batch-size is how much of "
+        "it one device computes at once"
     ),
-    "min-lr": "--final-fraction is the last learning rate as a part of the peak (0.1: a tenth)",
-    "lr-decay-iters": "the learning rate falls until the end of the run, whatever its length: leave it out",
-    "decay-lr": "--schedule constant keeps the learning rate as it is",
+    "min-lr": "--final-fraction is the final learning rate as a share of the peak (0.1: a tenth)",
+    "lr-decay-iters": "the learning rate always falls until the end of the run, so it is not needed",
+    "decay-lr": "--schedule constant keeps the learning rate constant",
     "abs-emb absolute-embeddings learned-embeddings": (
         "--position learned adds a learned vector to each position, as in GPT-2"
     ),
-    "rope use-rope rotary use-rotary": "--position rotary is what the presets but gpt2 have",
+    "rope use-rope rotary use-rotary": "--position rotary is the default of all presets except gpt2",
     "flash flash-attn flash-attention use-flash use-flash-attn use-flash-attention": (
-        "--attention auto, the default, takes flash attention where the device has it; --attention flash "
-        "insists on it"
+        "--attention auto, the default, uses flash attention if the device has it; --attention flash "
+        "requires it"
     ),
     "fp16 bf16 fp32 tf32 amp mixed-precision half": "--precision is fp32, tf32, bf16, fp16 or auto",
-    "wandb-log use-wandb": "--wandb PROJECT logs to that project of Weights & Biases",
-    "wandb-run-name": "a run is called by its --experiment-name there too",
-    "always-save-checkpoint save-total-limit": "--save-every N saves every N steps, --keep N keeps so many",
+    "wandb-log use-wandb": "--wandb PROJECT logs to that Weights & Biases project",
+    "wandb-run-name": "the run has its --experiment-name there too",
+    "always-save-checkpoint save-total-limit": (
+        "--save-every N saves every N steps, and --keep N keeps that many checkpoints"
+    ),
     "eval-only": "gptmodel eval RUN measures a run",
     "gpus num-gpus n-gpus nproc-per-node devices": (
-        "torchrun --nproc-per-node N -m gptmodel.train … starts a process for each card"
+        "torchrun --nproc-per-node N -m gptmodel.train … starts one process per card"
     ),
     "model model-name model-type arch": "--preset names a model and its settings (tiny, nano, gpt2, …)",
-    "dataset": "--train-data FILE names a text, --shards FOLDER token shards",
-    "model-name-or-path": "--init-from begins with the weights of a run or of a Hugging Face folder",
+    "dataset": "use --train-data FILE for a text, or --shards FOLDER for token shards",
+    "model-name-or-path": "--init-from starts from the weights of a run or a Hugging Face folder",
     "resume-from-checkpoint resume-from load-checkpoint": (
-        "--resume goes on with the run of --experiment-name where it was saved last"
+        "--resume continues the run of --experiment-name from its last checkpoint"
     ),
 }
-"""What others call what is a little different here -> what to say instead."""
+"""Options of others that have no exact equivalent here -> what to use instead."""
 
 
 def called_here(name: str) -> str:

@@ -340,7 +340,7 @@ def test_the_commands(
         ("count-pretokens a.txt -o x.pcnt --weight 0", "integer from 1"),
         ("count-pretokens a.txt -o x.pcnt --weight 1 --weight 2", "2 weights for 1 source"),
         ("count-pretokens a.txt -o x.pcnt --max-memory much", "no size of memory"),
-        ("train --counts a.txt", "damaged at byte 0"),
+        ("train --counts a.txt", "is no file of counts"),
         ("train --counts missing.pcnt", "no such file"),
         ("train --counts a.pcnt cut.pcnt", "cut.pcnt is damaged"),
         ("train --counts a.pcnt gpt2.pcnt", "gpt2, and cl100k"),

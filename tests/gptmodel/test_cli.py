@@ -292,6 +292,21 @@ def test_the_last_lines_say_what_came_out_and_commands_that_work(
         assert main(shlex.split(words)) == 0, words
 
 
+def test_a_run_that_became_worse_names_its_best_checkpoint(here: Path, capsys: Said) -> None:
+    words = ["train", *loop.flags(here, output="runs", experiment_name="worse", save_every=6)]
+    assert main(words) == 0
+    newest, older = list(checkpoint.complete(here / "runs" / "worse"))[:2]
+    checkpoint.record_evaluation(newest, 2.0)
+    checkpoint.record_evaluation(older, 1.5)
+    capsys.readouterr()
+    assert main([*words, "--resume"]) == 0
+    line = f"held-out loss was lowest at step {older.step}: 1.5000, in runs/worse/best"
+    assert line in capsys.readouterr().err
+    checkpoint.record_evaluation(newest, 1.0)
+    assert main([*words, "--resume"]) == 0
+    assert "was lowest" not in capsys.readouterr().err
+
+
 def test_a_command_says_which_run_it_took(trained: Path, capsys: Said) -> None:
     for words in (["generate", "--prompt", "a", "--max-new-tokens", "1"], ["eval"], ["export", "-o", "new"]):
         assert main(words) == 0

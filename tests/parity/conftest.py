@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import random
 from collections.abc import Callable
-from pathlib import Path
 
+import fetch_data
 import pytest
 
 CORPORA = [
@@ -32,14 +33,25 @@ def mixed() -> Callable[[int, int], str]:
 
 
 @pytest.fixture(scope="session")
-def texts(corpus: Callable[..., bytes], shared_data: Path) -> Callable[[int], list[tuple[str, str]]]:
+def corpora() -> list[str]:
+    """Return the names of the corpora that the comparisons read."""
+    return CORPORA
+
+
+@pytest.fixture(scope="session")
+def texts(corpus: Callable[..., bytes]) -> Callable[[int], list[tuple[str, str]]]:
     """Return ``texts(limit)``: (name, text) of about ``limit`` bytes each, every corpus and hostile file."""
 
     def read(limit: int) -> list[tuple[str, str]]:
         found = [(name, corpus(name, limit).decode(errors="ignore")) for name in CORPORA]
-        for path in sorted((shared_data / "adversarial").iterdir()):
-            with path.open("rb") as file:
-                found.append((path.name, file.read(limit).decode(errors="replace")))
+        for folder in fetch_data.folders():
+            for path in sorted((folder / "adversarial").glob("*")):
+                with path.open("rb") as file:
+                    found.append((path.name, file.read(limit).decode(errors="replace")))
+        noise = random.Random(2).randbytes(limit // 2)
+        found.append(("base64", base64.b64encode(noise).decode()))
+        found.append(("no UTF-8", noise[: limit // 4].decode(errors="replace")))
+        found.append(("minified", "".join(f"a[{n}]=b{n}(c,d);" for n in range(limit // 15))))
         run = limit // 20
         found.append(("mixed", mix(limit // 3)))
         found.append(("runs", " " * run + "x" + "\n" * run + "a" * limit + " \n" * run))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -203,9 +204,9 @@ def test_what_is_given_twice_or_with_other_ids(tokens: list[dict[str, Any]]) -> 
     assert ours.encode(text, allowed_special="all") == expected[0]
 
 
-def test_every_token_of_deepseek(shared_data: Path) -> None:
+def test_every_token_of_deepseek(shared_file: Callable[[str], Path]) -> None:
     """A file with 53 tokens that are always matched and 1,230 special ones."""
-    path = shared_data / "vocabs" / "deepseek_tokenizer.json"
+    path = shared_file("vocabs/deepseek_tokenizer.json")
     theirs, ours = tokenizers.Tokenizer.from_file(str(path)), Tokenizer.load(path)
     always = [token.content for token in ours.added_tokens if not token.special]
     special = list(ours.special_tokens)

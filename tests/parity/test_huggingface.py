@@ -39,8 +39,10 @@ def ids_of(theirs: Any, text: str) -> list[int]:
 
 
 @pytest.mark.parametrize("file", ["gpt2_tokenizer.json", "deepseek_tokenizer.json"])
-def test_their_files(file: str, shared_data: Path, texts: Callable[[int], list[tuple[str, str]]]) -> None:
-    path = shared_data / "vocabs" / file
+def test_their_files(
+    file: str, shared_file: Callable[[str], Path], texts: Callable[[int], list[tuple[str, str]]]
+) -> None:
+    path = shared_file(f"vocabs/{file}")
     theirs = tokenizers.Tokenizer.from_file(str(path))
     ours = Tokenizer.load(path)
     again = theirs_of(ours)
@@ -51,23 +53,24 @@ def test_their_files(file: str, shared_data: Path, texts: Callable[[int], list[t
     assert Tokenizer.from_bytes(ours.to_bytes()).fingerprint == ours.fingerprint
 
 
-def test_gpt2_is_one_tokenizer_in_all_its_files(shared_data: Path) -> None:
-    folder = shared_data / "vocabs"
-    ours = Tokenizer.load(folder / "gpt2_tokenizer.json")
+def test_gpt2_is_one_tokenizer_in_all_its_files(shared_file: Callable[[str], Path]) -> None:
+    ours = Tokenizer.load(shared_file("vocabs/gpt2_tokenizer.json"))
     special = {"<|endoftext|>": 50256}
-    ranks = Tokenizer.from_tiktoken(folder / "r50k_base.tiktoken", pattern="gpt2", special_tokens=special)
-    files = Tokenizer.from_gpt2(folder / "gpt2_encoder.json", folder / "gpt2_vocab.bpe")
+    ranks = Tokenizer.from_tiktoken(
+        shared_file("vocabs/r50k_base.tiktoken"), pattern="gpt2", special_tokens=special
+    )
+    files = Tokenizer.from_gpt2(shared_file("vocabs/gpt2_encoder.json"), shared_file("vocabs/gpt2_vocab.bpe"))
     assert {ours.fingerprint, ranks.fingerprint, files.fingerprint} == {Tokenizer.get("gpt2").fingerprint}
 
 
 @pytest.mark.parametrize("file", ["cl100k_base.tiktoken", "llama3_tokenizer.model"])
 def test_ranks_written_for_them(
-    file: str, shared_data: Path, texts: Callable[[int], list[tuple[str, str]]]
+    file: str, shared_file: Callable[[str], Path], texts: Callable[[int], list[tuple[str, str]]]
 ) -> None:
     """Llama 3's ranks are no merge list: every split of every token has to be one."""
     pattern = "cl100k" if file.startswith("cl") else "llama3"
     ours = Tokenizer.from_tiktoken(
-        shared_data / "vocabs" / file, pattern=pattern, special_tokens={"<|endoftext|>": 200_000}
+        shared_file(f"vocabs/{file}"), pattern=pattern, special_tokens={"<|endoftext|>": 200_000}
     )
     theirs = theirs_of(ours)
     for name, text in texts(15_000):

@@ -86,12 +86,12 @@ def page(rows: list[Row]) -> str:
     lines = [
         "# Which tokenizers load",
         "",
-        "A `tokenizer.json` either loads and gives exactly the ids that Hugging Face's `tokenizers` gives, or it is",
-        "refused with the name of what it needs and what can be done. No file loads and gives other ids.",
+        "A `tokenizer.json` either loads and gives exactly the ids of Hugging Face's `tokenizers`, or it is refused with a",
+        "message that names the unsupported part and says what to do. No file loads and then gives different ids.",
         "",
-        "This page is made by `tests/parity/test_layouts.py`: it puts the layout that each of these models publishes",
-        "around a vocabulary that this package carries, and compares the ids of many texts with those of `tokenizers`,",
-        "with and without `add_special_tokens`. A layout is everything around the vocabulary: normalizer, pre-tokenizer,",
+        "This page is written by `tests/parity/test_layouts.py`. For each of these models, the test puts the layout that the",
+        "model publishes around a vocabulary of this package, and compares the ids of many texts with those of `tokenizers`,",
+        "with and without `add_special_tokens`. A layout is everything but the vocabulary: normalizer, pre-tokenizer,",
         "post-processor, decoder, options of the model and kinds of added tokens.",
         "",
         "| Layout | Models | Loads | Ids compared | Differences |",
@@ -105,23 +105,23 @@ def page(rows: list[Row]) -> str:
             lines.append(f"| {layout.name} | {layout.models} | no: {reason} | | |")
     lines += [
         "",
-        "What is read of each section:",
+        "What is supported in each section:",
         "",
-        "| Section | Read | Refused by name |",
+        "| Section | Supported | Refused by name |",
         "|---|---|---|",
         "| `normalizer` | NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, Sequence | all others |",
         "| `pre_tokenizer` | ByteLevel with all its options, Split, Digits, Punctuation, Sequence, also after ByteLevel | "
-        "what takes text away (Whitespace, Removed), Metaspace, UnicodeScripts, all others |",
-        "| `Split` | Isolated and Contiguous with any pattern that is read, MergedWithPrevious and MergedWithNext with a set of "
-        "single characters | constructs of Oniguruma that have no equal spelling, look-arounds but `\\s+(?!\\S)` |",
-        "| `post_processor` | TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence | templates without "
-        "or with several sequences A |",
+        "what removes text (Whitespace, Removed), Metaspace, UnicodeScripts, all others |",
+        "| `Split` | Isolated and Contiguous with any supported pattern, MergedWithPrevious and MergedWithNext with a set of "
+        "single characters | constructs of Oniguruma without an equivalent here, look-arounds other than `\\s+(?!\\S)` |",
+        "| `post_processor` | TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence | templates with no "
+        "sequence A or more than one |",
         "| `decoder` | ByteLevel, Sequence of it | all others |",
         "| `model` | BPE with all 256 bytes; `ignore_merges`; `unk_token`, `fuse_unk`, `byte_fallback`, which then change nothing | "
-        "`dropout`, prefixes and suffixes of words, other models |",
+        "`dropout`, prefixes and suffixes of words, models other than BPE |",
         "| `truncation`, `padding` | null | anything else: call `truncate`, and pad where batches are made |",
         "",
-        "A tokenizer over single characters, without merges, loads too. `save` writes every section as it was read.",
+        "A character tokenizer without merges loads too. `save` writes every section unchanged.",
         "",
     ]
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,9 @@ def read_json_tensors(path: Path) -> tuple[dict[str, Any], Tensors]:
 
 
 @pytest.fixture(scope="module")
-def sorter(shared_data: Path) -> GPT:
+def sorter(shared_file: Callable[[str], Path]) -> GPT:
     """A minGPT of 3 layers that sorts 6 digits of 0 to 2."""
-    config, weights = read_json_tensors(shared_data / "reference/checkpoints/gpt-nano-sort-model.json")
+    config, weights = read_json_tensors(shared_file("reference/checkpoints/gpt-nano-sort-model.json"))
     names = {
         "transformer.wte": "token_embedding",
         "transformer.wpe": "positions",
@@ -78,8 +79,8 @@ def sorter(shared_data: Path) -> GPT:
 
 
 @pytest.fixture(scope="module")
-def recorded(shared_data: Path) -> Tensors:
-    return read_json_tensors(shared_data / "reference/checkpoints/gpt-nano-sort-t0-partials.json")[1]
+def recorded(shared_file: Callable[[str], Path]) -> Tensors:
+    return read_json_tensors(shared_file("reference/checkpoints/gpt-nano-sort-t0-partials.json"))[1]
 
 
 @torch.no_grad()
@@ -155,11 +156,11 @@ def read_llama2c(path: Path) -> tuple[dict[str, int], Tensors]:
 
 
 @pytest.fixture(scope="module")
-def llama_folder(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def llama_folder(shared_file: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storyteller as a folder in Hugging Face's form, written by this test and not by the product."""
     from safetensors.torch import save_file
 
-    shape, weights = read_llama2c(shared_data / "reference/checkpoints/stories260K.bin")
+    shape, weights = read_llama2c(shared_file("reference/checkpoints/stories260K.bin"))
     head_width = shape["width"] // shape["heads"]
 
     def halves(rows: Tensor) -> Tensor:  # llama2.c turns neighbours, transformers turns halves
@@ -218,9 +219,9 @@ STORY = (
 )
 
 
-def test_the_storyteller_tells_its_story(llama_folder: Path, shared_data: Path) -> None:
+def test_the_storyteller_tells_its_story(llama_folder: Path, shared_file: Callable[[str], Path]) -> None:
     """Greedy text from the begin-of-text id alone: the words that llama2.c prints at temperature 0."""
-    pieces = read_pieces(shared_data / "reference/checkpoints/tok512.bin")
+    pieces = read_pieces(shared_file("reference/checkpoints/tok512.bin"))
     model = GPT.load(llama_folder)
     assert model.num_parameters() == 260_032
     new = model.generate([1], 200, temperature=0)[1:]

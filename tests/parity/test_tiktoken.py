@@ -50,11 +50,11 @@ def ranks_of(path: Path) -> dict[bytes, int]:
 def test_real_vocabularies_on_real_text(
     file: str,
     pattern: str,
-    shared_data: Path,
+    shared_file: Callable[[str], Path],
     texts: Callable[[int], list[tuple[str, str]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = shared_data / "vocabs" / file
+    path = shared_file(f"vocabs/{file}")
     regex = {"llama3": LLAMA3, "qwen2": LLAMA3.replace("{1,3}", "")}.get(pattern)
     if regex is None:
         regex = published(file.removesuffix(".tiktoken"), monkeypatch)
@@ -69,8 +69,10 @@ def test_real_vocabularies_on_real_text(
 
 
 @pytest.mark.parametrize("file", ["r50k_base.tiktoken", "cl100k_base.tiktoken"])
-def test_rank_files_are_written_as_they_were(file: str, shared_data: Path, tmp_path: Path) -> None:
-    path = shared_data / "vocabs" / file
+def test_rank_files_are_written_as_they_were(
+    file: str, shared_file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = shared_file(f"vocabs/{file}")
     Tokenizer.from_tiktoken(path, pattern="gpt2").save_tiktoken(tmp_path / file)
     assert (tmp_path / file).read_bytes() == path.read_bytes()
 

@@ -122,15 +122,16 @@ def test_threads_and_order_do_not_matter(
     assert Tokenizer.train(parts[::-1], 4096, threads=7) == expected
 
 
-def test_the_reference_run_of_cs336(shared_data: Path) -> None:
-    folder = shared_data / "reference"
-    text = (folder / "cs336_corpus.en").read_bytes()
+def test_the_reference_run_of_cs336(shared_file: Callable[[str], Path]) -> None:
+    text = shared_file("reference/cs336_corpus.en").read_bytes()
+    merges = shared_file("reference/cs336_train-bpe-reference-merges.txt").read_text(encoding="utf-8")
+    tokens = shared_file("reference/cs336_train-bpe-reference-vocab.json").read_text(encoding="utf-8")
     decoder = _gpt2_characters()
     expected = []
-    for line in (folder / "cs336_train-bpe-reference-merges.txt").read_text(encoding="utf-8").splitlines():
+    for line in merges.splitlines():
         left, right = line.split(" ")
         expected.append((_bytes(left, decoder), _bytes(right, decoder)))
-    vocabulary = json.loads((folder / "cs336_train-bpe-reference-vocab.json").read_text(encoding="utf-8"))
+    vocabulary = json.loads(tokens)
     tok = Tokenizer.train(text, 257 + len(expected), pattern="gpt2", tie_break="bytes")
     assert [(tok.token_bytes(left), tok.token_bytes(right)) for left, right in tok.merges] == expected
     ours = {tok.token_bytes(id) for id in range(tok.vocab_size)}

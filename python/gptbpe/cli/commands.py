@@ -23,6 +23,7 @@ app = cyclopts.App(
     help_format="markdown",
     version=__version__,
     suppress_keyboard_interrupt=False,
+    default_parameter=cyclopts.Parameter(show_default=usage.shown),
 )
 
 EXAMPLES = {
@@ -85,7 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except cyclopts.UnknownCommandError as error:
         return _fail(usage.unknown_command(error), 2)
     except cyclopts.CycloptsError as error:
-        return _fail(" ".join(str(error).split()).replace(str(console.STANDARD), "-"), 2)
+        text = " ".join(str(error).split()).replace(str(console.STANDARD), "-")
+        if "Did you mean" not in text:
+            command = words[0] if words and words[0] in app else ""
+            text = f"{text.rstrip('.')}; see {' '.join(['gptbpe', *command.split()])} --help"
+        return _fail(text, 2)
     except console.Failure as failure:
         return _fail(console.one_line(failure), failure.code)
     except KeyboardInterrupt:

@@ -10,6 +10,8 @@ import errno
 import json
 import math
 import os
+import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from cyclopts import Parameter
 
 from gptbpe import extras, files, names
+from gptbpe.cli import usage
 from gptbpe.errors import GptBpeError, TokenizerError
 from gptbpe.io import STANDARD_PATH, remote
 
@@ -33,7 +36,7 @@ DEFAULT_TOKENIZER = Path("tokenizer.json")
 """The tokenizer of a command that names none."""
 
 TokenizerName: TypeAlias = Annotated[str | None, Parameter(name=["--tokenizer", "-t"])]
-Threads: TypeAlias = Annotated[int | None, Parameter(name=["--threads"])]
+Threads: TypeAlias = Annotated[int | None, Parameter(name=["--threads"], converter=usage.whole)]
 Json: TypeAlias = Annotated[bool, Parameter(name=["--json"], negative="")]
 
 
@@ -99,7 +102,20 @@ def inputs_given(
             raise Failure(f'nothing to read; name a file, pipe something in, or pass {option} "…"')
         given = [STANDARD]
     for path in given:
+        if path != STANDARD and not path.exists():
+            _no_such_input(path, option)
         yield shown(path), path
+
+
+def _no_such_input(path: Path, option: str) -> None:
+    """Raise Failure where what was named is no file: perhaps it is the text itself."""
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = names.did_you_mean(path.name, beside) if path.suffix else ""
+    hint = (
+        hint
+        or f"; {'ids are' if option == '--ids' else 'a text is'} given as {option} {shlex.quote(str(path))}"
+    )
+    raise Failure(f"{path}: no such file or directory{hint}")
 
 
 def texts(inputs: Iterable[Path], text: str | None, option: str = "--text") -> Iterator[tuple[str, bytes]]:
@@ -170,6 +186,8 @@ def tokenizer(name: str | None) -> Tokenizer:
         return Tokenizer.get(names.encoding(name, packaged.names()))
     except TokenizerError:
         hint = names.did_you_mean(name, packaged.names()) or f"; packaged: {', '.join(packaged.names())}"
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+            hint = f"; of a model on Hugging Face's hub, download https://huggingface.co/{name}/resolve/main/tokenizer.json"
         raise Failure(f"there is no tokenizer file {name}{hint}") from None
 
 

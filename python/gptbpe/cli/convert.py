@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from gptbpe import recognise
 from gptbpe.cli import console
 from gptbpe.tokenizer import Tokenizer
 
@@ -17,23 +18,25 @@ def export(
     format: Annotated[Literal["json", "tiktoken", "gpt2"], Parameter(name=["--format", "-f"])] = "json",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
 ) -> None:
-    """Write a tokenizer in the form of another program.
+    """Write a tokenizer in another program's format.
 
-    `json` is Hugging Face's `tokenizer.json`, which is also our own form. `tiktoken` is a file of ranks,
-    which has neither pattern nor special tokens: they are printed for you to pass on. `gpt2` is a folder with
-    `vocab.json` and `merges.txt`.
+    `json` is Hugging Face's `tokenizer.json`, which is also our own format. `tiktoken` is a file of ranks
+    without a pattern or special tokens; these are printed, so that you can pass them to tiktoken. `gpt2` is
+    a folder with `vocab.json` and `merges.txt`.
 
     Parameters
     ----------
     tokenizer
-        A tokenizer file, or a packaged name such as gpt2; `tokenizer.json` here by default.
+        A tokenizer file, or the name of a packaged tokenizer such as gpt2. [default: tokenizer.json]
     format
-        What to write.
+        The format to write.
     output
-        The file (for gpt2: the folder) to write; `-` is standard output.
+        The file to write (for gpt2, the folder); `-` is standard output.
     """
     if output is None:
         raise console.Failure("say where to write: -o FILE, or -o - for standard output")
+    if format == "json" and output.suffix == recognise.SUFFIX:
+        raise console.Failure(f"{output} is named as a file of ranks: add --format tiktoken")
     if format != "gpt2":
         console.check_output(output, console.tokenizer_file(tokenizer))
     tok = console.tokenizer(tokenizer)
@@ -58,23 +61,24 @@ def import_(
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = console.DEFAULT_TOKENIZER,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Read another program's tokenizer and write our `tokenizer.json`.
+    """Read another program's tokenizer and write it as `tokenizer.json`.
 
-    What the input is follows from its contents: one `tokenizer.json`, one file of tiktoken ranks, or the two
-    files `vocab.json` and `merges.txt`. A packaged name (gpt2, cl100k_base, …) works too.
+    The type of input is recognised by its contents: one `tokenizer.json`, one file of tiktoken ranks, or
+    the two files `vocab.json` and `merges.txt`. The name of a packaged tokenizer (gpt2, cl100k_base, …)
+    works too.
 
     Parameters
     ----------
     inputs
-        The file or the two files.
+        The file, or the two files.
     pattern
-        The split pattern, for ranks (required) and for vocab.json + merges.txt (gpt2 by default).
+        The split pattern; required for ranks. [default for vocab.json and merges.txt: gpt2]
     special_token
-        For ranks: a special token and its id, `"<|endoftext|>=100257"`; may be given several times.
+        For ranks: a special token and its id, as in `"<|endoftext|>=100257"`; may be given several times.
     output
-        Where the tokenizer goes; `-` is standard output.
+        The tokenizer file to write; `-` is standard output.
     force
-        Replace a file that is there already.
+        Replace an existing file.
     """
     if len(inputs) not in (1, 2):
         raise console.Failure(f"expected one file, or vocab.json and merges.txt; found {len(inputs)} inputs")
@@ -100,6 +104,10 @@ def _one(path: Path, pattern: str | None, specials: list[str]) -> Tokenizer:
 
     if path.name in packaged.names() and not path.exists():
         return Tokenizer.get(path.name)
+    if path.parts and path.parts[0] in ("http:", "https:"):
+        raise console.Failure(
+            f"{path.parts[0]}//{'/'.join(path.parts[1:])} is not fetched: download it first"
+        )
     data = console.read_input(path)
     if data.lstrip()[:1] == b"{":
         if pattern is not None or specials:
@@ -108,6 +116,8 @@ def _one(path: Path, pattern: str | None, specials: list[str]) -> Tokenizer:
     if pattern is None:
         raise console.Failure(
             f"{path} looks like tiktoken ranks, which have no pattern; pass --pattern, e.g. cl100k"
+            if recognise.is_ranks(data)
+            else f"{path} is neither a tokenizer.json, nor tiktoken ranks, nor vocab.json with merges.txt"
         )
     ids: dict[str, int] = {}
     for special in specials:

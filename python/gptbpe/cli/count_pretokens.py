@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from gptbpe import training
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.cli.train import piece
 from gptbpe.cluster.dividing import Part, divide
 from gptbpe.io import FileRange
@@ -24,46 +24,46 @@ def count_pretokens(
     pattern: str = "cl100k",
     special_token: Annotated[list[str] | None, Parameter(negative="")] = None,
     separator: str | None = None,
-    weight: Annotated[list[int] | None, Parameter(negative="")] = None,
+    weight: Annotated[list[int] | None, Parameter(negative="", converter=usage.whole)] = None,
     threads: console.Threads = None,
     max_memory: str | None = None,
     work_item: str | None = None,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
     json: console.Json = False,
 ) -> None:
-    """Count the pre-tokens of text files, for a vocabulary that is trained elsewhere.
+    """Count the pre-tokens of text files, to train a vocabulary elsewhere.
 
-    Several machines count their share of the text, and `gptbpe train --counts a.pcnt b.pcnt` learns from all
-    files what training on all of the text would. An existing output file is replaced, at once and only when
-    the new one is complete.
+    Several machines can each count a share of the text. `gptbpe train --counts a.pcnt b.pcnt` then learns
+    what training on all of the text would learn. If the output file exists, it is replaced, but only once
+    the new file is complete.
 
     Parameters
     ----------
     inputs
         Text files: plain, .jsonl or .parquet (field `text`), .gz and .zst; `-` reads standard input.
     output
-        Where the counts go, usually a name that ends in .pcnt.
+        The file of counts to write, usually named *.pcnt.
     pattern
         How text is split into pre-tokens: gpt2, cl100k, o200k, llama3, qwen2, nanochat, deepseek, or a
-        regex. It must be the same for all files that are to be added up.
+        regex. All files that are trained on together need the same one.
     special_token
-        A special token, which also ends documents in the text; may be given several times. They must be the
-        same for all files that are to be added up. Without it there is `<|endoftext|>`.
+        A special token; it also ends documents in the text. May be given several times. All files that are
+        trained on together need the same ones. [default: <|endoftext|>]
     separator
-        Ends documents in plain text, besides special tokens.
+        Text that ends a document in plain text, in addition to the special tokens.
     weight
-        How often each pre-token of an input counts, an integer from 1. Give it once for each input, in their
-        order.
+        How many times each pre-token of an input counts, an integer of at least 1. Give it once per input,
+        in their order.
     threads
-        How many threads count; one per core by default.
+        Number of threads. [default: one per core]
     max_memory
-        About how much memory counting may take, such as 512M or 2G; what does not fit goes to temporary
+        Roughly how much memory counting may use, such as 512M or 2G; what does not fit goes to temporary
         files.
     work_item
-        Count one of several parts of about the same size: `3/8` is the fourth of eight, numbered from 0. All
-        parts, counted by any processes or machines, are what counting everything at once gives.
+        Count one of several parts of similar size: 3/8 is the fourth of eight, numbered from 0. Training on
+        all parts gives the same result as counting everything at once.
     quiet
-        Print nothing but errors.
+        Print only errors.
     json
         Print a summary as JSON on standard output.
     """

@@ -19,7 +19,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gptbpe import extras
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.types import END_OF_TEXT
 
 PROMPT = "The "
@@ -29,22 +29,23 @@ TRAINING_TIME = "40s"
 def demo(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo"),
-    steps: Annotated[int | None, Parameter(name=["--steps", "--max-steps"])] = None,
+    steps: Annotated[int | None, Parameter(name=["--steps", "--max-steps"], converter=usage.whole)] = None,
     prompt: str = PROMPT,
 ) -> None:
-    """Walk the whole way in a minute or two: text, tokenizer, shards, a small GPT, a plot, a sample.
+    """Make a small GPT in a minute or two: text, tokenizer, shards, training, a plot, a sample.
 
-    The text is Python's own help (`pydoc_data.topics`), which every installation carries. Needs the extra
-    `gptbpe[model]`.
+    The text is Python's own help (`pydoc_data.topics`), which is part of every installation. Needs the
+    extra `gptbpe[model]`.
 
     Parameters
     ----------
     output
-        The folder for everything that is made; it may exist, and what the demo made before is made anew.
+        The folder for the results. It may exist; the text, tokenizer, shards and plot of an earlier demo
+        are then replaced.
     steps
-        How many steps the model is trained; left out, as many as fit in 40 seconds.
+        Number of training steps. [default: as many as fit into 40 seconds]
     prompt
-        What the sample begins with.
+        How the sample begins.
     """
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("gptmodel") is None:
         raise console.Failure(f"the demo trains a model, which needs PyTorch: {extras.install('model')}")

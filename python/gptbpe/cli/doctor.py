@@ -58,10 +58,10 @@ class Findings:
 
 
 def doctor(*, json: console.Json = False) -> int:
-    """Check this installation: versions, packaged encodings, a round trip, the disk, extras, speed.
+    """Check this installation: versions, packaged encodings, a round trip, disk, extras and speed.
 
-    Ends with exit code 1 when a check fails; optional packages that are missing are no failure. For training,
-    `gptmodel doctor` looks at PyTorch, the device and the time of a step.
+    The exit code is 1 if a check fails; a missing optional package is not a failure. For training, see
+    `gptmodel doctor`, which looks at PyTorch, the device and the time of a step.
 
     Parameters
     ----------

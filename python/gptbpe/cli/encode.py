@@ -34,17 +34,17 @@ def encode(
     Parameters
     ----------
     inputs
-        Files to encode, each whole; `-` or nothing reads standard input.
+        Files to encode, each as a whole; with `-`, or without any, standard input is read.
     tokenizer
-        A tokenizer file, or a packaged name such as gpt2; `tokenizer.json` here by default.
+        A tokenizer file, or the name of a packaged tokenizer such as gpt2. [default: tokenizer.json]
     text
-        Text to encode, before the files.
+        Text to encode before the files.
     allow_special
-        Special tokens in the text become their ids; otherwise they are ordinary text.
+        Encode special tokens in the text as their ids; without this, they are ordinary text.
     output
-        Where the ids go; standard output by default.
+        Where to write the ids. [default: standard output]
     json
-        Write one JSON object per input instead: its name and ids.
+        Write one JSON object per input instead, with its name and ids.
     """
     console.check_output(output, *(inputs or [console.STANDARD]), console.tokenizer_file(tokenizer))
     tok = console.tokenizer(tokenizer)
@@ -91,13 +91,14 @@ def decode(
     Parameters
     ----------
     inputs
-        Files of decimal ids, separated by spaces, commas or line breaks; `-` or nothing reads standard input.
+        Files of decimal ids, separated by spaces, commas or line breaks; with `-`, or without any, standard
+        input is read.
     tokenizer
-        A tokenizer file, or a packaged name such as gpt2; `tokenizer.json` here by default.
+        A tokenizer file, or the name of a packaged tokenizer such as gpt2. [default: tokenizer.json]
     ids
-        Ids to decode, before the files.
+        Ids to decode before the files.
     output
-        Where the text goes; standard output by default.
+        Where to write the text. [default: standard output]
     """
     console.check_output(output, *(inputs or [console.STANDARD]), console.tokenizer_file(tokenizer))
     tok = console.tokenizer(tokenizer)
@@ -127,18 +128,18 @@ def count(
     allow_special: Special = False,
     json: console.Json = False,
 ) -> None:
-    """Count tokens: one line per input, the number and the name, and a total for several.
+    """Count tokens: one line per input with the number and the name, then a total.
 
     Parameters
     ----------
     inputs
-        Files to count; `-` or nothing reads standard input.
+        Files to count; with `-`, or without any, standard input is read.
     tokenizer
-        A tokenizer file, or a packaged name such as gpt2; `tokenizer.json` here by default.
+        A tokenizer file, or the name of a packaged tokenizer such as gpt2. [default: tokenizer.json]
     text
-        Text to count, before the files.
+        Text to count before the files.
     allow_special
-        Special tokens in the text count as one token each; otherwise they are ordinary text.
+        Count special tokens in the text as one token each; without this, they are ordinary text.
     json
         Write one JSON object per input instead: tokens, bytes and bytes per token.
     """

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.shards import DEFAULT_SHARD_TOKENS, ShardReader, formats
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
@@ -18,15 +18,16 @@ Format = Annotated[Literal["megatron", "datatrove", "parquet"], Parameter(name=[
 def export_shards(
     data: Path, *, format: Format, output: Output, force: Annotated[bool, Parameter(negative="")] = False
 ) -> None:
-    """Write shards for another program.
+    """Write shards in another program's format.
 
     Parameters
     ----------
     data
         A folder of shards.
     format
-        `megatron`: indexed datasets of Megatron-Core, an index for each shard over its tokens, which are
-        linked and not copied. `datatrove`: `.ds` files. `parquet`: rows of `input_ids`, for datasets.
+        `megatron`: indexed datasets of Megatron-Core; an index is written for each shard, and the tokens
+        are linked, not copied. `datatrove`: `.ds` files. `parquet`: rows of `input_ids`, for Hugging Face
+        datasets.
     output
         The folder for the files.
     force
@@ -47,39 +48,39 @@ def import_shards(
     format: Format,
     output: Output = Path("data"),
     tokenizer: console.TokenizerName = None,
-    vocab_size: int | None = None,
-    bos: int | None = None,
-    eos: int | None = None,
+    vocab_size: usage.MaybeWhole = None,
+    bos: usage.MaybeWhole = None,
+    eos: usage.MaybeWhole = None,
     dtype: Literal["uint16", "uint32"] | None = None,
     column: str = "input_ids",
-    shard_tokens: int = DEFAULT_SHARD_TOKENS,
+    shard_tokens: usage.Whole = DEFAULT_SHARD_TOKENS,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Make shards of what another program has tokenized.
+    """Make shards from data that another program has tokenized.
 
     Parameters
     ----------
     inputs
-        Of `megatron` the names without .bin and .idx, of `datatrove` `.ds` files, of `parquet` files, or
-        folders that Dataset.save_to_disk wrote.
+        For `megatron`, names without .bin and .idx; for `datatrove`, .ds files; for `parquet`, files, or
+        folders written by Dataset.save_to_disk.
     format
-        What they are. It is never guessed.
+        The format of the inputs; it is never guessed.
     output
         The folder for the shards.
     tokenizer
-        The tokenizer that made the ids; it is stored beside the shards.
+        The tokenizer that made the ids; it is stored with the shards.
     vocab_size
-        Where there is no tokenizer: all ids are below this number.
+        The size of the vocabulary, if there is no tokenizer: all ids are below this number.
     bos
-        Every document begins with this id, and the shards are to say so.
+        Record in the shards that every document begins with this id.
     eos
-        Every document ends with this id, and the shards are to say so.
+        Record in the shards that every document ends with this id.
     dtype
-        Of `datatrove`: the type of ids, where no .metadata file says it.
+        For `datatrove`: the type of the ids, if there is no .metadata file.
     column
-        Of `parquet`: the column.
+        For `parquet`: the column with the ids.
     shard_tokens
-        A shard is closed before it would exceed this many tokens.
+        The largest number of tokens in a shard.
     force
         Replace other shards in the folder.
     """

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.cli.encode import Special, TextOption
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.visible import visible
@@ -28,29 +28,29 @@ def viz(
     allow_special: Special = False,
     color: Literal["auto", "always", "never"] = "auto",
     ids: Annotated[bool, Parameter(negative="")] = False,
-    max_bytes: int = 10_000,
+    max_bytes: usage.Whole = 10_000,
 ) -> None:
     """Show where the tokens of a text begin and end.
 
-    On a terminal tokens have colours; elsewhere they stand between bars. Spaces are shown as `·`, line breaks
-    as `↵`, tabs as `→`, and bytes that are no whole character as `<E2>`.
+    On a terminal, tokens are coloured; elsewhere, bars separate them. Spaces are shown as ·, line breaks as
+    ↵, tabs as →, and bytes that are not a whole character as `<E2>`.
 
     Parameters
     ----------
     inputs
-        Files to show; `-` or nothing reads standard input.
+        Files to show; with `-`, or without any, standard input is read.
     tokenizer
-        A tokenizer file, or a packaged name such as gpt2; `tokenizer.json` here by default.
+        A tokenizer file, or the name of a packaged tokenizer such as gpt2. [default: tokenizer.json]
     text
-        Text to show, before the files.
+        Text to show before the files.
     allow_special
-        Special tokens in the text are shown as one token.
+        Show special tokens in the text as one token each.
     color
-        Whether to use colours; auto looks at the terminal and at NO_COLOR.
+        Whether to use colours; auto depends on the terminal and on NO_COLOR.
     ids
-        Write each token's id behind it.
+        Write each token's id after it.
     max_bytes
-        Show no more than this much of each input.
+        Show at most this many bytes of each input.
     """
     tok = console.tokenizer(tokenizer)
     colored = color == "always" or (
@@ -93,17 +93,17 @@ def compare(
     text: TextOption = None,
     json: console.Json = False,
 ) -> None:
-    """Encode the same text with several tokenizers and say how they differ.
+    """Encode the same text with several tokenizers and show how they differ.
 
     Parameters
     ----------
     inputs
-        Files to encode; `-` or nothing reads standard input.
+        Files to encode; with `-`, or without any, standard input is read.
     tokenizer
-        A tokenizer file or packaged name; give it at least twice. The first is what the others are compared
-        with.
+        A tokenizer file or the name of a packaged tokenizer. Give it at least twice; the others are
+        compared with the first.
     text
-        Text to encode, before the files.
+        Text to encode before the files.
     json
         Write one JSON object per tokenizer instead.
     """

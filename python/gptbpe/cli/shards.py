@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from gptbpe import nanogpt, sources
 from gptbpe._core import thread_count
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.cli import plan as planned
 from gptbpe.counts import CountsFile
 from gptbpe.errors import GptBpeError
@@ -33,51 +33,53 @@ def shard(
     separator: str = END_OF_TEXT,
     separator_at: Literal["end", "start"] = "end",
     text_field: str = "text",
-    shard_tokens: int = DEFAULT_SHARD_TOKENS,
+    shard_tokens: usage.Whole = DEFAULT_SHARD_TOKENS,
     format: Annotated[Literal["gptbpe", "nanogpt"], Parameter(name=["--format", "-f"])] = "gptbpe",
     threads: console.Threads = None,
-    plan: int | None = None,
-    work_item: int | None = None,
+    plan: usage.MaybeWhole = None,
+    work_item: usage.MaybeWhole = None,
     join: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
     json: console.Json = False,
 ) -> None:
     """Tokenize text files into a folder of token shards.
 
-    Reads text, JSON lines and Parquet, also as .gz and .zst, folders of them, and standard input.
-    Interrupted, the same command goes on with what is missing; run again when all is there, it does nothing.
+    Reads plain text, JSON lines and Parquet, also compressed as .gz or .zst, folders of such files, and
+    standard input. After an interruption, the same command continues with what is missing; if nothing is
+    missing, it does nothing.
 
     Parameters
     ----------
     inputs
-        Files, folders or patterns; `-` reads standard input.
+        Files, folders or glob patterns; `-` reads standard input.
     tokenizer
-        A tokenizer file, or a packaged name such as gpt2; `tokenizer.json` here by default.
+        A tokenizer file, or the name of a packaged tokenizer such as gpt2. [default: tokenizer.json]
     output
         The folder for the shards.
     separator
-        A special token: it ends documents in plain text, and its id is put after every document. With `""` a
-        text file is one document, and no id stands between documents.
+        A special token that ends documents in plain text; its id is written after every document. With
+        `""`, a text file is one document, and no id is written between documents.
     separator_at
-        Where its id goes: after every document, or in front of it (start), as modded-nanogpt wants it.
+        Write the separator's id after every document (end) or before it (start, as modded-nanogpt expects).
     text_field
-        The field of JSON objects, the column of Parquet files.
+        The field of JSON objects, or the column of Parquet files, that holds the text.
     shard_tokens
-        A shard is closed before it would exceed this many tokens.
+        The largest number of tokens in a shard.
     format
-        `gptbpe` is shards, which llm.c and modded-nanogpt read, too. `nanogpt` is the two files train.bin and
-        val.bin (the last tenth of the tokens, at most 2^20) that nanoGPT's train.py reads.
+        `gptbpe` writes shards, which llm.c and modded-nanogpt also read. `nanogpt` writes the two files
+        that nanoGPT's train.py reads: train.bin, and val.bin with the last tenth of the tokens (at most
+        2^20).
     threads
-        How many threads encode; one per core by default.
+        Number of threads. [default: one per core]
     plan
-        Do not tokenize, but divide the work into this many items, which several processes or machines make.
+        Tokenize nothing yet; divide the work into this many items, for several processes or machines.
     work_item
-        Make this item, numbered from 0, of the plan in the output folder. It takes no inputs. An item may be
-        killed and repeated.
+        Process this item of the plan in the output folder, numbered from 0. Takes no inputs. An item may be
+        interrupted and repeated.
     join
-        Make the dataset of the finished items: the same files as without a plan.
+        Join the finished items into a dataset, with the same files as without a plan.
     force
-        Replace other shards in the folder. They can be read until the new ones are whole.
+        Replace other shards in the folder. The old ones stay readable until the new ones are complete.
     json
         Print a summary as JSON on standard output.
     """
@@ -98,11 +100,23 @@ def shard(
             "nothing to shard; name a text file, for example: "
             "gptbpe shard input.txt -t tokenizer.json -o data/"
         )
+    if output.is_file():
+        raise console.Failure(f"{output} is a file; give -o a folder for the shards")
+    for path in inputs:
+        if (path / "manifest.json").is_file():
+            raise console.Failure(
+                f"{path} is a folder of shards already; name the text that they were made of"
+            )
     tok = console.tokenizer(tokenizer)
     names = [sources.STANDARD_INPUT if path == console.STANDARD else console.name(path) for path in inputs]
     files = sources.expand(names, output)
     if sources.are_regular(files) and not any(Path(file).stat().st_size for file in files):
         raise console.Failure(f"{files[0]} is empty; there is nothing to make shards of")
+    if separator and separator not in tok.special_tokens:
+        console.say(
+            f"warning: {separator} is no special token of this tokenizer: it ends documents, "
+            "but no id marks where they end"
+        )
     if format == "nanogpt":
         nanogpt.check(tok.vocab_size)
     if plan is not None:
@@ -181,19 +195,19 @@ def verify(
     threads: console.Threads = None,
     json: console.Json = False,
 ) -> int:
-    """Read shards from the first byte to the last and check all that can be checked.
+    """Read shards from the first byte to the last and check everything that can be checked.
 
-    Checked are sizes, headers, document ends, checksums of all tokens, that every id is in the vocabulary,
-    that the shards belong together, and the stored tokenizer. Exit code 1 when something is wrong.
+    The checks: sizes, headers, document ends, checksums of all tokens, that every id is in the vocabulary,
+    that the shards belong together, and the stored tokenizer. The exit code is 1 if something is wrong.
 
     Parameters
     ----------
     paths
-        Folders of shards, single `.bin` files, or files of counts (`.pcnt`); `data` by default.
+        Folders of shards, single .bin files, or files of counts (.pcnt). [default: data]
     tokenizer
-        Check as well that this tokenizer made the ids.
+        Also check that the ids were made with this tokenizer.
     threads
-        How many shards are read at a time; one per core by default.
+        Number of shards that are read at the same time. [default: one per core]
     json
         Write one JSON object per folder instead.
     """
@@ -279,20 +293,20 @@ def _problems(reader: ShardReader, threads: int | None, show: Progress) -> list[
 
 def inspect(
     *paths: Path,
-    document: int | None = None,
-    tokens: int = 32,
+    document: usage.MaybeWhole = None,
+    tokens: usage.Whole = 32,
     json: console.Json = False,
 ) -> None:
-    """Say what is in a folder of shards, a `.bin` file, a file of counts (`.pcnt`) or a tokenizer.
+    """Describe a folder of shards, a .bin file, a file of counts (.pcnt) or a tokenizer.
 
     Parameters
     ----------
     paths
-        Folders of shards, `.bin` and `.pcnt` files, tokenizer files; `data` by default.
+        Folders of shards, .bin and .pcnt files, tokenizer files. [default: data]
     document
         Show the text of this document instead, numbered from 0 through all shards.
     tokens
-        How many tokens of the beginning are shown.
+        How many of the first tokens to show.
     json
         Write one JSON object per path instead.
     """
@@ -405,7 +419,9 @@ def _document(reader: ShardReader, number: int) -> np.ndarray[Any, np.dtype[Any]
             at = number - before
             return reader.tokens(index, int(ends[at - 1]) if at else 0, int(ends[at]))
         before += len(ends)
-    raise console.Failure(f"{reader.path} has {before:,} documents, numbered from 0; there is no {number}")
+    raise console.Failure(
+        f"{reader.path} has {before:,} document{'s' * (before != 1)}, numbered from 0; there is no {number}"
+    )
 
 
 def _shown(ids: np.ndarray[Any, np.dtype[Any]], tok: Tokenizer | None) -> str:

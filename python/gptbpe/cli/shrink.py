@@ -7,30 +7,30 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 
 
 def shrink(
     tokenizer: console.TokenizerName = None,
     *,
-    vocab: Annotated[int | None, Parameter(name=["--vocab", "--vocab-size"])] = None,
+    vocab: Annotated[int | None, Parameter(name=["--vocab", "--vocab-size"], converter=usage.whole)] = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     json: console.Json = False,
 ) -> None:
-    """Cut a trained tokenizer to its first merges: what training with a smaller `--vocab` would have made.
+    """Cut a tokenizer down to its first merges, as if trained with a smaller `--vocab`.
 
-    Merges are learned in order, so this is exact and takes no text. Special tokens stay and take the ids
-    after the last merge that is kept.
+    Merges are learned in order, so this is exact and needs no text. The special tokens are kept and take
+    the ids after the last merge.
 
     Parameters
     ----------
     tokenizer
-        A tokenizer file or folder, or a packaged name; `tokenizer.json` here by default; `-` reads standard
-        input.
+        A tokenizer file or folder, or the name of a packaged tokenizer; `-` reads standard input. [default:
+        tokenizer.json]
     vocab
-        Ids in all: 256 bytes, merges and special tokens.
+        Number of ids to keep: 256 bytes, merges and special tokens.
     output
-        Where the smaller tokenizer goes; `-` is standard output.
+        The smaller tokenizer's file; `-` is standard output.
     json
         Print a summary as JSON on standard output.
     """

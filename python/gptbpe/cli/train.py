@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from gptbpe import report as reports
 from gptbpe import training
-from gptbpe.cli import console
+from gptbpe.cli import console, usage
 from gptbpe.counts import CountsFile
 from gptbpe.tokenizer import Tokenizer
 from gptbpe.training import Piece, documents
@@ -22,16 +22,16 @@ VOCABULARY, PATTERN = 512, "cl100k"
 
 def train(
     *inputs: Path,
-    vocab: Annotated[int | None, Parameter(name=["--vocab", "--vocab-size"])] = None,
+    vocab: Annotated[int | None, Parameter(name=["--vocab", "--vocab-size"], converter=usage.whole)] = None,
     counts: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
     pattern: str | None = None,
     tie_break: Literal["smallest-ids", "huggingface", "bytes", "first-seen"] = "smallest-ids",
     characters: Annotated[bool, Parameter(negative="")] = False,
     special_token: Annotated[list[str] | None, Parameter(negative="")] = None,
     separator: str | None = None,
-    weight: Annotated[list[int] | None, Parameter(negative="")] = None,
-    min_count: int = 1,
-    max_token_bytes: int | None = None,
+    weight: Annotated[list[int] | None, Parameter(negative="", converter=usage.whole)] = None,
+    min_count: usage.Whole = 1,
+    max_token_bytes: usage.MaybeWhole = None,
     extend: str | None = None,
     report: Path | None = None,
     max_memory: str | None = None,
@@ -41,50 +41,50 @@ def train(
 ) -> None:
     """Train a byte-level BPE tokenizer on text files.
 
-    The result does not depend on the number of threads or the order of the files. An existing output file is
-    replaced, at once and only when the new one is complete.
+    The result does not depend on the number of threads or the order of the files. If the output file
+    exists, it is replaced, but only once the new file is complete.
 
     Parameters
     ----------
     inputs
         Text files: plain, .jsonl or .parquet (field `text`), .gz and .zst; `-` reads standard input.
     vocab
-        Ids in all: 256 bytes, merges and special tokens; 512 by default.
+        Number of ids: 256 bytes, merges and special tokens. [default: 512]
     counts
-        Files that `gptbpe count-pretokens` wrote, instead of text files. Pattern and special tokens are
-        theirs.
+        Train on files written by `gptbpe count-pretokens` instead of text. The pattern and the special
+        tokens come from these files.
     pattern
-        How text is split into pre-tokens: gpt2, cl100k (the default), o200k, llama3, qwen2, nanochat,
-        deepseek, or a regex.
+        How text is split into pre-tokens: gpt2, cl100k, o200k, llama3, qwen2, nanochat, deepseek, or a
+        regex. [default: cl100k]
     tie_break
         Which of several equally frequent pairs is merged first.
     characters
-        Make one token per character instead; `--vocab` does not matter then.
+        Make one token per character instead; `--vocab` then has no effect.
     special_token
-        A special token, which also ends documents in the text; may be given several times.
-        Without it there is `<|endoftext|>`.
+        A special token; it also ends documents in the text. May be given several times. [default:
+        <|endoftext|>]
     separator
-        Ends documents in plain text, besides special tokens.
+        Text that ends a document in plain text, in addition to the special tokens.
     weight
-        How often each pre-token of an input counts, an integer from 1. Give it once for each input, or file
-        of counts, in their order.
+        How many times each pre-token of an input counts, an integer of at least 1. Give it once per input
+        or file of counts, in their order.
     min_count
-        Pairs that occur less often are not merged.
+        Do not merge pairs that occur less often than this.
     max_token_bytes
-        No token becomes longer than this many bytes.
+        Do not make tokens longer than this many bytes.
     extend
-        A tokenizer file to go on from: its merges, pattern and special tokens stay, and new merges follow
-        until there are `--vocab` ids.
+        A tokenizer file to extend: its merges, pattern and special tokens are kept, and new merges are
+        added until there are `--vocab` ids.
     report
-        Also write what the vocabulary is worth (compression of each input, longest and rarest tokens, a
-        picture) to this file: .svg, .png, .md or .json.
+        Also write a report on the vocabulary to this file (.svg, .png, .md or .json): compression of each
+        input, longest and rarest tokens.
     max_memory
-        About how much memory training may take, such as 512M or 2G; counts that do not fit go to temporary
+        Roughly how much memory training may use, such as 512M or 2G; counts that do not fit go to temporary
         files.
     output
-        Where the tokenizer goes; `-` is standard output.
+        The tokenizer file to write; `-` is standard output.
     threads
-        How many threads count and merge; one per core by default.
+        Number of threads for counting and merging. [default: one per core]
     json
         Print a summary as JSON on standard output.
     """
@@ -112,6 +112,12 @@ def train(
         _check_report(report, output)
         console.check_output(report, *read)
     pieces = [piece(path, keep=characters or report is not None) for path in inputs]
+    for path in counts or ():
+        if path.suffix != ".pcnt" and path.is_file() and not _begins_as_counts(path):
+            raise console.Failure(
+                f"{path} is no file of counts (gptbpe count-pretokens writes them); "
+                "for a text, leave --counts out"
+            )
     if counts:
         size: int | None = sum(CountsFile.open(path).text_bytes for path in counts)
     else:
@@ -254,6 +260,11 @@ def _refuse_contradictions(counts: list[Path] | None, others: dict[str, bool]) -
             f"--counts and {' and '.join(given)} do not go together: text is counted first, with its own "
             "options, by gptbpe count-pretokens"
         )
+
+
+def _begins_as_counts(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"\x89PCN"
 
 
 def piece(path: Path, keep: bool = False) -> Piece:

@@ -12,8 +12,10 @@ class CheckpointConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    save_every: int | None = Field(None, gt=0, description="save every N steps; left out: a tenth of the run")
+    save_every: int | None = Field(None, gt=0, description="save every N steps [default: a tenth of the run]")
     save_every_epochs: int | None = Field(
-        None, gt=0, description="also save every N epochs, linked as <experiment>_e<epoch> and kept for good"
+        None, gt=0, description="also save every N epochs, with a link `NAME_eEPOCH`; these are never deleted"
     )
-    keep: int = Field(2, ge=1, description="checkpoints to keep beside the best one and those of epochs")
+    keep: int = Field(
+        2, ge=1, description="checkpoints to keep, in addition to the best one and those of epochs"
+    )

@@ -9,6 +9,7 @@ one is on the disk; one that an epoch's name links to is never removed.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -115,12 +116,28 @@ def find(path: str | os.PathLike[str]) -> Checkpoint:
         return verify(found.path)
     if not folder.exists():
         beside = [entry.name for entry in folder.parent.glob("*")]
-        raise CheckpointError(f"no run or checkpoint at {folder}{did_you_mean(folder.name, beside)}")
+        near = did_you_mean(folder.name, beside)
+        if not near and " " in folder.name:
+            near = f"; a prompt is given as --prompt {shlex.quote(str(folder))}"
+        raise CheckpointError(f"no run or checkpoint at {folder}{near}")
     if (folder / STATE).exists() or folder.name.startswith("step-"):
         return verify(folder)
     if (folder / "checkpoints").is_dir():
         return latest(folder)
-    raise CheckpointError(f"{folder} is neither a run (no checkpoints/) nor a checkpoint (no {STATE})")
+    raise CheckpointError(
+        f"{folder} is neither a run (no checkpoints/) nor a checkpoint (no {STATE}){_beside_it(folder)}"
+    )
+
+
+def _beside_it(folder: Path) -> str:
+    """The end of a message about a folder that is no run: the runs in it, or the run that it belongs to."""
+    if folder.name == "checkpoints" and any(folder.glob("step-*")):
+        return f"; name the run {folder.parent}, or one of the checkpoints in it"
+    runs = sorted(path.parent for path in folder.glob("*/checkpoints"))
+    if not runs:
+        return ""
+    more = " …" if len(runs) > 3 else ""
+    return f"; name one of the runs in it: {', '.join(map(str, runs[:3]))}{more}"
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from gptbpe.cli import usage
 from gptmodel.checkpoint import runs
 from gptmodel.errors import CheckpointError
 
@@ -34,6 +35,7 @@ app = App(
     help_format="markdown",
     version=lambda: __import__("gptbpe").__version__,
     suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(show_default=usage.shown),
 )
 
 EvaluationPrecision = Literal["auto", "fp32", "bf16", "fp16"]

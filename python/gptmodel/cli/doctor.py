@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gptmodel.config import compose
+from gptmodel.threads import share_found, wait_politely
 from gptmodel.units import duration, human
 
 USUAL_STEP = "270 to 320 ms on two cores of an Intel Xeon (Sapphire Rapids)"
@@ -17,9 +18,9 @@ MEASURED_SECONDS = 4.0
 
 
 def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
-    """Look at PyTorch, the device, threads, memory and disk, and time a training step and encoding.
+    """Check PyTorch, device, threads, memory and disk, and time a training step and encoding.
 
-    Takes about ten seconds. Ends with exit code 1 when a check fails.
+    Takes about ten seconds. The exit code is 1 if a check fails.
 
     Parameters
     ----------
@@ -28,6 +29,7 @@ def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = 
     """
     from gptbpe.cli.doctor import Findings, cores, encoding_speed, free_space
 
+    wait_politely()
     findings = Findings()
     findings.check("torch", torch_build)
     findings.check("device", device)
@@ -75,10 +77,12 @@ def cuda() -> str:
 
 
 def threads() -> str:
-    """The threads that a step on the CPU uses."""
+    """The threads that a step on the CPU uses, and what other programs leave them."""
     import torch
 
-    return f"{torch.get_num_threads()} (--threads N changes it)"
+    share = share_found()
+    found = "" if share is None else f"; each had {share:.0%} of a core at the start"
+    return f"{torch.get_num_threads()} (--threads N changes it){found}"
 
 
 def memory() -> str:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from gptbpe.cli import usage
 from gptmodel import checkpoint as checkpoints
 from gptmodel import data as texts
 from gptmodel.cli.app import CheckpointOption, EvaluationPrecision, chosen, placed, say_taken
 from gptmodel.errors import DataError
+from gptmodel.threads import wait_politely
 from gptmodel.training.config import parse
 
 if TYPE_CHECKING:
@@ -23,9 +25,9 @@ def evaluate(
     *,
     data: Annotated[tuple[Path, ...] | None, Parameter(consume_multiple=True, negative="")] = None,
     shards: Path | None = None,
-    batches: int | None = None,
-    batch_size: int = 16,
-    stride: int | None = None,
+    batches: usage.MaybeWhole = None,
+    batch_size: usage.Whole = 16,
+    stride: usage.MaybeWhole = None,
     device: str = "auto",
     precision: EvaluationPrecision = "auto",
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -35,25 +37,29 @@ def evaluate(
     Parameters
     ----------
     checkpoint
-        A run or checkpoint folder, or RUN/best; left out: the newest run in runs/.
+        A run or checkpoint folder, or RUN/best. [default: the newest run in runs/]
     data
-        Text files; without them and --shards, the text that the run itself held out.
+        Text files. [default: the text that the run held out]
     shards
-        A folder of token shards.
+        A folder of token shards, instead of --data.
     batches
-        Measure the first N batches only; left out: everything.
+        Measure only the first N batches. [default: all]
     batch_size
-        Windows at once; the result does not depend on it.
+        Windows at once; it does not affect the result.
     stride
-        Tokens from one window to the next, at most the context length, which it is when left out. Every token
-        is counted once; a smaller stride gives each more context and takes longer.
+        Tokens from one window to the next. Every token is counted once; with a smaller stride each has more
+        context, and the evaluation takes longer. [default: the context length]
     device
-        auto, cpu, cuda, cuda:1, mps.
+        Where to compute: auto, cpu, cuda, cuda:1, mps.
     precision
-        Numbers of the activations: fp32, bf16 or fp16; auto is what training would take on the device.
+        Number format of the activations; auto is what training would use on the device.
     as_json
         Print one line of JSON.
     """
+    for option, number in (("--batches", batches), ("--batch-size", batch_size), ("--stride", stride)):
+        if number is not None and number < 1:
+            raise DataError(f"{option} {number}: should be 1 or more")
+    wait_politely()
     from gptmodel.evaluate import measure
     from gptmodel.load import assemble
 

@@ -1,4 +1,4 @@
-"""``gptmodel generate``: let a model write on."""
+"""``gptmodel generate``: continue a prompt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from gptbpe.cli import usage
 from gptmodel.cli.app import (
     CheckpointOption,
     EvaluationPrecision,
@@ -18,6 +19,7 @@ from gptmodel.cli.app import (
     say_taken,
 )
 from gptmodel.errors import DataError
+from gptmodel.threads import wait_politely
 
 
 def generate(
@@ -25,59 +27,63 @@ def generate(
     *,
     prompt: str | None = None,
     prompt_file: Path | None = None,
-    max_new_tokens: int = 200,
+    max_new_tokens: usage.Whole = 200,
     temperature: float = 0.8,
-    top_k: int | None = None,
+    top_k: usage.MaybeWhole = None,
     top_p: float | None = None,
-    seed: int | None = None,
+    seed: usage.MaybeWhole = None,
     stop: Annotated[list[str] | None, Parameter(negative="")] = None,
-    samples: int = 1,
+    samples: usage.Whole = 1,
     tokenizer: str | None = None,
     device: str = "auto",
     precision: EvaluationPrecision = "auto",
 ) -> None:
-    """Let a trained model write on, and print the text as it comes, the prompt first.
+    """Continue a prompt with a trained model, and print the text as it is written.
 
     Parameters
     ----------
     checkpoint
-        A run or checkpoint folder, RUN/best, or a Hugging Face folder; left out: the newest run in runs/.
+        A run or checkpoint folder, RUN/best, or a Hugging Face folder. [default: the newest run in runs/]
     prompt
-        What to go on from; without it (and without --prompt-file) standard input is read if it is piped.
+        The beginning of the text, which is printed too. Without it and --prompt-file, the prompt is read
+        from a pipe, if there is one.
     prompt_file
         Read the prompt from a file.
     max_new_tokens
-        The most tokens to write.
+        The largest number of tokens to write.
     temperature
-        Below 1 safer, above 1 wilder; 0 takes the likeliest token each time.
+        Lower is more predictable, higher more varied; 0 always takes the most likely token.
     top_k
-        Draw among the k likeliest tokens only.
+        Choose only among the k most likely tokens.
     top_p
-        Draw among the fewest tokens that hold this share of the probability.
+        Choose only among the most likely tokens that together have this probability.
     seed
-        The same seed writes the same text.
+        With the same seed, the same text is written.
     stop
         Stop before this text; may be given several times.
     samples
-        How many texts to write.
+        Number of texts to write.
     tokenizer
-        A tokenizer file or packaged name, for models that carry none.
+        A tokenizer file or the name of a packaged tokenizer, for a model without one.
     device
-        auto, cpu, cuda, cuda:1, mps.
+        Where to compute: auto, cpu, cuda, cuda:1, mps.
     precision
-        Numbers of the activations: fp32, bf16 or fp16; auto is what training would take on the device.
+        Number format of the activations; auto is what training would use on the device.
     """
     if samples < 1:
         raise DataError(f"--samples {samples}: should be 1 or more")
     folder = chosen(checkpoint)
-    text = _prompt(prompt, prompt_file)
+    wait_politely()
     from gptmodel.data import named_tokenizer
     from gptmodel.load import assemble, load
 
     found = load(folder)
+    text = _prompt(prompt, prompt_file)
     say_taken(found.path, checkpoint)
     model = placed(assemble(found.model_config, found.state_dict), device, precision)
     tok = found.tokenizer if tokenizer is None else named_tokenizer(tokenizer)
+    if tokenizer is not None and found.tokenizer is not None and tok != found.tokenizer:
+        say(f"warning: the model was trained with another tokenizer than {tokenizer}: expect nonsense")
     if tok is None:
         raise DataError(f"{folder} carries no tokenizer: give --tokenizer")
     end = tok.special_tokens.get("<|endoftext|>")

@@ -93,7 +93,9 @@ def _usage(error: cyclopts.CycloptsError, words: list[str]) -> str:
     command = words[0] if words and words[0] in EXAMPLES else ""
     text = str(error)
     if isinstance(error, cyclopts.UnusedCliTokensError):
-        text = f"{' '.join(error.unused_tokens or ())}: nothing is expected there"
+        text = usage.unused(
+            error.unused_tokens or (), {"eval": "--data", "generate": "--prompt"}.get(command)
+        )
     if "Did you mean" in text:
         return text
     return f"{text.rstrip('.')}; see {' '.join(['gptmodel', *command.split()])} --help"

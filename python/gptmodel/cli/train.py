@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
+import operator
 import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from cyclopts import Group, Parameter
 from pydantic.fields import FieldInfo
 
+from gptbpe.cli import usage
 from gptmodel import checkpoint, presets
 from gptmodel.checkpoint import runs
 from gptmodel.cli.app import say
@@ -23,8 +27,16 @@ from gptmodel.config import Resolved, compose
 from gptmodel.errors import ConfigError
 from gptmodel.processes import place
 from gptmodel.synonyms import SAME
+from gptmodel.threads import wait_politely
 from gptmodel.training.config import SECTIONS, Config, parse
 from gptmodel.units import duration, in_words
+
+WITH_VALUES = {
+    "--train-data": "text file",
+    "--eval-data": "text file",
+    "--shards": "folder of shards",
+}
+"""Options that take several values, and would take none, and what each is."""
 
 ALIASES = {"train_data": ["--train-data", "--data-path"]}
 GROUPS = {
@@ -37,14 +49,16 @@ GROUPS = {
 }
 TRAIN_HELP = """Train a GPT on text or on token shards.
 
-Needs --shards or --train-data and nothing else. Settings come from a preset, then a TOML file, then
-GPTMODEL_… variables, then these options, the later over the earlier; --print-config shows the result and
-where each value came from.
+Only --train-data or --shards is required. Settings come from the preset, a TOML file, GPTMODEL_… environment
+variables and these options; later ones override earlier ones. --print-config shows the result and where each
+value came from.
 """
 
 
 def train(**given: Any) -> None:
     """See TRAIN_HELP."""
+    if not given.get("print_config"):
+        wait_politely()
     if place().alone:
         _train(**given)
         return
@@ -89,6 +103,9 @@ def _train(
     state = train_run(resolved.config, resume=run)
     if state.ranks.first:
         say(f"done      {_result(state.run)}in {duration(time.monotonic() - began)} -> {state.run}")
+        lowest = _lowest(state.run, state.step)
+        if lowest:
+            say(lowest)
         say(f"          try: gptmodel generate {_quoted(state.run)}")
         say(f"               gptmodel plot {_quoted(state.run)} -o losses.pdf")
 
@@ -102,6 +119,17 @@ def _result(run: Path) -> str:
         return ""
     bits = f", {last['bits_per_byte']:.3f} bits per byte" if last.get("bits_per_byte") else ""
     return f"held-out loss {last['loss']:.4f}{bits}, "
+
+
+def _lowest(run: Path, step: int) -> str | None:
+    """A line that names the best checkpoint, where a longer training has made the model worse."""
+    best = checkpoint.best(run)
+    if best is None or best.step >= step or best.evaluation_loss is None:
+        return None
+    return (
+        f"          held-out loss was lowest at step {best.step:,}: {best.evaluation_loss:.4f}, "
+        f"in {_quoted(run / 'best')}"
+    )
 
 
 def _quoted(path: Path) -> str:
@@ -149,6 +177,13 @@ def check_options(words: Sequence[str]) -> None:
     The parser would say so as well, in a third more time and without the names of other trainers: before it
     looks at the words it builds all of the eighty options.
     """
+    for at, word in enumerate(words):
+        following = words[at + 1] if at + 1 < len(words) else "--"
+        if word in WITH_VALUES and following.startswith("--"):
+            raise ConfigError(f"{word} has no value: name a {WITH_VALUES[word]} after it")
+        if word == "--resume" and not following.startswith("-") and following != "auto":
+            name = Path(following).name or "NAME"
+            raise ConfigError(f"--resume {following}: a run is named with --resume --experiment-name {name}")
     ours = {name.replace("_", "-") for name in inspect.signature(train).parameters}
     ours |= {name.removeprefix("--") for names in ALIASES.values() for name in names} | {"help", "version"}
     taken = ours | {other for others in SAME.values() for other in others.split()}
@@ -190,35 +225,46 @@ def _train_parameters(config: Config | None) -> list[inspect.Parameter]:
     whole = {
         "preset": (
             str | None,
-            f"Named starting point ({', '.join(presets.names())}); the values below are its own "
-            f"[default: {values.get('preset')}]",
+            f"Starting point for all settings: {', '.join(presets.names())}. The defaults below are "
+            f"its values. [default: {values.get('preset')}]",
         ),
         "depth": (
             int | None,
-            "Presets modern and gpt2: derive shape, rates, batch and steps from the number of layers.",
+            "With the presets modern and gpt2: derive shape, learning rates, batch and steps from this "
+            "number of layers.",
         ),
         "budget": (
             str | None,
-            "Train for so long (90s, 10m, 2h): choose the steps by a measured step, and the size if no "
-            "preset, depth or shape is given.",
+            "Train for this long (90s, 10m, 2h): time a step and choose the number of steps, and also the "
+            "size of the model if no preset, depth or shape is given.",
         ),
         "batch_tokens": (
             int | None,
-            "The batch in tokens instead of windows; with --micro-batch-size auto it is split to fit.",
+            "Batch size in tokens instead of windows; --micro-batch-size auto splits it to fit.",
         ),
-        "config": (Path | None, "A TOML file of settings, such as a run's config.toml."),
+        "config": (Path | None, "A TOML file with settings, such as the config.toml of a run."),
         "print_config": (
             bool | None,
-            "Print the resulting configuration and where each value came from, then stop.",
+            "Print the resulting settings and where each came from, and exit.",
         ),
         "resume": (
             bool | Literal["auto"] | None,
-            "Go on with the run of --experiment-name, or the newest, where it was saved last; "
-            "`--resume auto` begins it where there is none yet.",
+            "Continue the run of --experiment-name, or the newest run, from its last checkpoint; "
+            "`--resume auto` begins the run if there is none yet.",
         ),
     }
     parameters = [
-        _keyword(name, kind, Parameter(help=text, group=first, negative="", show_default=False))
+        _keyword(
+            name,
+            kind,
+            Parameter(
+                converter=usage.whole if _is_whole(kind) else None,
+                help=text,
+                group=first,
+                negative="",
+                show_default=False,
+            ),
+        )
         for name, (kind, text) in whole.items()
     ]
     for section, model in SECTIONS.items():
@@ -228,8 +274,9 @@ def _train_parameters(config: Config | None) -> list[inspect.Parameter]:
             parameters.append(
                 _keyword(
                     name,
-                    info.annotation | None,  # type: ignore[operator]
+                    _unlimited(info.annotation) | None,
                     Parameter(
+                        converter=usage.whole if _is_whole(info.annotation) else None,
                         name=names,
                         help=_help(name, info, values.get(f"{section}.{name}")),
                         group=GROUPS[section],
@@ -243,6 +290,18 @@ def _train_parameters(config: Config | None) -> list[inspect.Parameter]:
     return parameters
 
 
+def _is_whole(kind: Any) -> bool:
+    """Whether a setting is a whole number, perhaps with limits, or a word besides."""
+    parts = [part for part in (kind, *get_args(kind)) if part is not None]
+    return any(part is int or int in get_args(part) for part in parts)
+
+
+def _unlimited(kind: Any) -> Any:
+    """A type without the limits of its parts, which `compose` checks with words of its own."""
+    parts = [get_args(part)[0] if get_origin(part) is Annotated else part for part in get_args(kind)]
+    return functools.reduce(operator.or_, parts) if get_origin(kind) in (Union, UnionType) else kind
+
+
 def _keyword(name: str, kind: Any, parameter: Parameter) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, parameter]
@@ -250,10 +309,12 @@ def _keyword(name: str, kind: Any, parameter: Parameter) -> inspect.Parameter:
 
 
 def _help(name: str, info: FieldInfo, value: Any) -> str:
+    """The description, with the default: the value of the preset, or what the description says."""
     text = info.description or name.replace("_", " ")
     text = text[0].upper() + text[1:]
     if value in (None, ""):
         return text
+    text = text.partition(" [default: ")[0]
     return f"{text} [default: {str(value).lower() if isinstance(value, bool) else value}]"
 
 

@@ -33,31 +33,36 @@ class DataConfig(BaseModel):
 
     shards: Names | None = Field(
         None,
-        description="folders of token shards, as `gptbpe shard` makes them, here or at s3://, gs:// or "
-        "https://; several are mixed, by weights if given: books/:0.7 code/:0.3",
+        description="folders of token shards, made by `gptbpe shard`, on disk or at s3://, gs:// or "
+        "https://; several are mixed, with weights as in books/:0.7 code/:0.3",
     )
-    train_data: Paths | None = Field(None, description="text files to train on; tokenized once and cached")
+    train_data: Paths | None = Field(
+        None, description="text files to train on; they are tokenized once and cached"
+    )
     eval_data: Names | None = Field(
         None,
-        description="text files to evaluate on, or a folder of shards, here or at a URL; left out: the last "
-        "tenth is held out",
+        description="text files to evaluate on, or a folder of shards, on disk or at a URL "
+        "[default: the held-out last tenth]",
     )
     tokenizer: str | None = Field(
         None,
-        description="tokenizer file, packaged name (gpt2), or `characters`; left out: trained on the text",
+        description="tokenizer file, name of a packaged tokenizer (gpt2), or `characters` "
+        "[default: trained on the text]",
     )
-    vocab: int = Field(512, gt=0, description="size of the vocabulary to train when no tokenizer is given")
+    vocab: int = Field(512, gt=0, description="size of the vocabulary to train if no tokenizer is given")
     stride: int | None = Field(
-        None, gt=0, description="tokens from one window's start to the next; left out: the context length"
+        None,
+        gt=0,
+        description="tokens from the start of one window to the next [default: the context length]",
     )
-    shuffle: bool = Field(True, description="a new order every epoch; else from the front to the end")
+    shuffle: bool = Field(True, description="take windows in random order, a new one every epoch")
     documents: Literal["stream", "mask", "pack"] = Field(
         "stream",
-        description="stream: windows run over the ends of documents; mask: and attention stays inside a "
-        "document; pack: rows of whole documents, attention stays inside",
+        description="at the end of a document, windows of `stream` run on into the next; `mask` keeps "
+        "attention inside a document; `pack` makes rows of whole documents, with the same attention",
     )
     num_workers: int = Field(
         0,
         ge=0,
-        description="accepted for other trainers' command lines: threads read the shards, no processes",
+        description="accepted for compatibility and ignored: threads of the process read the shards",
     )

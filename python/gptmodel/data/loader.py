@@ -138,6 +138,7 @@ def prepare(
     else:
         assert data.train_data is not None
         paths = existing(data.train_data)
+        existing([path for path in data.eval_data or () if not path.is_dir()])
         tokenizer = text_tokenizer(data.tokenizer, paths, data.vocab, stored_tokenizer)
         reader = ShardReader(shard_text(paths, tokenizer))
         origin = ", ".join(map(str, paths))

@@ -164,7 +164,7 @@ def evaluation_windows(
     """
     if not 1 <= stride <= length:
         raise DataError(
-            f"the stride of an evaluation should be 1 to {length}, found {stride}: else ids are left out"
+            f"the stride of an evaluation should be 1 to {length}, found {stride}: more would skip tokens"
         )
     rows: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     waiting = deque(_evaluation_rows(part, length, stride) for part in parts)

@@ -176,7 +176,7 @@ def _folder(source: str | PathLike[str]) -> Path:
 
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
     except Exception as error:  # the hub's client raises errors of several libraries
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = re.sub(r"\[Errno -?\d+\] ", "", str(error).strip().split("\n")[0]) or type(error).__name__
         raise FileNotFoundError(
             f"{name!r} is no folder here, and could not be had from the Hugging Face hub "
             f"({reason}): download config.json, model.safetensors and tokenizer.json from "

@@ -18,7 +18,7 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     vocab_size: int = Field(gt=0, le=2**24, description="number of ids")
-    context_length: int = Field(gt=0, le=2**24, description="positions that one forward pass may see")
+    context_length: int = Field(gt=0, le=2**24, description="number of tokens that the model sees at once")
     width: int = Field(gt=0, le=2**20, description="width of the residual stream")
     layers: int = Field(ge=0, le=4096, description="number of blocks")
     heads: int = Field(gt=0, le=2**16, description="query heads")
@@ -26,46 +26,47 @@ class ModelConfig(BaseModel):
         default=None,
         gt=0,
         validation_alias=AliasChoices("kv_heads", "key_value_heads"),  # its name in checkpoints of format 1
-        description="grouped-query attention; as many as heads if not given",
+        description="key and value heads (grouped-query attention) [default: as many as heads]",
     )
-    head_width: int | None = Field(default=None, gt=0, le=2**16, description="width / heads if not given")
+    head_width: int | None = Field(
+        default=None, gt=0, le=2**16, description="width of a head [default: width / heads]"
+    )
     expansion: float = Field(
         default=4.0, gt=0, le=1024, description="feed-forward width as a multiple of width"
     )
     position: Literal["rotary", "learned", "sinusoidal", "none"] = Field(
         "rotary",
-        description="how places in the text are told apart; learned is GPT-2's",
+        description="how positions in the text are encoded; learned is GPT-2's",
     )
     normalization: Literal["layer", "rms"] = Field(
-        "rms", description="what is normalized before attention and feed-forward: layer is LayerNorm (GPT-2)"
+        "rms",
+        description="normalization before attention and feed-forward: LayerNorm (GPT-2's) or RMSNorm",
     )
     activation: Literal["gelu_tanh", "gelu", "relu2", "swiglu"] = Field(
-        "relu2", description="function of the feed-forward layers: gelu_tanh is GPT-2's, swiglu Llama's"
+        "relu2", description="activation of the feed-forward layers; gelu_tanh is GPT-2's, swiglu Llama's"
     )
-    qk_norm: bool = Field(default=True, description="normalize queries and keys by RMS before their product")
-    norm_affine: bool = Field(default=False, description="norms have a learned gain")
+    qk_norm: bool = Field(default=True, description="apply RMSNorm to queries and keys")
+    norm_affine: bool = Field(default=False, description="give the norms a learned gain")
     embedding_norm: bool = Field(default=True, description="normalize the embedding before the first block")
-    bias: bool = Field(default=False, description="linear layers and LayerNorms have a bias")
+    bias: bool = Field(default=False, description="give linear layers and LayerNorms a bias")
     qkv_bias: bool | None = Field(
-        default=None, description="bias of queries, keys and values; as bias if not given"
+        default=None, description="give queries, keys and values a bias [default: as bias]"
     )
-    tied_head: bool = Field(default=False, description="the head's matrix is the embedding")
+    tied_head: bool = Field(default=False, description="use the embedding as the matrix of the head")
     logit_softcap: float | None = Field(
-        default=None, gt=0, le=1e9, description="logits become c · tanh(logits / c)"
+        default=None, gt=0, le=1e9, description="limit the logits to c · tanh(logits / c), with this c"
     )
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="the part of the activations that is zeroed in training"
+        default=0.0, ge=0, lt=1, description="share of the activations that is set to zero in training"
     )
     rotary_base: float = Field(
-        default=10_000.0, gt=0, le=1e30, description="longest wavelength of rotary positions, over 2 pi"
+        default=10_000.0, gt=0, le=1e30, description="base of the rotary frequencies (rope theta)"
     )
-    norm_eps: float = Field(1e-5, gt=0, le=1, description="added to the variance before its root is taken")
+    norm_eps: float = Field(1e-5, gt=0, le=1, description="added to the variance in the norms, for stability")
     initialization: Literal["gpt2", "modern"] = Field(
-        "modern", description="first weights: modern begins every block as the identity"
+        "modern", description="initial weights; with modern, every block begins as the identity"
     )
-    attention: Kernel = Field(
-        "auto", description="how attention is computed: auto takes the fastest that the device has"
-    )
+    attention: Kernel = Field("auto", description="attention kernel; auto takes the fastest on the device")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -38,69 +38,73 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     experiment_name: str | None = Field(
-        None, description="name of the run's folder; left out: the preset's name"
+        None, description="name of the run's folder [default: the preset's name]"
     )
-    output: Path = Field(Path("runs"), description="folder of the runs")
-    epochs: float | None = Field(None, gt=0, le=1e9, description="train for so many passes over the data")
-    max_steps: int | None = Field(None, gt=0, le=10**12, description="train for so many steps")
-    max_tokens: int | None = Field(None, gt=0, le=10**18, description="train for so many tokens")
-    batch_size: int = Field(16, gt=0, le=2**24, description="windows in each step")
+    output: Path = Field(Path("runs"), description="folder that the runs are in")
+    epochs: float | None = Field(None, gt=0, le=1e9, description="train for this many passes over the data")
+    max_steps: int | None = Field(None, gt=0, le=10**12, description="train for this many steps")
+    max_tokens: int | None = Field(None, gt=0, le=10**18, description="train for this many tokens")
+    batch_size: int = Field(16, gt=0, le=2**24, description="windows in a step")
     micro_batch_size: Annotated[int, Field(gt=0, le=2**24)] | Literal["auto"] | None = Field(
         None,
-        description="windows on the device at once: less memory, same batch; auto: as many as fit; left out: "
-        "the whole batch",
+        description="windows that are computed at once: fewer need less memory, with the same result; auto: "
+        "as many as fit [default: the whole batch]",
     )
     activation_checkpointing: bool = Field(
-        False, description="compute blocks again in the backward pass: less memory, a third more time"
+        False, description="recompute blocks in the backward pass: less memory, a third more time"
     )
     seed: int = Field(
-        0, ge=0, lt=2**63, description="decides weights, order of the data, dropout and samples"
+        0, ge=0, lt=2**63, description="seed of the weights, the order of the data, dropout and samples"
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    device: str = Field("auto", description="where to compute: auto, cpu, cuda, cuda:1, mps")
     threads: int | None = Field(
-        None, gt=0, le=1024, description="threads of a step on a CPU; left out: one for each core"
+        None, gt=0, le=1024, description="number of threads on a CPU [default: one per core]"
     )
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
-        "auto", description="numbers of the activations; the weights are fp32 always"
+        "auto", description="number format of the activations; the weights are always fp32"
     )
     cpu_products: Literal["auto", "mkl", "onednn", "amx"] = Field(
         "auto",
-        description="who multiplies fp32 matrices on a CPU; auto: AMX in a compiled model, oneDNN where "
-        "it is faster, if as exact as MKL",
+        description="library that multiplies fp32 matrices on a CPU; auto: AMX in a compiled model, oneDNN "
+        "where it is faster, and either only if as exact as MKL",
     )
-    compile: bool | None = Field(None, description="compile the model; left out: on CUDA only")
-    log_every: int | None = Field(None, gt=0, description="record every N steps; left out: 1, on CUDA 10")
+    compile: bool | None = Field(None, description="compile the model [default: on CUDA only]")
+    log_every: int | None = Field(None, gt=0, description="log every N steps [default: 1, on CUDA 10]")
     eval_every: int | None = Field(
         None,
         gt=0,
-        description="evaluate held-out text every N steps; left out: a tenth of the run, at least 12 steps",
+        description="evaluate on held-out text every N steps [default: a tenth of the run, at least 12]",
     )
     eval_batches: int | None = Field(
         None,
         gt=0,
         le=2**40,
-        description="batches of each evaluation; left out: 20, in a run of less than 900 steps fewer",
+        description="batches in each evaluation [default: 20; fewer in runs of less than 900 steps]",
     )
     sample_every: int | None = Field(
-        None, gt=0, description="write a sample every N steps; left out: as eval-every"
+        None,
+        gt=0,
+        description="write a sample every N steps [default: as often as held-out text is evaluated]",
     )
     sample_prompt: str = Field(
-        "", description="what samples begin with; left out: the first words of held-out text"
+        "", description="beginning of the samples [default: the first words of held-out text]"
     )
-    sample_tokens: int = Field(96, ge=0, le=2**20, description="tokens of a sample; 0 for none")
+    sample_tokens: int = Field(96, ge=0, le=2**20, description="tokens in a sample; 0 for no samples")
     wandb: str | None = Field(
-        None, description="log to this project of Weights & Biases too (pip install 'gptbpe[wandb]')"
+        None, description="also log to this Weights & Biases project (pip install 'gptbpe[wandb]')"
     )
     init_from: str | None = Field(
-        None, description="begin with the weights of a run, a checkpoint or a Hugging Face folder"
+        None, description="start from the weights of a run, a checkpoint or a Hugging Face folder"
     )
-    resize_vocab: bool = Field(False, description="let vocabulary and context differ from init-from's")
+    resize_vocab: bool = Field(
+        False, description="allow a vocabulary and a context length that differ from those of init-from"
+    )
     shard_model: bool = Field(
         False,
-        description="with torchrun: divide weights, gradients and optimizer among the processes (FSDP2), "
-        "for models that do not fit one card",
+        description="with torchrun: divide weights, gradients and optimizer state among the processes "
+        "(FSDP2), for models that do not fit on one card",
     )
-    freeze_layers: int = Field(0, ge=0, description="keep the first N blocks and the embeddings as they are")
+    freeze_layers: int = Field(0, ge=0, description="do not train the embeddings and the first N blocks")
 
     @field_validator("experiment_name", mode="after")
     @classmethod
@@ -206,7 +210,7 @@ def _lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[str]:
 
 
 def _line(name: str, value: Any, key: str, origins: Mapping[str, str] | None) -> str:
-    text = f"# {name}: left out" if value is None else f"{name} = {_toml(value)}"
+    text = f"# {name}: not set" if value is None else f"{name} = {_toml(value)}"
     if origins is None:
         return text
     return f"{text:<44} # {origins.get(key, 'default')}"

@@ -18,7 +18,7 @@ from gptmodel.evaluate import bits_per_byte
 from gptmodel.model.attention import document_mask, is_written_out, watch_kernels
 from gptmodel.model.gpt import Block, MultiHeadAttention
 from gptmodel.model.positions import RotaryPositions
-from gptmodel.threads import sleep_while_waiting
+from gptmodel.threads import share_found, sleep_while_waiting
 from gptmodel.training.config import dump_toml
 from gptmodel.training.log import Progress, RunLog, read_metrics
 from gptmodel.training.parallel import is_sharded
@@ -69,10 +69,16 @@ def report(state: TrainState, progress: Progress, log: RunLog) -> None:
 
 
 def waiting(device: torch.device) -> list[str]:
-    """A line where the threads of a CPU were told to sleep while they wait for one another."""
+    """A line where the threads of a CPU sleep while they wait for one another."""
     if device.type != "cpu" or not sleep_while_waiting():
         return []
-    return ["threads   sleep while they wait: the computer is busy (OMP_WAIT_POLICY=ACTIVE lets them spin)"]
+    share = share_found()
+    if share is None:
+        return ["threads   sleep while they wait, as OMP_WAIT_POLICY says"]
+    return [
+        f"threads   sleep while they wait: other programs leave each {share:.0%} of a core "
+        "(OMP_WAIT_POLICY=ACTIVE lets them spin)"
+    ]
 
 
 def attention_kernel(state: TrainState) -> tuple[str, str | None]:

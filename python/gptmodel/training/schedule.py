@@ -22,16 +22,19 @@ class ScheduleConfig(BaseModel):
 
     schedule: Literal["cosine", "linear", "wsd", "constant"] = Field(
         "cosine",
-        description="learning rate after the warm-up: cosine, linear, wsd (stable, then linear) or constant",
+        description="learning rate after warm-up: cosine, linear, wsd (constant, then linear) or constant",
     )
     warmup_steps: int | None = Field(
-        None, ge=0, description="steps of linear warm-up; left out: a twentieth of the run, at most 200"
+        None, ge=0, description="steps of linear warm-up [default: a twentieth of the run, at most 200]"
     )
     decay_fraction: float = Field(
-        0.4, ge=0, le=1, description="wsd: the part of the run, at its end, over which the rate falls"
+        0.4,
+        ge=0,
+        le=1,
+        description="with wsd: share of the run, at its end, in which the learning rate falls",
     )
     final_fraction: float = Field(
-        0.1, ge=0, le=1, description="learning rate at the end as a part of the peak"
+        0.1, ge=0, le=1, description="learning rate at the end, as a share of the peak"
     )
 
 

@@ -12,17 +12,21 @@ class OptimConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    optimizer: str = Field("adamw", description="how gradients become updates: adamw or muon")
+    optimizer: str = Field("adamw", description="optimizer: adamw or muon")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     head_learning_rate: float | None = Field(
-        None, gt=0, description="peak learning rate of embedding and head; left out: the same"
+        None,
+        gt=0,
+        description="peak learning rate of the embedding and the head [default: the learning rate]",
     )
     matrix_learning_rate: float = Field(
-        0.02, gt=0, description="muon: peak learning rate of the matrices of the blocks"
+        0.02, gt=0, description="with muon: peak learning rate of the matrices in the blocks"
     )
-    momentum: float = Field(0.95, ge=0, lt=1, description="muon: decay of the average of the gradients")
+    momentum: float = Field(
+        0.95, ge=0, lt=1, description="with muon: decay of the running average of gradients"
+    )
     weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay of the matrices")
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
     beta2: float = Field(0.95, ge=0, lt=1, description="decay of the second moment")
     epsilon: float = Field(1e-8, gt=0, description="added to the root of the second moment")
-    grad_clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0 leaves it alone")
+    grad_clip: float = Field(1.0, ge=0, description="clip the gradient to this norm; 0 does not clip")
