@@ -216,7 +216,7 @@ COMMANDS = [
     typed("gptbpe train input.txt --min-count 0 -o t.json", "min_count=0", "at least 1"),
     # files of another kind, and addresses
     typed("gptmodel train input.txt --eval-data nope.txt", "nope.txt"),
-    typed("gptmodel train https://example.com/input.txt", "text is read from files on this computer", "gptbpe shard https://example.com/input.txt"),
+    typed("gptmodel train https://example.com/input.txt", "gptbpe shard https://example.com/input.txt"),
     typed(
         "gptbpe train --counts input.txt -o t.json", "input.txt is no file of counts", "leave --counts out"
     ),

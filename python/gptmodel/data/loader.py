@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gptmodel.data.config import DataConfig
 from gptmodel.data.sources import Source, held_out_ends, held_out_of, open_shards, plan
-from gptmodel.data.split import evaluation_reader
+from gptmodel.data.split import check_evaluation, evaluation_reader
 from gptmodel.data.tokenize import existing, named_tokenizer, shard_text, text_tokenizer, token_bytes
 from gptmodel.data.windows import evaluation_windows, shard_parts
 from gptmodel.errors import DataError
@@ -138,7 +138,8 @@ def prepare(
     else:
         assert data.train_data is not None
         paths = existing(data.train_data)
-        existing([path for path in data.eval_data or () if not path.is_dir()])
+        if data.eval_data is not None:
+            check_evaluation(data.eval_data)
         tokenizer = text_tokenizer(data.tokenizer, paths, data.vocab, stored_tokenizer)
         reader = ShardReader(shard_text(paths, tokenizer))
         origin = ", ".join(map(str, paths))

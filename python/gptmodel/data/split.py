@@ -17,7 +17,7 @@ from gptmodel.errors import DataError
 if TYPE_CHECKING:
     from gptbpe import ShardReader, Tokenizer
 
-__all__ = ["end_of", "evaluation_reader", "held_out_tokens"]
+__all__ = ["check_evaluation", "end_of", "evaluation_reader", "held_out_tokens"]
 
 HELD_OUT_FRACTION = 0.1
 HELD_OUT_TOKENS = 2**20
@@ -57,6 +57,17 @@ def _taken(lengths: Sequence[int], count: int) -> list[int]:
     return taken[::-1]
 
 
+def check_evaluation(names: Sequence[str]) -> None:
+    """Raise DataError for text to evaluate on that is not there, before anything else takes its time."""
+    if not _is_dataset(names):
+        existing(names)
+
+
+def _is_dataset(names: Sequence[str]) -> bool:
+    place = place_of(names[0])
+    return len(names) == 1 and (isinstance(place, str) or place.is_dir())
+
+
 def evaluation_reader(
     names: Sequence[str], tokenizer: Tokenizer | None, reader: ShardReader | None
 ) -> ShardReader:
@@ -66,12 +77,11 @@ def evaluation_reader(
     """
     from gptbpe import ShardReader
 
-    first = place_of(names[0])
-    if len(names) == 1 and (isinstance(first, str) or first.is_dir()):
-        other = ShardReader(first)
+    if _is_dataset(names):
+        other = ShardReader(place_of(names[0]))
         if reader is not None and other.tokenizer_fingerprint != reader.tokenizer_fingerprint:
             raise DataError(
-                f"--eval-data {first} was made with another tokenizer than the training data: "
+                f"--eval-data {names[0]} was made with another tokenizer than the training data: "
                 f"{other.tokenizer_fingerprint[:12]}, not {reader.tokenizer_fingerprint[:12]}"
             )
         return other
