@@ -37,6 +37,7 @@ def shard(
     format: Annotated[Literal["gptbpe", "nanogpt"], Parameter(name=["--format", "-f"])] = "gptbpe",
     threads: console.Threads = None,
     plan: int | None = None,
+    own_shards: Annotated[bool, Parameter(negative="")] = False,
     work_item: int | None = None,
     join: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
@@ -71,11 +72,15 @@ def shard(
         How many threads encode; one per core by default.
     plan
         Do not tokenize, but divide the work into this many items, which several processes or machines make.
+    own_shards
+        With --plan: the shards of an item become shards of the dataset, and joining copies no tokens. Shards
+        then end where items end, so the files depend on the number of items.
     work_item
         Make this item, numbered from 0, of the plan in the output folder. It takes no inputs. An item may be
         killed and repeated.
     join
-        Make the dataset of the finished items: the same files as without a plan.
+        Make the dataset of the finished items: the same files as without a plan, unless the items have
+        shards of their own.
     force
         Replace other shards in the folder. They can be read until the new ones are whole.
     json
@@ -83,7 +88,7 @@ def shard(
     """
     began = time.monotonic()
     if work_item is not None or join:
-        if inputs or plan is not None or (work_item is not None and join):
+        if inputs or plan is not None or own_shards or (work_item is not None and join):
             raise console.Failure(
                 "give either inputs, with or without --plan, or one of --work-item and --join: these take "
                 "everything from the plan in the output folder"
@@ -93,6 +98,8 @@ def shard(
             return
         _say_result(planned.join(output, force, json), output, began, json)
         return
+    if own_shards and plan is None:
+        raise console.Failure("--own-shards is for work items; say how many: --plan N")
     if not inputs:
         raise console.Failure(
             "nothing to shard; name a text file, for example: "
@@ -117,6 +124,7 @@ def shard(
             separator_at=separator_at,
             text_field=text_field,
             shard_tokens=shard_tokens,
+            own_shards=own_shards,
             force=force,
             json=json,
         )
