@@ -69,18 +69,26 @@ pub fn fill<T: Id>(
     }
     check_type::<T>(plan, masks.is_some())?;
     let mut cursor = Cursor::default();
+    let mut locate = |row: usize| {
+        let number = first.saturating_add(row as u64);
+        let there = row < rows;
+        there.then(|| plan.locate(number, &mut cursor)).transpose()
+    };
     let mut scratch: Vec<RowScratch> = Vec::new();
     let mut marks = Marks::default();
     let pairs = inputs
         .chunks_exact_mut(length)
         .zip(targets.chunks_exact_mut(length));
+    let mut next = locate(0)?;
     for (row, (inputs, targets)) in pairs.enumerate() {
-        let number = first.saturating_add(row as u64);
-        let (source, sampler, local) = plan.locate(number, &mut cursor)?;
-        if scratch.len() <= source {
-            scratch.resize_with(source + 1, RowScratch::default);
+        let (source, sampler, local) = next.expect("each row has a place");
+        next = locate(row + 1)?;
+        // The tokens of the next row are on their way while this one is written.
+        if let Some((source, sampler, local)) = next {
+            sampler.prefetch(local, of_source(&mut scratch, source));
         }
-        let scratch = &mut scratch[source];
+        let number = first.saturating_add(row as u64);
+        let scratch = of_source(&mut scratch, source);
         let wanted = masks.is_some().then_some(&mut marks);
         sampler.row(local, inputs, targets, scratch, wanted)?;
         if let Some(masks) = &mut masks {
@@ -88,6 +96,13 @@ pub fn fill<T: Id>(
         }
     }
     Ok(())
+}
+
+fn of_source(scratch: &mut Vec<RowScratch>, source: usize) -> &mut RowScratch {
+    if scratch.len() <= source {
+        scratch.resize_with(source + 1, RowScratch::default);
+    }
+    &mut scratch[source]
 }
 
 /// Refuses integers in which the ids of a plan, or what it leaves out, cannot be said.

@@ -212,6 +212,16 @@ impl Sampler {
         }
     }
 
+    /// Lets the processor fetch the tokens of the sample that is the next row; those of packed rows lie in many places.
+    pub(crate) fn prefetch(&self, number: u64, scratch: &mut RowScratch) {
+        if let Layout::Windows(windows) = &self.layout {
+            let (epoch, place) = self.orders.place(number, &mut scratch.cursor);
+            let window = windows.at(place, self.phase(epoch));
+            self.reader
+                .prefetch_row(window.shard, window.start, window.tokens);
+        }
+    }
+
     fn window_row<T: Id>(
         &self,
         window: Window,
