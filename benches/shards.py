@@ -50,9 +50,8 @@ def main() -> None:
         rate = verifying(folder / "random", settings.megabytes << 20)
         print(f"verify, hot: {rate / 1e9:.1f} GB/s")
         checksums, fsync = writing(folder, text, rate)
-        print(
-            f"writing ÷ encoding {len(text) / 1e6:.0f} MB with gpt2: checksums {checksums:.1%}, fsync {fsync:.1%}"
-        )
+        size = len(text) / 1e6
+        print(f"writing ÷ encoding {size:.0f} MB with gpt2: checksums {checksums:.1%}, fsync {fsync:.1%}")
         samples, seconds = going_on(folder / "sparse")
         print(f"from a state to the first row of 1,024, among {samples:.2e} samples: {seconds * 1e3:.3f} ms")
     print(_inputs._cpu())
