@@ -9,9 +9,9 @@
     python benches/batches.py --json results/X.json --svg results/X.svg
 
 Every loader reads the same tokens and returns inputs and targets of 64 rows of 2,048, as int64, which
-nanoGPT feeds, unless it says otherwise. In each round every loader makes so many batches as take some 50 ms,
-in turns whose order alternates; ratios are taken within a round. What a loader returns is compared with the
-file.
+nanoGPT feeds, unless it says otherwise: uint16 is what a loader sends to a device that widens it. In each
+round every loader makes so many batches as take some 50 ms, in turns whose order alternates; ratios are
+taken within a round. What a loader returns is compared with the file.
 
 The last columns say what an epoch of it is worth: is every window there exactly once, do 1, 2 and 4 ranks
 read the same global batches, is a file that was cut short an error?
@@ -169,7 +169,7 @@ def calibrate(loader: Loader, tokens: npt.NDArray[Any], length: int) -> int:
 def ours(reader: ShardReader, rows: int, length: int) -> list[Loader]:
     bases = np.cumsum([0, *(shard.tokens for shard in reader.shards)])
     loaders = []
-    for dtype in ("int64", "int32"):
+    for dtype in ("int64", "int32", "uint16"):
         sampler = Sampler(reader, length, dtype=dtype)
         out = np.empty((rows, length), dtype), np.empty((rows, length), dtype)
 
@@ -276,7 +276,7 @@ def bare_loop(data: Path, rows: int, length: int) -> dict[str, float] | None:
         return None
     done = subprocess.run([program, data, str(rows), str(length)], capture_output=True, text=True, check=True)
     core: dict[str, float] = json.loads(done.stdout)
-    for dtype in ("int64", "int32"):
+    for dtype in ("int64", "int32", "uint16"):
         ours, bare = core[f"fill_{dtype}_us"], core[f"bare_{dtype}_us"]
         print(
             f"\n{dtype}: core {ours:.0f} µs, a bare copy loop {bare:.0f} µs: {bare / ours:.0%} of its speed",

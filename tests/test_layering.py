@@ -107,7 +107,7 @@ GPTMODEL_ROOMS = (
 GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "model": ("config", "attention", "positions", "initialize", "loss", "gpt"),
     "hf": ("mapping", "read", "write"),
-    "data": ("config", "windows", "samples", "tokenize", "split", "sources", "loader"),
+    "data": ("config", "windows", "transfer", "samples", "tokenize", "split", "sources", "loader"),
     "checkpoint": ("config", "runs", "format", "store", "writer"),
     "training": (
         "divided", "optim", "schedule", "config", "distributed", "compile", "fit", "amx", "products",

@@ -18,12 +18,13 @@ import argparse
 import os
 import random
 import shutil
-import signal
 import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+from _child import Child
 
 from gptbpe import ShardReader, Tokenizer, shard_files
 from gptbpe.shards import build
@@ -86,22 +87,13 @@ class Story:
         """Do the work in a process of its own that is killed after a time; return whether it ended before."""
         from_nothing = force or not out.exists()
         began = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                self.shard(text, out, force=force)
-                code = 0
-            finally:
-                os._exit(code)
+        child = Child(lambda: self.shard(text, out, force=force), "the writer")
         if seconds is not None:
             time.sleep(seconds)
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        if os.WIFSIGNALED(status):
+            child.kill()
+        if not child.ended():
             self.left[len(list(out.glob("shard-*.bin")))] += 1
             return False
-        assert os.WEXITSTATUS(status) == 0, "the writer failed"
         if seconds is None and from_nothing:
             took = time.monotonic() - began
             self.seconds = took if not self.seconds else 0.7 * self.seconds + 0.3 * took

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from _campaign import run
+from _child import Child
 
 import gptbpe
 from gptbpe import ShardWriter
@@ -39,6 +41,25 @@ def test_killed_work_items_change_nothing() -> None:
 
 def test_readers_survive_whatever_happens_to_their_files() -> None:
     assert "0 deaths" in run("cut_shards.py", "--cuts", "40")
+
+
+def test_a_child_that_fails_says_why() -> None:
+    assert Child(lambda: None, "nothing").ended()
+    killed = Child(signal.pause, "waiting")
+    killed.kill()
+    assert not killed.ended()
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/file")
+
+    with pytest.raises(AssertionError, match="work item 3 ended with exit code 1 after") as caught:
+        Child(full, "work item 3").ended()
+    assert "in full" in str(caught.value)
+    assert f"{os.strerror(errno.ENOSPC)}: 'a/file'" in str(caught.value)
+    with pytest.raises(AssertionError, match=r"exit code 7 .*\nIt raised nothing"):
+        Child(lambda: os._exit(7), "leaving").ended()
+    with pytest.raises(AssertionError, match=f"was ended by signal {int(signal.SIGTERM)}"):
+        Child(lambda: os.kill(os.getpid(), signal.SIGTERM), "stopping").ended()
 
 
 READ = """

@@ -24,7 +24,7 @@ def reader(tmp_path: Path) -> ShardReader:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("dtype", ["int64", "int32"])
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint32"])
 def test_a_stream_is_the_batches_in_order(reader: ShardReader, threads: int, dtype: str) -> None:
     sampler = Sampler(reader, 16, dtype=dtype)
     with sampler.batches(5, first=3, step=20, count=40, ahead=4, threads=threads) as stream:

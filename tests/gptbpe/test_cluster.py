@@ -15,11 +15,12 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptbpe import Tokenizer, cluster, errors, shard_files, sources
+from gptbpe import ShardReader, Tokenizer, cluster, errors, shard_files, sources
 from gptbpe.cli import main
 from gptbpe.cluster import engines, item, joining
 from gptbpe.cluster.dividing import Part
@@ -125,6 +126,74 @@ def test_the_bytes_are_those_of_one_machine(
     reader = cluster.join(plan)
     assert len(reader.shards) > 5
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+def doc_tokens(reader: ShardReader) -> list[list[int]]:
+    """The ids of all documents, separators included."""
+    return [
+        part.tolist()
+        for shard in range(len(reader.shards))
+        for part in np.split(reader.tokens(shard, 0, reader.shards[shard].tokens), reader.documents(shard))[
+            :-1
+        ]
+    ]
+
+
+@pytest.mark.parametrize("items", [1, 3, 7])
+@pytest.mark.parametrize("separator_at", ["end", "start"])
+def test_items_with_shards_of_their_own(
+    tmp_path: Path, corpus: Path, tok: Tokenizer, items: int, separator_at: Any
+) -> None:
+    options: dict[str, Any] = {"shard_tokens": 1000, "separator_at": separator_at}
+    one = shard_files(corpus, tok, tmp_path / "one", **options)
+    options["own_shards"] = True
+    plan = cluster.make(corpus, tok, tmp_path / "many", items, **options)
+    made = [cluster.make_item(plan, number, threads=1) for number in reversed(range(items))]
+    kept = [path for number in range(items) for path in item._folder(plan, number).glob("*.bin")]
+    inodes = {path.stat().st_ino for path in kept}
+    reader = cluster.join(plan)
+    assert {shard.path.stat().st_ino for shard in reader.shards} == inodes, "no token was copied"
+    assert doc_tokens(ShardReader(reader.path, verify="full")) == doc_tokens(one)
+    marks = len(doc_tokens(one))
+    assert sum(each.tokens for each in made) == one.total_tokens - marks
+    assert sum(each.documents for each in made) == marks
+    # One process that makes the items in turn makes the same files.
+    alone = cluster.make(corpus, tok, tmp_path / "alone", items, **options)
+    cluster.run(alone, lambda: ThreadPoolExecutor(1))
+    assert contents(tmp_path / "alone") == contents(tmp_path / "many")
+    if items == 1:
+        shards = {name: data for name, data in contents(tmp_path / "one").items() if name.endswith(".bin")}
+        assert all(contents(tmp_path / "many")[name][1024:] == data[1024:] for name, data in shards.items())
+
+
+def test_joining_shards_of_their_own_goes_on_and_may_be_repeated(
+    tmp_path: Path, corpus: Path, tok: Tokenizer
+) -> None:
+    def planned(name: str) -> cluster.Plan:
+        plan = cluster.make(corpus, tok, tmp_path / name, 4, shard_tokens=500, own_shards=True)
+        for number in range(4):
+            cluster.make_item(plan, number, threads=1)
+        return plan
+
+    cluster.join(planned("one"))
+    plan = planned("many")
+
+    def interrupt(_phase: str, done: int, total: int | None) -> None:
+        assert total is not None
+        if 2 * done > total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cluster.join(plan, progress=interrupt)
+    assert not (tmp_path / "many" / "manifest.json").exists()
+    assert list((tmp_path / "many").glob("*.bin"))
+    cluster.join(plan, keep=True)
+    assert plan.folder.exists()
+    cluster.join(plan, keep=True, force=True)
+    cluster.join(plan)
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    with pytest.raises(errors.ShardExistsError):  # what has other shards is another dataset
+        shard_files(corpus, tok, tmp_path / "many", shard_tokens=500)
 
 
 def test_long_documents_are_joined_in_parts(
@@ -288,12 +357,24 @@ def die_once(out: str, digest: str, number: int, threads: int | None) -> item.Re
 WORK = engines._work
 
 
+def one_machine(corpus: Path, tok: Tokenizer, out: Path, own_shards: bool) -> None:
+    """Make the dataset that items are to make, in this process."""
+    if not own_shards:
+        shard_files(corpus, tok, out, shard_tokens=2000)
+        return
+    plan = cluster.make(corpus, tok, out, 4, shard_tokens=2000, own_shards=True)
+    for number in range(4):
+        cluster.make_item(plan, number)
+    cluster.join(plan)
+
+
+@pytest.mark.parametrize("own_shards", [False, True])
 def test_an_executor_whose_worker_is_killed(
-    tmp_path: Path, corpus: Path, tok: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, corpus: Path, tok: Tokenizer, monkeypatch: pytest.MonkeyPatch, own_shards: bool
 ) -> None:
-    shard_files(corpus, tok, tmp_path / "one", shard_tokens=2000)
+    one_machine(corpus, tok, tmp_path / "one", own_shards)
     monkeypatch.setattr(engines, "_work", die_once)
-    plan = cluster.make(corpus, tok, tmp_path / "many", 4, shard_tokens=2000)
+    plan = cluster.make(corpus, tok, tmp_path / "many", 4, shard_tokens=2000, own_shards=own_shards)
     cluster.run(plan, lambda: ProcessPoolExecutor(2))
     assert (tmp_path / "died").read_text() == ""
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
@@ -333,12 +414,13 @@ def test_what_an_item_raises_ends_the_run_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("own_shards", [False, True])
 def test_ray_whose_worker_is_killed(
-    tmp_path: Path, corpus: Path, tok: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, corpus: Path, tok: Tokenizer, monkeypatch: pytest.MonkeyPatch, own_shards: bool
 ) -> None:
     ray = pytest.importorskip("ray")
-    shard_files(corpus, tok, tmp_path / "one", shard_tokens=2000)
-    plan = cluster.make(corpus, tok, tmp_path / "many", 4, shard_tokens=2000)
+    one_machine(corpus, tok, tmp_path / "one", own_shards)
+    plan = cluster.make(corpus, tok, tmp_path / "many", 4, shard_tokens=2000, own_shards=own_shards)
     work = WORK
 
     def killed_once(out: str, digest: str, number: int, threads: int | None) -> item.Receipt:
@@ -392,6 +474,22 @@ def test_the_commands(
     assert main([*inputs, "-o", many]) == 0, "one machine finds it finished"
     assert main([*inputs, "-o", many, "--join"]) == 2
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+def test_the_commands_for_items_with_shards_of_their_own(
+    tmp_path: Path, corpus: Path, tok: Tokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tok.save(tmp_path / "tokenizer.json")
+    out = str(tmp_path / "many")
+    inputs = ["shard", str(corpus), "-t", str(tmp_path / "tokenizer.json"), "-o", out]
+    assert main([*inputs, "--own-shards"]) == 2
+    assert "--plan N" in capsys.readouterr().err
+    assert main([*inputs, "--plan", "3", "--own-shards"]) == 0
+    for number in "201":
+        assert main(["shard", "-o", out, "--work-item", number]) == 0
+    assert main(["shard", "-o", out, "--join", "--own-shards"]) == 2
+    assert main(["shard", "-o", out, "--join"]) == 0
+    assert len(ShardReader(out, verify="full").shards) == 3
 
 
 def test_the_array_job(tmp_path: Path, corpus: Path, tok: Tokenizer) -> None:

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptbpe import Sampler, ShardReader, ShardWriter
+from gptbpe import Mixture, Sampler, ShardReader, ShardWriter
 from gptbpe.errors import ShardError, ShardMismatchError
 
 DATA = Path(__file__).parents[1] / "data"
@@ -226,7 +226,7 @@ def test_a_state_of_another_plan_is_refused(reader: ShardReader, other: dict[str
 
 
 def test_arrays_of_the_caller_are_filled(reader: ShardReader) -> None:
-    for dtype in ("int64", "int32"):
+    for dtype in ("int64", "int32", "uint32"):
         sampler = Sampler(reader, 16, dtype=dtype)
         out = np.zeros((3, 16), dtype), np.zeros((3, 16), dtype)
         returned = sampler.batch(5, 3, out)
@@ -235,6 +235,66 @@ def test_arrays_of_the_caller_are_filled(reader: ShardReader) -> None:
         assert fresh[0].dtype == dtype
         assert np.array_equal(out[0], fresh[0])
         assert np.array_equal(out[1], fresh[1])
+
+
+@pytest.fixture(params=[65_536, 65_537])
+def narrow_or_wide(request: pytest.FixtureRequest, tmp_path: Path) -> ShardReader:
+    """Documents with the greatest ids that there may be, of 16 bits or of 32."""
+    random = np.random.default_rng(1)
+    with ShardWriter(tmp_path / "ids", vocab_size=request.param, eos=0, shard_tokens=1500) as writer:
+        for length in random.integers(1, 60, 100):
+            writer.write(random.integers(request.param - 500, request.param, length))
+    return ShardReader(tmp_path / "ids")
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "int32"])
+@pytest.mark.parametrize(
+    "plan",
+    [{}, {"order": "sequential", "stride": 5, "mask_overlap": True, "partial": "pad"}, {"pack": True}],
+    ids=["windows", "overlap and padding", "packed"],
+)
+def test_a_type_changes_nothing_but_the_type(
+    narrow_or_wide: ShardReader, dtype: Any, plan: dict[str, Any]
+) -> None:
+    reader = narrow_or_wide
+    wide = Sampler(reader, 16, **plan)
+    assert wide.stored_dtype == reader.dtype
+    if dtype == "uint16" and reader.dtype == "uint32":
+        with pytest.raises(ShardError, match=r"the ids in .* have 32 bits"):
+            Sampler(reader, 16, dtype=dtype, **plan)
+        with pytest.raises(ShardError, match="the shards hold ids of 32 bits"):
+            wide.batch(0, 1, (np.zeros((1, 16), dtype), np.zeros((1, 16), dtype)))
+        return
+    sampler = Sampler(reader, 16, dtype=dtype, **plan)
+    assert (sampler.fingerprint, pickle.loads(pickle.dumps(sampler)).dtype) == (wide.fingerprint, dtype)
+    unsigned = dtype.startswith("u")
+    for first in range(0, 3 * len(wide), 7):
+        expected = wide.masked_batch(first, 5, mask_boundaries=first % 2 == 0)
+        assert np.array_equal(expected.loss_mask, expected.targets >= 0)
+        found = sampler.masked_batch(first, 5, mask_boundaries=first % 2 == 0)
+        assert found.inputs.dtype == found.targets.dtype == dtype
+        for name in ("inputs", "cu_seqlens", "position_ids", "loss_mask"):
+            assert np.array_equal(getattr(found, name), getattr(expected, name)), name
+        missing = 0 if unsigned else -1
+        assert np.array_equal(found.targets, np.where(expected.loss_mask, expected.targets, missing))
+    if unsigned and plan:
+        for call in (sampler.batch, sampler.batches):
+            with pytest.raises(ShardError, match="masked_batch, whose loss_mask"):
+                call(0, 2) if call == sampler.batch else call(2)
+    else:
+        pairs = zip(sampler.batch(3, 40), wide.batch(3, 40), strict=True)
+        assert all(np.array_equal(*pair) for pair in pairs)
+
+
+def test_a_mixture_holds_the_ids_of_its_sources(narrow_or_wide: ShardReader) -> None:
+    samplers = [Sampler(narrow_or_wide, 8, order=order) for order in ("global", "sequential")]
+    mixture = Mixture(samplers, [3, 1], block=8, dtype=narrow_or_wide.dtype)
+    assert mixture.dtype == mixture.stored_dtype == narrow_or_wide.dtype
+    expected = Mixture(samplers, [3, 1], block=8).batch(0, 24)
+    assert all(np.array_equal(*pair) for pair in zip(mixture.batch(0, 24), expected, strict=True))
+    if mixture.dtype == "uint32":
+        with pytest.raises(ShardError, match="have 32 bits"):
+            Mixture(samplers, [3, 1], dtype="uint16")
 
 
 def test_arrays_that_cannot_be_filled_are_refused(reader: ShardReader) -> None:

@@ -24,6 +24,7 @@ def make_plan(
     separator_at: Literal["end", "start"],
     text_field: str,
     shard_tokens: int,
+    own_shards: bool,
     force: bool,
     json: bool,
 ) -> None:
@@ -37,6 +38,7 @@ def make_plan(
         separator_at=separator_at,
         text_field=text_field,
         shard_tokens=shard_tokens,
+        own_shards=own_shards,
         force=force,
     )
     filled = sum(1 for parts in plan.items if parts)

@@ -37,6 +37,7 @@ def shard(
     format: Annotated[Literal["gptbpe", "nanogpt"], Parameter(name=["--format", "-f"])] = "gptbpe",
     threads: console.Threads = None,
     plan: usage.MaybeWhole = None,
+    own_shards: Annotated[bool, Parameter(negative="")] = False,
     work_item: usage.MaybeWhole = None,
     join: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
@@ -73,11 +74,15 @@ def shard(
         Number of threads. [default: one per core]
     plan
         Tokenize nothing yet; divide the work into this many items, for several processes or machines.
+    own_shards
+        With --plan: the shards of an item become shards of the dataset, and joining copies no tokens. Shards
+        then end where items end, so the files depend on the number of items.
     work_item
         Process this item of the plan in the output folder, numbered from 0. Takes no inputs. An item may be
         interrupted and repeated.
     join
-        Join the finished items into a dataset, with the same files as without a plan.
+        Join the finished items into a dataset, with the same files as without a plan, unless the items
+        have shards of their own.
     force
         Replace other shards in the folder. The old ones stay readable until the new ones are complete.
     json
@@ -85,7 +90,7 @@ def shard(
     """
     began = time.monotonic()
     if work_item is not None or join:
-        if inputs or plan is not None or (work_item is not None and join):
+        if inputs or plan is not None or own_shards or (work_item is not None and join):
             raise console.Failure(
                 "give either inputs, with or without --plan, or one of --work-item and --join: these take "
                 "everything from the plan in the output folder"
@@ -95,6 +100,8 @@ def shard(
             return
         _say_result(planned.join(output, force, json), output, began, json)
         return
+    if own_shards and plan is None:
+        raise console.Failure("--own-shards is for work items; say how many: --plan N")
     if not inputs:
         raise console.Failure(
             "nothing to shard; name a text file, for example: "
@@ -131,6 +138,7 @@ def shard(
             separator_at=separator_at,
             text_field=text_field,
             shard_tokens=shard_tokens,
+            own_shards=own_shards,
             force=force,
             json=json,
         )

@@ -4,6 +4,9 @@ An item is a folder: shards of the ids without separators, ``text_bytes.u64`` wi
 document, and ``item.json``, which says what is in the folder and holds the checksums. It is written under a
 name of its own and renamed when it is whole, so an item may be killed, repeated, or made by two machines at
 a time: one of the equal results is kept.
+
+Where the plan says that items have shards of their own, the shards are written as the dataset's are, with
+separators, and say all that the dataset's say but their number.
 """
 
 from __future__ import annotations
@@ -26,12 +29,13 @@ from gptbpe import files
 from gptbpe._core import EncodedBatch
 from gptbpe.cluster.plan import Plan
 from gptbpe.errors import ShardChecksumError, ShardError, ShardFormatError
-from gptbpe.shards.build import encode_into
+from gptbpe.shards.build import encode_into, separator_id
 from gptbpe.shards.reader import ShardReader
 from gptbpe.shards.writer import ShardWriter
+from gptbpe.tokenizer import Tokenizer
 from gptbpe.types import Progress
 
-__all__ = ["Receipt", "make_item", "open_item", "receipt"]
+__all__ = ["Receipt", "dataset_writer", "item_shards", "make_item", "open_item", "receipt"]
 
 RECEIPT = "item.json"
 TEXT_BYTES = "text_bytes.u64"
@@ -82,9 +86,8 @@ def make_item(
     target = _folder(plan, number)
     attempt = plan.folder / f".attempt-{number:05}-{uuid.uuid4().hex}"
     try:
-        options = {"plan": plan.digest, "item": str(number)}
         with (
-            ShardWriter(attempt, vocab_size=tokenizer.vocab_size, options=options) as writer,
+            _writer(plan, number, tokenizer, attempt) as writer,
             files.opened_atomically(attempt / TEXT_BYTES) as write,
         ):
             sink = _Sink(writer, write)
@@ -96,7 +99,7 @@ def make_item(
             plan=plan.digest,
             item=number,
             documents=sink.documents,
-            tokens=reader.total_tokens,
+            tokens=reader.total_tokens - separators(plan, tokenizer) * sink.documents,
             text_bytes=sink.text_bytes,
             shards=reader.fingerprint,
             text_bytes_sha256=sink.sha256.hexdigest(),
@@ -107,6 +110,36 @@ def make_item(
     finally:
         shutil.rmtree(attempt, ignore_errors=True)
     return done
+
+
+def _writer(plan: Plan, number: int, tokenizer: Tokenizer, folder: Path) -> ShardWriter:
+    """Return what writes the shards of an item."""
+    if plan.own_shards:
+        return dataset_writer(plan, tokenizer, folder)
+    options = {"plan": plan.digest, "item": str(number)}
+    return ShardWriter(folder, vocab_size=tokenizer.vocab_size, options=options)
+
+
+def dataset_writer(
+    plan: Plan, tokenizer: Tokenizer, folder: Path, *, force: bool = False, journal: bytes | None = None
+) -> ShardWriter:
+    """Return what writes the dataset of a plan, or a part of it."""
+    mark = separator_id(tokenizer, plan.separator)
+    return ShardWriter(
+        folder,
+        tokenizer=tokenizer,
+        bos=mark if plan.separator_at == "start" else None,
+        eos=mark if plan.separator_at == "end" else None,
+        shard_tokens=plan.shard_tokens,
+        options=plan.options,
+        force=force,
+        _journal=journal,
+    )
+
+
+def separators(plan: Plan, tokenizer: Tokenizer) -> int:
+    """How many tokens each document of an item has besides its own."""
+    return int(plan.own_shards and separator_id(tokenizer, plan.separator) is not None)
 
 
 def receipt(plan: Plan, number: int) -> Receipt | None:
@@ -147,6 +180,18 @@ def open_item(plan: Plan, number: int, of: Receipt) -> tuple[ShardReader, npt.ND
     if not of.documents:
         return reader, np.zeros(0, np.uint64)
     return reader, np.memmap(path, "<u8", "r", shape=(of.documents,))
+
+
+def item_shards(plan: Plan, number: int, of: Receipt) -> list[tuple[Path, int, int]]:
+    """Return the shards of a finished item that has its own: the file of each, its documents and tokens.
+
+    Raises:
+        ShardError: what is there is not what the receipt says.
+    """
+    reader, _ = open_item(plan, number, of)
+    listed = json.loads((_folder(plan, number) / "manifest.json").read_bytes())["shards"]
+    counts = [(int(shard["documents"]), int(shard["tokens"])) for shard in listed]
+    return [(shard.path, *count) for shard, count in zip(reader.shards, counts, strict=True)]
 
 
 def _folder(plan: Plan, number: int) -> Path:

@@ -1,7 +1,9 @@
 """The last step of a plan: the items become one dataset, the same bytes as one machine makes.
 
 Where shards end depends on all documents before them, so the ids are copied once more, in the order of the
-documents, by the writer that also one machine uses. That goes at the speed of the disk.
+documents, by the writer that also one machine uses. That goes at the speed of the disk. The shards of items
+that have their own are taken over instead: each gets its number in the dataset, and its tokens stay where
+they are.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gptbpe.cluster.item import Receipt, open_item, receipt
+from gptbpe.cluster.item import Receipt, dataset_writer, item_shards, open_item, receipt
 from gptbpe.cluster.plan import FOLDER, Plan
 from gptbpe.errors import ShardError
 from gptbpe.shards.build import check_documents, separator_id
@@ -69,25 +71,10 @@ def join(
     tokenizer = plan.tokenizer()
     mark = separator_id(tokenizer, plan.separator)
     check_documents(sum(each.documents for each in done), plan.separator, mark)
-    total = sum(each.tokens for each in done)
-    with ShardWriter(
-        plan.out,
-        tokenizer=tokenizer,
-        bos=mark if plan.separator_at == "start" else None,
-        eos=mark if plan.separator_at == "end" else None,
-        shard_tokens=plan.shard_tokens,
-        options=plan.options,
-        force=force,
-        _journal=plan.journal,
-    ) as writer:
+    with dataset_writer(plan, tokenizer, plan.out, force=force, journal=plan.journal) as writer:
         if not writer.complete:
             writer._begin()
-            copied = 0
-            for ids, offsets, text_bytes, goes_on in _chunks(plan, done, writer.resumed_documents):
-                writer._core.write_ragged(ids, offsets, text_bytes, goes_on)
-                copied += len(ids)
-                if progress:
-                    progress("joining", copied, total)
+            (_take_over if plan.own_shards else _copy)(plan, done, writer, progress)
     if not keep and _is_there(plan):
         _remove(plan.out)
     return ShardReader(plan.out)
@@ -112,6 +99,32 @@ def _remove(out: Path) -> None:
     with contextlib.suppress(FileNotFoundError):  # another process was faster
         (out / FOLDER).rename(out / REMOVED)
     tidy(out)
+
+
+def _copy(plan: Plan, receipts: list[Receipt], writer: ShardWriter, progress: Progress | None) -> None:
+    """Write the documents of all items, but those that are there."""
+    total = sum(each.tokens for each in receipts)
+    copied = 0
+    for ids, offsets, text_bytes, goes_on in _chunks(plan, receipts, writer.resumed_documents):
+        writer._core.write_ragged(ids, offsets, text_bytes, goes_on)
+        copied += len(ids)
+        if progress:
+            progress("joining", copied, total)
+
+
+def _take_over(plan: Plan, receipts: list[Receipt], writer: ShardWriter, progress: Progress | None) -> None:
+    """Make the shards of all items shards of the dataset, but those that are there."""
+    skip = writer.resumed_documents
+    shards = [shard for number, of in enumerate(receipts) for shard in item_shards(plan, number, of)]
+    total = sum(tokens for _, _, tokens in shards)
+    done = 0
+    for path, documents, tokens in shards:
+        if documents > skip:
+            writer._core.adopt(path)
+        skip = max(skip - documents, 0)
+        done += tokens
+        if progress:
+            progress("joining", done, total)
 
 
 def _chunks(plan: Plan, receipts: list[Receipt], skip: int) -> Iterator[Chunk]:

@@ -52,6 +52,8 @@ class Plan:
     separator_at: str
     text_field: str
     shard_tokens: int
+    own_shards: bool
+    """Whether the shards of the items become those of the dataset."""
     options: dict[str, str]
     """How the documents came to be, as the dataset's manifest says it."""
     journal: bytes
@@ -85,6 +87,7 @@ class Plan:
                 separator_at=plan["separator_at"],
                 text_field=plan["text_field"],
                 shard_tokens=plan["shard_tokens"],
+                own_shards=plan.get("own_shards", False),
                 options=plan["options"],
                 journal=plan["journal"].encode(),
                 tokenizer_fingerprint=plan["tokenizer"],
@@ -130,13 +133,15 @@ def make(
     separator_at: Literal["end", "start"] = "end",
     text_field: str = "text",
     shard_tokens: int = DEFAULT_SHARD_TOKENS,
+    own_shards: bool = False,
     force: bool = False,
 ) -> Plan:
     """Plan a dataset as so many work items of about the same size, and write the plan into its folder.
 
     Making the same plan again changes nothing, so every machine may do it. The dataset that
     :func:`gptbpe.cluster.join` makes of the items is, byte for byte, that of ``shard_files`` with the same
-    arguments, whatever the number of items.
+    arguments, whatever the number of items. With ``own_shards`` shards end where items end, too: then the
+    bytes follow from the plan, whoever makes its items, and joining copies no tokens.
 
     Args:
         inputs: files, folders or patterns, as for ``shard_files``; no standard input.
@@ -147,6 +152,9 @@ def make(
         separator_at: ``"end"`` or ``"start"``.
         text_field: the field of JSON objects, the column of Parquet files.
         shard_tokens: a shard of the dataset is closed before it would exceed this.
+        own_shards: the shards of each item become shards of the dataset as they are. There are up to
+            ``items`` shards more, and with another number of items the dataset has other bytes, and samples
+            another order.
         force: replace another plan and what was made for it.
 
     Raises:
@@ -167,6 +175,8 @@ def make(
         "text_field": text_field,
         "inputs": input_names(paths),
     }
+    if own_shards:
+        options["work_items"] = str(items)
     journal = input_key(paths, tokenizer, options, shard_tokens)
     assert journal is not None, "standard input was refused"
     content = {
@@ -182,6 +192,8 @@ def make(
         "items": [[_described(part) for part in item] for item in parts],
         "journal": journal.decode(),
     }
+    if own_shards:
+        content["own_shards"] = True
     data = (json.dumps(content, indent=1) + "\n").encode()
     path = _path(out)
     if (out / "manifest.json").exists() and not force and _journal(out) != journal:

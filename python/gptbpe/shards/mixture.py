@@ -10,7 +10,7 @@ from gptbpe._core import CoreSampler
 from gptbpe.errors import ShardError
 from gptbpe.shards.reader import ShardReader
 from gptbpe.shards.sampler import Sampler
-from gptbpe.shards.samples import Samples, checked_dtype
+from gptbpe.shards.samples import Dtype, Samples, checked_dtype
 
 __all__ = ["Mixture"]
 
@@ -66,7 +66,7 @@ class Mixture(Samples):
         block: int = 65_536,
         max_epochs: Sequence[float | None] | None = None,
         exhausted: Literal["stop", "renormalise"] = "renormalise",
-        dtype: Literal["int64", "int32"] = "int64",
+        dtype: Dtype = "int64",
     ) -> None:
         if not samplers:
             raise ShardError("a mixture needs one sampler or more")
@@ -79,7 +79,7 @@ class Mixture(Samples):
                 raise ShardError(f"{name} is {value}, expected 0 to 2^64 - 1")
         self.samplers = list(samplers)
         self.sequence_length = samplers[0].sequence_length
-        self.dtype = checked_dtype(dtype)
+        self.dtype = checked_dtype(dtype, self._readers())
         self._plan: dict[str, Any] = {
             "weights": {start: list(map(float, shares)) for start, shares in stages.items()},
             "seed": seed,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from gptbpe._core import CoreSampler, CoreShardReader
 from gptbpe.errors import ShardError
 from gptbpe.shards.reader import ShardReader
-from gptbpe.shards.samples import Samples, checked_dtype
+from gptbpe.shards.samples import Dtype, Samples, checked_dtype
 
 __all__ = ["Sampler"]
 
@@ -48,10 +48,15 @@ class Sampler(Samples):
             target; only documents longer than a row are cut. The targets of a document's last token and of
             the padding, which is below 0.05 % of the row, are -1. With ``"global"`` a dataset of more than
             some ten million documents is faster in the order ``"block"``.
-        dtype: of the arrays: ``"int64"``, as PyTorch's losses want their targets, or ``"int32"``.
+        dtype: of the arrays: ``"int64"``, as PyTorch's losses want their targets, or ``"int32"``. With the
+            type that the ids have on disk, ``reader.dtype``, which is ``"uint16"`` or ``"uint32"``, a batch
+            is a quarter or half as large, and is widened on the accelerator. These types have no -1, so a
+            plan that leaves targets out (``pack``, ``mask_overlap``, ``"pad"``) has only
+            :meth:`masked_batch`.
 
     Raises:
-        ShardError: a number out of range, or every shard too short for one window; the message has both.
+        ShardError: a number out of range, every shard too short for one window, or ids that ``dtype`` does
+            not hold; the message says which.
 
     >>> import tempfile
     >>> from gptbpe import ShardReader, ShardWriter
@@ -77,7 +82,7 @@ class Sampler(Samples):
         partial: Literal["drop", "pad"] = "drop",
         reserve: int = 0,
         pack: bool = False,
-        dtype: Literal["int64", "int32"] = "int64",
+        dtype: Dtype = "int64",
     ) -> None:
         numbers = {
             "sequence_length": sequence_length,
@@ -92,7 +97,7 @@ class Sampler(Samples):
                 raise ShardError(f"{name} is {value}, expected 0 to 2^64 - 1")
         self.reader = reader if isinstance(reader, ShardReader) else ShardReader(reader)
         self.sequence_length = sequence_length
-        self.dtype = checked_dtype(dtype)
+        self.dtype = checked_dtype(dtype, [self.reader])
         self._plan: dict[str, Any] = {
             "seed": seed,
             "order": order,

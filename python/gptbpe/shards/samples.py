@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,10 @@ from gptbpe._core import CoreAhead, CoreSampler
 from gptbpe.errors import ShardError, ShardMismatchError
 from gptbpe.shards.reader import ShardReader
 
-__all__ = ["Batch", "BatchStream", "MaskedBatch", "Samples"]
+__all__ = ["Batch", "BatchStream", "Dtype", "MaskedBatch", "Samples"]
+
+Dtype = Literal["int64", "int32", "uint32", "uint16"] | np.dtype[Any]
+"""What batches may be made of."""
 
 Batch = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 """Inputs and targets, (batch_size, sequence_length) each."""
@@ -31,7 +34,7 @@ class MaskedBatch:
     inputs: npt.NDArray[Any]
     """(batch_size, sequence_length)."""
     targets: npt.NDArray[Any]
-    """(batch_size, sequence_length); -1 where nothing is to be predicted."""
+    """(batch_size, sequence_length); -1 where nothing is to be predicted, or 0 in an unsigned type."""
     cu_seqlens: npt.NDArray[np.int32]
     """(batch_size, max_documents + 1): 0, the column behind each segment, then sequence_length to the end."""
     position_ids: npt.NDArray[np.int32]
@@ -46,20 +49,27 @@ class Samples:
     sequence_length: int
     """Inputs per sample."""
     dtype: np.dtype[Any]
-    """The type of inputs and targets: int64 or int32."""
+    """The type of inputs and targets: int64, int32, uint32 or uint16."""
 
     @property
     def _core(self) -> CoreSampler:
         raise NotImplementedError
 
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """The narrowest type that holds the ids of all datasets, as they are on disk: uint16 or uint32."""
+        return max((reader.dtype for reader in self._readers()), key=lambda dtype: dtype.itemsize)
+
     def batch(self, global_sample: int, batch_size: int, out: Batch | None = None) -> Batch:
         """Return samples ``global_sample`` to ``global_sample + batch_size - 1`` as (inputs, targets).
 
         Both have shape (batch_size, sequence_length) and type :attr:`dtype`. ``out`` is such a pair to be
-        filled and returned, for buffers that are used again. The GIL is released meanwhile.
+        filled and returned, for buffers that are used again; it may have any type that :attr:`dtype` may
+        have. The GIL is released meanwhile.
 
         Raises:
-            ShardError: a damaged shard, or ``out`` of another shape or type.
+            ShardError: a damaged shard, or ``out`` of another shape or type; or the plan leaves targets out,
+                which an unsigned type cannot say: see :meth:`masked_batch`.
         """
         self._check_range(global_sample, batch_size)
         if out is None:
@@ -81,6 +91,8 @@ class Samples:
         out: MaskedBatch | None = None,
     ) -> MaskedBatch:
         """Return samples as :meth:`batch` does, and which documents stand in them.
+
+        An unsigned type has no -1: where a target does not count it is 0, and ``loss_mask`` alone says so.
 
         Args:
             global_sample: the first.
@@ -327,8 +339,15 @@ class BatchStream:
         self.close()
 
 
-def checked_dtype(dtype: str) -> np.dtype[Any]:
-    """Return the type of a batch. Raises ShardError for one that is not offered."""
-    if np.dtype(dtype).name not in ("int64", "int32"):
-        raise ShardError(f"dtype is {np.dtype(dtype).name!r}, expected 'int64' or 'int32'")
-    return np.dtype(dtype)
+def checked_dtype(dtype: Dtype, readers: Iterable[ShardReader]) -> np.dtype[Any]:
+    """Return the type of batches. Raises ShardError for one that is not offered, or too narrow."""
+    found = np.dtype(dtype)
+    if found.name not in ("int64", "int32", "uint32", "uint16"):
+        raise ShardError(f"dtype is {found.name!r}, expected 'int64', 'int32', 'uint32' or 'uint16'")
+    for reader in readers:
+        if reader.dtype.itemsize > found.itemsize:
+            raise ShardError(
+                f"dtype is {found.name!r}, but the ids in {reader.path} have 32 bits: take 'uint32', 'int32' "
+                "or 'int64'"
+            )
+    return found

@@ -21,6 +21,7 @@ from gptmodel.data.config import DataConfig
 from gptmodel.data.sources import Source, held_out_ends, held_out_of, open_shards, plan
 from gptmodel.data.split import check_evaluation, evaluation_reader
 from gptmodel.data.tokenize import existing, named_tokenizer, shard_text, text_tokenizer, token_bytes
+from gptmodel.data.transfer import BUFFERS, HostBatch, SideStream, Turns
 from gptmodel.data.windows import evaluation_windows, shard_parts
 from gptmodel.errors import DataError
 from gptmodel.units import human
@@ -64,37 +65,61 @@ class TrainingData:
 
     def batches(self, device: torch.device, start: int, stop: int, rows: slice | None = None) -> Batches:
         """The batches of steps ``start`` to ``stop``, on the device; or ``rows`` of each."""
-        return Batches(lambda step: self.batch(step, rows), device, start, stop)
+        steps = range(start, stop)
+        if device.type != "cuda":
+            return Batches(
+                lambda step: self.batch(step, rows),
+                lambda batch: tuple(part.to(device, non_blocking=True) for part in batch),
+                steps,
+            )
+        side = SideStream(device)
+        return Batches(self.turns(side.send, rows, pinned=True).make, side.receive, steps, ahead=True)
+
+    def turns(
+        self,
+        send: Callable[[HostBatch], tuple[Any, Any]],
+        rows: slice | None = None,
+        *,
+        pinned: bool = False,
+    ) -> Turns[Any]:
+        """What fills buffers with the batches of steps, or with ``rows`` of each, and sends them."""
+        first, stop, _ = (rows or slice(None)).indices(self.batch_size)
+        buffers = [
+            HostBatch(self.sampler, stop - first, masked=self.masked, pinned=pinned) for _ in range(BUFFERS)
+        ]
+        return Turns(buffers, lambda step, buffer: buffer.fill(step * self.batch_size + first), send)
 
 
 class Batches:
     """Batches of consecutive steps on a device; a context manager.
 
-    On CUDA a thread reads one batch ahead into pinned memory while the device computes, and the copy does not
-    block. ``waited`` is the seconds that the last batch kept the loop waiting.
+    ``make(step)`` begins to make one and ``receive`` ends it; with ``ahead`` a thread makes the next one
+    while the device computes. ``waited`` is the seconds that the last batch kept the loop waiting.
     """
 
     def __init__(
-        self, batch: Callable[[int], tuple[Tensor, ...]], device: torch.device, start: int, stop: int
+        self,
+        make: Callable[[int], Any],
+        receive: Callable[[Any], tuple[Tensor, ...]],
+        steps: range,
+        *,
+        ahead: bool = False,
     ) -> None:
         self.waited = 0.0
-        self._batch, self._device, self._steps = batch, device, range(start, stop)
-        self._ahead = ThreadPoolExecutor(1, "batches") if device.type == "cuda" else None
+        self._make, self._receive, self._steps = make, receive, steps
+        self._ahead = ThreadPoolExecutor(1, "batches") if ahead else None
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        future: Future[tuple[Tensor, ...]] | None = None
+        future: Future[Any] | None = None
         for step in self._steps:
             began = time.perf_counter()
             if self._ahead is None:
-                batch = self._batch(step)
+                made = self._make(step)
             else:
-                batch = (future or self._ahead.submit(self._pinned, step)).result()
-                future = self._ahead.submit(self._pinned, step + 1) if step + 1 in self._steps else None
+                made = (future or self._ahead.submit(self._make, step)).result()
+                future = self._ahead.submit(self._make, step + 1) if step + 1 in self._steps else None
             self.waited = time.perf_counter() - began
-            yield tuple(part.to(self._device, non_blocking=True) for part in batch)
-
-    def _pinned(self, step: int) -> tuple[Tensor, ...]:
-        return tuple(part.pin_memory() for part in self._batch(step))
+            yield self._receive(made)
 
     def __enter__(self) -> Self:
         return self

@@ -258,7 +258,9 @@ pub(crate) enum ArgumentError {
     Closed,
     #[error("this writer was made by another process, before a fork; make one in this process")]
     Forked,
-    #[error("out must be two numpy arrays of two dimensions, both int64 or both int32")]
+    #[error(
+        "out must be two numpy arrays of two dimensions, both of type int64, int32, uint32 or uint16"
+    )]
     NoBatch,
     #[error("out has shapes {found:?} and {targets:?}, expected (batch_size, {length}) twice")]
     BatchShape {

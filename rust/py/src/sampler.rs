@@ -197,7 +197,7 @@ impl CoreSampler {
         }
     }
 
-    /// Fills two arrays (rows, `sequence_length`), both int64 or both int32.
+    /// Fills two arrays (rows, `sequence_length`), both of one of the types that ids may have.
     fn fill(
         &self,
         py: Python<'_>,
@@ -205,15 +205,7 @@ impl CoreSampler {
         inputs: &Bound<'_, PyAny>,
         targets: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        guard(|| {
-            if let (Ok(inputs), Ok(targets)) = (inputs.cast(), targets.cast()) {
-                return self.fill_typed::<i64>(py, first, inputs, targets, None);
-            }
-            if let (Ok(inputs), Ok(targets)) = (inputs.cast(), targets.cast()) {
-                return self.fill_typed::<i32>(py, first, inputs, targets, None);
-            }
-            Err(ArgumentError::NoBatch.into())
-        })
+        guard(|| self.fill_any(py, first, inputs, targets, None))
     }
 
     /// Fills inputs and targets, and what says which documents stand in them.
@@ -241,13 +233,7 @@ impl CoreSampler {
                 most,
                 boundaries,
             };
-            if let (Ok(inputs), Ok(targets)) = (inputs.cast(), targets.cast()) {
-                return self.fill_typed::<i64>(py, first, inputs, targets, Some(masks));
-            }
-            if let (Ok(inputs), Ok(targets)) = (inputs.cast(), targets.cast()) {
-                return self.fill_typed::<i32>(py, first, inputs, targets, Some(masks));
-            }
-            Err(ArgumentError::NoBatch.into())
+            self.fill_any(py, first, inputs, targets, Some(masks))
         })
     }
 
@@ -274,9 +260,11 @@ impl CoreSampler {
             };
             let plan = self.plan();
             let stream = match dtype {
-                "int64" => Stream::Wide(Ahead::new(plan, options).map_err(to_python)?),
-                "int32" => Stream::Narrow(Ahead::new(plan, options).map_err(to_python)?),
-                _ => return Err(wrong("dtype", dtype, "\"int64\" or \"int32\"")),
+                "int64" => Stream::I64(begin(plan, options)?),
+                "int32" => Stream::I32(begin(plan, options)?),
+                "uint32" => Stream::U32(begin(plan, options)?),
+                "uint16" => Stream::U16(begin(plan, options)?),
+                _ => return Err(wrong("dtype", dtype, "int64, int32, uint32 or uint16")),
             };
             Ok(CoreAhead { stream, rows })
         })
@@ -291,7 +279,27 @@ impl CoreSampler {
         }
     }
 
-    fn fill_typed<T: Id + PartialEq + Element>(
+    /// Fills two arrays of one of the types that ids may have.
+    fn fill_any(
+        &self,
+        py: Python<'_>,
+        first: u64,
+        inputs: &Bound<'_, PyAny>,
+        targets: &Bound<'_, PyAny>,
+        masks: Option<Masks<'_>>,
+    ) -> PyResult<()> {
+        macro_rules! of_type {
+            ($($t:ty),*) => {$(
+                if let (Ok(inputs), Ok(targets)) = (inputs.cast(), targets.cast()) {
+                    return self.fill_typed::<$t>(py, first, inputs, targets, masks);
+                }
+            )*};
+        }
+        of_type!(i64, i32, u32, u16);
+        Err(ArgumentError::NoBatch.into())
+    }
+
+    fn fill_typed<T: Id + Element>(
         &self,
         py: Python<'_>,
         first: u64,
@@ -326,8 +334,29 @@ pub(crate) struct CoreAhead {
 }
 
 enum Stream {
-    Wide(Ahead<i64>),
-    Narrow(Ahead<i32>),
+    I64(Ahead<i64>),
+    I32(Ahead<i32>),
+    U32(Ahead<u32>),
+    U16(Ahead<u16>),
+}
+
+/// Calls with the stream, of whatever type it is.
+macro_rules! with_stream {
+    ($stream:expr, $name:ident => $call:expr) => {
+        match $stream {
+            Stream::I64($name) => $call,
+            Stream::I32($name) => $call,
+            Stream::U32($name) => $call,
+            Stream::U16($name) => $call,
+        }
+    };
+}
+
+/// A stream of a type that the plan can be said in.
+fn begin<T: Id>(plan: Arc<dyn Plan>, options: AheadOptions) -> PyResult<Ahead<T>> {
+    fill::check_type::<T>(&*plan, false)
+        .and_then(|()| Ahead::new(plan, options))
+        .map_err(to_python)
 }
 
 #[pymethods]
@@ -337,18 +366,12 @@ impl CoreAhead {
     }
 
     fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Pair<'py>>> {
-        guard(|| match &mut self.stream {
-            Stream::Wide(stream) => next(py, stream, self.rows),
-            Stream::Narrow(stream) => next(py, stream, self.rows),
-        })
+        guard(|| with_stream!(&mut self.stream, stream => next(py, stream, self.rows)))
     }
 
     /// Ends the threads.
     fn close(&mut self, py: Python<'_>) {
-        py.detach(|| match &mut self.stream {
-            Stream::Wide(stream) => stream.stop(),
-            Stream::Narrow(stream) => stream.stop(),
-        });
+        py.detach(|| with_stream!(&mut self.stream, stream => stream.stop()));
     }
 }
 
@@ -357,7 +380,7 @@ type Pair<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 /// How long a batch is waited for before Python may handle a signal.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-fn next<'py, T: Id + PartialEq + Element + Sync>(
+fn next<'py, T: Id + Element + Sync>(
     py: Python<'py>,
     stream: &mut Ahead<T>,
     rows: usize,
@@ -404,25 +427,24 @@ struct Holder {
 
 #[allow(dead_code)] // held, not used
 enum Held {
-    Wide(HolderOf<i64>),
-    Narrow(HolderOf<i32>),
+    I64(HolderOf<i64>),
+    I32(HolderOf<i32>),
+    U32(HolderOf<u32>),
+    U16(HolderOf<u16>),
 }
 
-impl From<HolderOf<i64>> for Holder {
-    fn from(holder: HolderOf<i64>) -> Self {
-        Self {
-            held: Held::Wide(holder),
+macro_rules! impl_holder {
+    ($($t:ty => $kind:ident),*) => {$(
+        impl From<HolderOf<$t>> for Holder {
+            fn from(holder: HolderOf<$t>) -> Self {
+                Self {
+                    held: Held::$kind(holder),
+                }
+            }
         }
-    }
+    )*};
 }
-
-impl From<HolderOf<i32>> for Holder {
-    fn from(holder: HolderOf<i32>) -> Self {
-        Self {
-            held: Held::Narrow(holder),
-        }
-    }
-}
+impl_holder!(i64 => I64, i32 => I32, u32 => U32, u16 => U16);
 
 /// Two arrays (rows, sequence length) over the buffers of a batch.
 fn arrays<T: Element>(py: Python<'_>, mut holder: HolderOf<T>, rows: usize) -> PyResult<Pair<'_>>

@@ -387,6 +387,11 @@ impl CoreShardWriter {
         })
     }
 
+    /// Makes a shard of another folder the next one, without a copy of its tokens.
+    fn adopt(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        guard(|| self.with(py, |writer| writer.adopt(&path)))
+    }
+
     /// Stores the tokenizer beside the shards.
     fn store_tokenizer(&self, py: Python<'_>, json: &Bound<'_, PyBytes>) -> PyResult<()> {
         guard(|| {

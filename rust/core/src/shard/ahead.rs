@@ -59,7 +59,7 @@ impl<T> Spare<T> {
 
 /// A stream of batches; one caller at a time.
 #[derive(Debug)]
-pub struct Ahead<T: Id + PartialEq + 'static> {
+pub struct Ahead<T: Id + 'static> {
     plan: Arc<dyn Plan>,
     options: AheadOptions,
     next: u64,
@@ -104,7 +104,7 @@ struct State<T> {
     stop: bool,
 }
 
-impl<T: Id + PartialEq + 'static> Ahead<T> {
+impl<T: Id + 'static> Ahead<T> {
     /// A stream that begins with the first batch; nothing is done yet.
     pub fn new(plan: Arc<dyn Plan>, options: AheadOptions) -> Result<Self> {
         let limits = [
@@ -188,7 +188,7 @@ impl<T: Id + PartialEq + 'static> Ahead<T> {
     }
 }
 
-impl<T: Id + PartialEq + 'static> Drop for Ahead<T> {
+impl<T: Id + 'static> Drop for Ahead<T> {
     fn drop(&mut self) {
         self.stop();
     }
@@ -202,7 +202,7 @@ impl AheadOptions {
     }
 }
 
-impl<T: Id + PartialEq + 'static> Crew<T> {
+impl<T: Id + 'static> Crew<T> {
     fn start(
         plan: &Arc<dyn Plan>,
         options: AheadOptions,
@@ -292,7 +292,7 @@ impl<T> Shared<T> {
     }
 }
 
-fn make<T: Id + PartialEq>(
+fn make<T: Id>(
     plan: &dyn Plan,
     options: AheadOptions,
     number: u64,

@@ -8,25 +8,39 @@ pub trait Id: Copy + Default + Send {
     fn from_u16(id: u16) -> Self;
     /// From four bytes on disk.
     fn from_u32(id: u32) -> Self;
-    /// The target that the loss leaves out.
-    const IGNORED: Self;
+    /// The target that the loss leaves out. Unsigned integers have none: 0 stands there, and the loss mask says so.
+    const IGNORED: Option<Self>;
+    /// Its name in numpy.
+    const NAME: &'static str;
+
+    /// Whether it holds every id of that width.
+    fn holds(token_type: TokenType) -> bool {
+        token_type.bytes() <= size_of::<Self>()
+    }
 }
 
 macro_rules! impl_id {
-    ($($t:ty),*) => {$(
+    ($($t:ty, $name:literal, $ignored:expr;)*) => {$(
         impl Id for $t {
             fn from_u16(id: u16) -> Self {
                 id.into()
             }
-            #[allow(clippy::cast_possible_wrap, clippy::cast_lossless)] // ids are below 2³¹
+            // Ids are below 2³¹, and those of 32 bits go nowhere that does not hold them.
+            #[allow(clippy::cast_possible_wrap, clippy::cast_lossless, clippy::unnecessary_cast)]
             fn from_u32(id: u32) -> Self {
                 id as $t
             }
-            const IGNORED: Self = -1;
+            const IGNORED: Option<Self> = $ignored;
+            const NAME: &'static str = $name;
         }
     )*};
 }
-impl_id!(i32, i64);
+impl_id! {
+    i64, "int64", Some(-1);
+    i32, "int32", Some(-1);
+    u32, "uint32", None;
+    u16, "uint16", None;
+}
 
 /// One more than the greatest id that fits in [`i32`]; beyond it an id would become a negative target.
 pub(super) const ID_LIMIT: u32 = 1 << 31;
@@ -59,6 +73,8 @@ pub(super) fn widen<T: Id>(token_type: TokenType, bytes: &[u8], out: &mut [T]) -
 }
 
 /// The greatest of some tokens, 0 where there are none.
+#[allow(clippy::inline_always)] // has to end up in a function that is compiled for the instruction set
+#[inline(always)]
 pub(super) fn greatest(token_type: TokenType, bytes: &[u8]) -> u32 {
     match token_type {
         TokenType::U16 => {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::fill::{self, Plan};
-use super::format::hex;
+use super::format::{TokenType, hex};
 use super::order::{Cursor, tables};
 use super::permutation::{Key, Permutation};
 use super::reader::{Id, ShardReader};
@@ -151,12 +151,7 @@ impl Mixture {
     }
 
     /// Fills rows of inputs and targets with samples `first`, `first + 1`, …; both hold the sequence length of ids per row.
-    pub fn fill<T: Id + PartialEq>(
-        &self,
-        first: u64,
-        inputs: &mut [T],
-        targets: &mut [T],
-    ) -> Result<()> {
+    pub fn fill<T: Id>(&self, first: u64, inputs: &mut [T], targets: &mut [T]) -> Result<()> {
         fill::fill(self, first, inputs, targets, None)
     }
 
@@ -191,6 +186,16 @@ impl Mixture {
 impl Plan for Mixture {
     fn sequence_length(&self) -> u64 {
         self.samplers[0].sequence_length()
+    }
+
+    fn token_type(&self) -> TokenType {
+        let mut types = self.samplers.iter().map(Plan::token_type);
+        let widest = types.find(|&found| found == TokenType::U32);
+        widest.unwrap_or(TokenType::U16)
+    }
+
+    fn ignores_targets(&self) -> bool {
+        self.samplers.iter().any(Plan::ignores_targets)
     }
 
     fn locate(&self, number: u64, cursor: &mut Cursor) -> Result<(usize, &Sampler, u64)> {

@@ -4,6 +4,7 @@
 //!
 //! The format is described in `FORMAT.md`, the rules of publishing in [`crate::publish`], the order in [`permutation`] and [`sampler`].
 
+mod adopt;
 pub mod ahead;
 mod block;
 mod disk;

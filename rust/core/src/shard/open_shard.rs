@@ -271,12 +271,20 @@ impl OpenShard {
             source_bytes: self.source_bytes,
             work: stamp.work,
         };
-        // The id names content and origin: the header before it has an id, and the sidecar before it has one.
-        let mut content = header.to_bytes().to_vec();
-        content.extend(sidecar.to_bytes(&[0; 16]));
-        header.id = xxh3_128(&content).to_le_bytes();
-        let sidecar = sidecar.to_bytes(&header.id);
-        header.sidecar_digest = xxh3_128(&sidecar).to_le_bytes();
+        let sidecar = identify(&mut header, &sidecar);
         (header, sidecar)
     }
+}
+
+/// Gives a header the id and the digest that follow from the rest of it; returns the sidecar's bytes.
+pub(super) fn identify(header: &mut Header, sidecar: &Sidecar) -> Vec<u8> {
+    // The id names content and origin: the header before it has an id, and the sidecar before it has one.
+    header.id = [0; 16];
+    header.sidecar_digest = [0; 16];
+    let mut content = header.to_bytes().to_vec();
+    content.extend(sidecar.to_bytes(&[0; 16]));
+    header.id = xxh3_128(&content).to_le_bytes();
+    let sidecar = sidecar.to_bytes(&header.id);
+    header.sidecar_digest = xxh3_128(&sidecar).to_le_bytes();
+    sidecar
 }

@@ -270,6 +270,13 @@ impl ShardReader {
             .read(shard, &self.files, self.verify, range, scratch)
     }
 
+    /// Lets the processor fetch what [`Self::row`] will be asked for next.
+    pub(super) fn prefetch_row(&self, shard: usize, start: u64, count: u64) {
+        if let Some(source) = self.sources.get(shard) {
+            source.prefetch(start, start + count);
+        }
+    }
+
     /// Refuses the largest token of a row that begins at `start` if it is outside the vocabulary.
     pub(super) fn check_row(&self, shard: usize, start: u64, largest: u32) -> Result<()> {
         self.check_largest(self.source(shard)?, start, largest)

@@ -147,6 +147,8 @@ fn keep_whole(folder: &Folder, request: &Request<'_>, names: Names) -> Result<St
         done.push(ShardEntry::new(names.shard(header.index), &header));
     }
     if done.is_empty() {
+        // The journal goes last: without it, what is left of a shard would be somebody's, and the next run refused.
+        folder.remove(|name| names.shard_number(name).is_some())?;
         folder.remove(|name| name == names.journal())?;
     }
     Ok(Stock::Unfinished {

@@ -1,5 +1,7 @@
 //! What stands in the rows of a batch besides tokens: segments, positions, and which targets count.
 
+use std::ops::Range;
+
 use super::order::Cursor;
 use super::reader::Id;
 use crate::{Error, Result};
@@ -48,16 +50,17 @@ impl Masks<'_> {
         Err(wrong_size(format!("{found:?}"), format!("{expected:?}")))
     }
 
-    /// `ends` are the columns at which segments end, ascending up to the sequence length.
+    /// What `marks` say of a row.
     #[allow(clippy::cast_possible_wrap)] // a sequence is shorter than 2³¹
-    pub(super) fn fill_row<T: Id + PartialEq>(
+    pub(super) fn fill_row<T: Id>(
         &mut self,
         row: usize,
         number: u64,
-        ends: &[Segment],
+        marks: &mut Marks,
         targets: &mut [T],
     ) -> Result<()> {
         let length = targets.len();
+        let Marks { ends, ignored } = marks;
         if ends.len() > self.most {
             return Err(Error::ShardArgument {
                 name: "max_documents",
@@ -76,15 +79,38 @@ impl Masks<'_> {
                 *id = position;
             }
             if self.boundaries && segment.document_ends && segment.end > 0 {
-                targets[segment.end - 1] = T::IGNORED;
+                ignored.push(ignore(targets, segment.end - 1..segment.end));
             }
             start = segment.end;
         }
         let loss_mask = &mut self.loss_mask[row * length..][..length];
-        for (counts, target) in loss_mask.iter_mut().zip(&*targets) {
-            *counts = *target != T::IGNORED;
+        loss_mask.fill(true);
+        for range in ignored {
+            loss_mask[range.clone()].fill(false);
         }
         Ok(())
+    }
+}
+
+/// Makes targets that do not count what they are; returns where they stand.
+pub(crate) fn ignore<T: Id>(targets: &mut [T], range: Range<usize>) -> Range<usize> {
+    targets[range.clone()].fill(T::IGNORED.unwrap_or_default());
+    range
+}
+
+/// What is known of a row besides its tokens.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    /// The columns at which segments end, ascending up to the sequence length.
+    pub(crate) ends: Vec<Segment>,
+    /// The columns whose targets do not count.
+    pub(crate) ignored: Vec<Range<usize>>,
+}
+
+impl Marks {
+    pub(crate) fn clear(&mut self) {
+        self.ends.clear();
+        self.ignored.clear();
     }
 }
 

@@ -34,7 +34,7 @@ use super::order::{Cursor, Orders};
 use super::packed::{Documents, Packed, PackedRow};
 use super::packing::group_size;
 use super::reader::{Id, ShardReader};
-use super::rows::{RowScratch, Segment};
+use super::rows::{Marks, RowScratch, Segment, ignore};
 pub use super::sampler_options::{Partial, SamplerOptions};
 use super::widen::{last, shifted};
 pub use super::windows::Window;
@@ -186,26 +186,39 @@ impl Sampler {
         }
     }
 
-    /// Fills one row, and says where the documents in it end if that is wanted.
+    /// Fills one row, and says where the documents in it end and which targets do not count, if that is wanted.
     pub(crate) fn row<T: Id>(
         &self,
         number: u64,
         inputs: &mut [T],
         targets: &mut [T],
         scratch: &mut RowScratch,
-        ends: Option<&mut Vec<Segment>>,
+        mut marks: Option<&mut Marks>,
     ) -> Result<()> {
+        if let Some(marks) = &mut marks {
+            marks.clear();
+        }
         let (epoch, place) = self.orders.place(number, &mut scratch.cursor);
         match &self.layout {
             Layout::Windows(windows) => {
                 let window = windows.at(place, self.phase(epoch));
                 self.window_row(window, inputs, targets, &mut scratch.bytes)?;
-                ends.map_or(Ok(()), |ends| self.window_ends(window, ends))
+                marks.map_or(Ok(()), |marks| self.window_marks(window, marks))
             }
             Layout::Packed(packed) => {
                 let row = packed.at(place, &self.documents)?;
-                self.packed_row(&row, inputs, targets, &mut scratch.bytes, ends)
+                self.packed_row(&row, inputs, targets, &mut scratch.bytes, marks)
             }
+        }
+    }
+
+    /// Lets the processor fetch the tokens of the sample that is the next row; those of packed rows lie in many places.
+    pub(crate) fn prefetch(&self, number: u64, scratch: &mut RowScratch) {
+        if let Layout::Windows(windows) = &self.layout {
+            let (epoch, place) = self.orders.place(number, &mut scratch.cursor);
+            let window = windows.at(place, self.phase(epoch));
+            self.reader
+                .prefetch_row(window.shard, window.start, window.tokens);
         }
     }
 
@@ -220,18 +233,18 @@ impl Sampler {
         let count = window.tokens as usize;
         let bytes = self.reader.row(shard, start, count, scratch)?;
         let (there, padded) = inputs.split_at_mut(count - 1);
-        let (targets_there, ignored) = targets.split_at_mut(count - 1);
         let token_type = self.reader().token_type();
-        let largest = shifted(token_type, bytes, there, targets_there);
+        let largest = shifted(token_type, bytes, there, &mut targets[..count - 1]);
         self.reader.check_row(shard, start, largest)?;
         padded.fill(T::default());
-        ignored.fill(T::IGNORED);
-        targets_there[..window.masked as usize].fill(T::IGNORED);
+        for range in ignored(window, targets.len()) {
+            ignore(targets, range);
+        }
         Ok(())
     }
 
-    fn window_ends(&self, window: Window, segments: &mut Vec<Segment>) -> Result<()> {
-        segments.clear();
+    fn window_marks(&self, window: Window, marks: &mut Marks) -> Result<()> {
+        let segments = &mut marks.ends;
         let length = self.options.sequence_length;
         let documents = self.documents.ends(window.shard)?;
         let from = documents.partition_point(|&end| u64::from(end) <= window.start);
@@ -250,6 +263,7 @@ impl Sampler {
                 segments.push(segment(end, false)); // a document that goes on, or padding
             }
         }
+        marks.ignored.extend(ignored(window, length as usize));
         Ok(())
     }
 
@@ -259,12 +273,9 @@ impl Sampler {
         inputs: &mut [T],
         targets: &mut [T],
         scratch: &mut Vec<u8>,
-        mut ends: Option<&mut Vec<Segment>>,
+        mut marks: Option<&mut Marks>,
     ) -> Result<()> {
         let token_type = self.reader().token_type();
-        if let Some(ends) = &mut ends {
-            ends.clear();
-        }
         let mut at = 0;
         for &fragment in row.rows.row(row.number) {
             let (start, length) = (u64::from(fragment.start), fragment.length());
@@ -280,25 +291,29 @@ impl Sampler {
             self.reader.check_row(row.shard, start, largest)?;
             if !fragment.goes_on() {
                 inputs[length - 1] = last(token_type, bytes);
-                targets[length - 1] = T::IGNORED;
+                ignore(targets, length - 1..length);
             }
             at += length;
-            if let Some(ends) = &mut ends {
-                ends.push(Segment {
+            if let Some(marks) = &mut marks {
+                marks.ends.push(Segment {
                     end: at,
                     document_ends: !fragment.goes_on(),
                 });
+                if !fragment.goes_on() {
+                    marks.ignored.push(at - 1..at);
+                }
             }
         }
         inputs[at..].fill(T::default());
-        targets[at..].fill(T::IGNORED);
-        if let Some(ends) = ends
-            && at < inputs.len()
+        let padding = ignore(targets, at..inputs.len());
+        if let Some(marks) = marks
+            && !padding.is_empty()
         {
-            ends.push(Segment {
+            marks.ends.push(Segment {
                 end: inputs.len(),
                 document_ends: false,
             });
+            marks.ignored.push(padding);
         }
         Ok(())
     }
@@ -315,4 +330,12 @@ impl Sampler {
     fn phase(&self, epoch: u64) -> u64 {
         self.orders.phase(epoch, self.options.stride)
     }
+}
+
+/// The columns of a window of that length whose targets do not count: those of the window before, and padding.
+fn ignored(window: Window, length: usize) -> [std::ops::Range<usize>; 2] {
+    [
+        0..window.masked as usize,
+        window.tokens as usize - 1..length,
+    ]
 }

@@ -51,6 +51,11 @@ impl SamplerOptions {
         }
     }
 
+    /// Whether there may be targets that do not count.
+    pub(super) fn ignores_targets(&self) -> bool {
+        self.mask_overlap || self.pack || self.partial == Partial::Pad
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         let wrong = |name, found: String, expected: &str| {
             Err(Error::ShardArgument {

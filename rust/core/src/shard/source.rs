@@ -133,6 +133,16 @@ impl Source {
         Ok(scratch)
     }
 
+    /// Lets the processor fetch tokens `start..stop`, which are there, if the shard is open and mapped.
+    pub(super) fn prefetch(&self, start: u64, stop: u64) {
+        let opened = self.opened.load();
+        let map = opened.as_ref().and_then(|opened| opened.map.as_ref());
+        let (begin, end) = (self.place(start), self.place(stop));
+        if let Some(map) = map.filter(|map| map.holds(end)) {
+            map.prefetch(begin, (end - begin) as usize);
+        }
+    }
+
     fn read_bytes(
         &self,
         opened: &Opened,

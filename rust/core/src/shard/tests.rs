@@ -6,6 +6,7 @@
     clippy::inconsistent_struct_constructor
 )]
 
+mod adopting;
 mod cuts;
 mod damage;
 mod opening;

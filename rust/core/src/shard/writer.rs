@@ -15,6 +15,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::adopt::adopt;
 use super::folder::Folder;
 use super::format::{MAX_SHARD_TOKENS, TokenType};
 use super::manifest::{MANIFEST_NAME, Manifest, ManifestParts, ShardEntry};
@@ -244,6 +245,20 @@ impl ShardWriter {
         Ok(())
     }
 
+    /// Makes a shard of another folder the next one of this dataset, without a copy of its tokens; that folder must be on the
+    /// same file system, and its writer must have had the same options. See `adopt.rs`.
+    pub fn adopt(&mut self, from: &Path) -> Result<()> {
+        self.writable()?;
+        self.between_documents()?;
+        self.close_shard()?;
+        self.end_publication()?;
+        let (index, names) = (self.next_index(), self.names);
+        let stamp = self.stamp();
+        let entry = adopt(from, &self.folder, &names.shard(index), index, &stamp)?;
+        self.done.push(entry);
+        Ok(())
+    }
+
     /// The number of the shard after those that are full.
     fn next_index(&self) -> u32 {
         self.done.len() as u32 + u32::from(self.publication.is_some())
@@ -285,13 +300,7 @@ impl ShardWriter {
             return Ok(manifest);
         }
         self.writable()?;
-        if self.document.is_some() {
-            return Err(Error::ShardArgument {
-                name: "writer",
-                found: "in the middle of a document".into(),
-                expected: "its last part before the end".into(),
-            });
-        }
+        self.between_documents()?;
         self.close_shard()?;
         if let Some(json) = self.options.tokenizer_json.take() {
             self.store_tokenizer(&json)?;
@@ -317,6 +326,28 @@ impl ShardWriter {
         self.replaces &= written.is_err() && self.folder.read(MANIFEST_NAME).is_ok_and(is_old);
         written?;
         settle(&self.folder, manifest)
+    }
+
+    fn between_documents(&self) -> Result<()> {
+        match self.document {
+            None => Ok(()),
+            Some(_) => Err(Error::ShardArgument {
+                name: "writer",
+                found: "in the middle of a document".into(),
+                expected: "its last part first".into(),
+            }),
+        }
+    }
+
+    /// What all shards say.
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            vocab_size: self.options.vocab_size,
+            bos: self.options.bos,
+            eos: self.options.eos,
+            fingerprint: self.options.fingerprint,
+            work: self.work,
+        }
     }
 
     fn writable(&self) -> Result<()> {
@@ -356,13 +387,7 @@ impl ShardWriter {
     fn close_shard(&mut self) -> Result<()> {
         self.end_publication()?;
         if let Some(shard) = self.open.take() {
-            let stamp = Stamp {
-                vocab_size: self.options.vocab_size,
-                bos: self.options.bos,
-                eos: self.options.eos,
-                fingerprint: self.options.fingerprint,
-                work: self.work,
-            };
+            let stamp = self.stamp();
             self.publication = Some(Publication::begin(shard, stamp));
         }
         Ok(())

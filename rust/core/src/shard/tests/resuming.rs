@@ -109,3 +109,31 @@ fn two_writers_do_not_share_a_folder() {
     drop(first);
     ShardWriter::create(folder.path(), WriterOptions::new(300)).unwrap();
 }
+
+/// One was killed between a sidecar and its tokens, and the next before it had stored its inputs.
+#[test]
+fn two_kills_at_the_first_shard_leave_nothing_in_the_way() {
+    let documents = some_documents(60, 300);
+    let options = || WriterOptions {
+        shard_tokens: 500,
+        journal: Some(b"inputs".to_vec()),
+        ..WriterOptions::new(300)
+    };
+    let whole = tempfile::tempdir().unwrap();
+    let make = |folder: &Path| {
+        let mut writer = ShardWriter::create(folder, options())?;
+        writer.begin()?;
+        for document in documents.iter().skip(writer.resumed_documents() as usize) {
+            writer.write(document, 1)?;
+        }
+        writer.finish()
+    };
+    make(whole.path()).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    for name in [".inputs.json", "shard-00000.gbx"] {
+        std::fs::copy(whole.path().join(name), out.path().join(name)).unwrap();
+    }
+    drop(ShardWriter::create(out.path(), options()).unwrap());
+    make(out.path()).unwrap();
+    assert_eq!(contents(out.path()), contents(whole.path()));
+}
