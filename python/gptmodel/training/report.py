@@ -20,6 +20,7 @@ from gptmodel.model.gpt import Block, MultiHeadAttention
 from gptmodel.model.positions import RotaryPositions
 from gptmodel.threads import share_found, sleep_while_waiting
 from gptmodel.training.config import dump_toml
+from gptmodel.training.cpu import operators
 from gptmodel.training.log import Progress, RunLog, read_metrics
 from gptmodel.training.parallel import is_sharded
 from gptmodel.training.schedule import warmup_steps
@@ -95,7 +96,8 @@ def attention_kernel(state: TrainState) -> tuple[str, str | None]:
     dtype = model.compute_dtype or next(model.parameters()).dtype
     written_out = is_written_out(state.device, dtype, config.context_length)
     if config.attention == "auto" and written_out and state.compiler.startswith("compiled"):
-        return "written out, fused by the compiler", None
+        ours = operators.load() and not state.data.masked and not config.dropout
+        return "in C++, scores in the cache" if ours else "written out, fused by the compiler", None
     x = torch.zeros(1, config.context_length, config.width, dtype=dtype, device=state.device)
     mask = None
     if state.data.masked:

@@ -1,0 +1,151 @@
+"""Operators of torch for the training step on a CPU with AVX-512, in C++ beside this file.
+
+- ``gelu(x, tanh) -> (value, slope)``: both from one exponential, so that backward is one multiplication.
+- ``attention(qkv, heads) -> (y, stats)``: causal attention whose scores stay in the cache. qkv is
+  (B, T, J, K) with H heads of queries, then G of keys and G of values; y is (B, T, H, K).
+- ``embedding(weight, ids)``, whose gradient is added up in the order of the tokens. torch's compiled loop
+  adds in the order of the threads, with which two equal runs end with different bits.
+
+The C++ is compiled by torch's own compiler of CPU loops, which keeps it in its cache: 8 seconds once. `load`
+says whether it is there; without AVX-512, a compiler or torch's stable interface (2.10) it is not. Only
+compiled models use the operators, see `graph`. Figures are in benches/LOG.md.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["has_avx512", "load"]
+
+SOURCES = ("vectors.h", "gelu.cpp", "attention.cpp", "embedding.cpp", "operators.cpp")
+
+AS_EXACT = 2.0
+"""The largest error of an operator, in errors of torch's own."""
+
+
+def has_avx512() -> bool:
+    """Whether this processor has the instructions."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+    return all(capabilities.get(name) for name in ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl"))
+
+
+def source() -> str:
+    """The C++ of all operators."""
+    folder = Path(__file__).parent
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in SOURCES)
+
+
+@cache
+def load() -> bool:
+    """Compile and register the operators; False where something is missing or a result is less exact than
+    torch's own.
+    """
+    if not has_avx512():
+        return False
+    try:
+        from torch._inductor.codecache import CppCodeCache
+
+        CppCodeCache.load(source(), extra_flags=("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"))
+        _register()
+        return all(_errors_are_small())
+    except Exception:  # compilers are missing or fail in many ways, and torch's own loops are always there
+        return False
+
+
+@cache
+def _register() -> None:
+    """Tell torch the shapes and the gradients of the operators."""
+    library = torch.library
+    library.register_fake("gptmodel::gelu", lambda x, tanh: (x.new_empty(x.shape), x.new_empty(x.shape)))
+    library.register_fake("gptmodel::attention", _attention_shapes)
+    library.register_fake(
+        "gptmodel::attention_backward", lambda gradient, qkv, stats, heads: qkv.new_empty(qkv.shape)
+    )
+    library.register_fake(
+        "gptmodel::embedding", lambda weight, ids: weight.new_empty(*ids.shape, weight.shape[1])
+    )
+    library.register_fake(
+        "gptmodel::embedding_backward",
+        lambda gradient, ids, rows: gradient.new_empty(rows, gradient.shape[-1]),
+    )
+    library.register_autograd("gptmodel::gelu", _gelu_backward, setup_context=_keep_slope)
+    library.register_autograd("gptmodel::attention", _attention_backward, setup_context=_keep_qkv)
+    library.register_autograd("gptmodel::embedding", _embedding_backward, setup_context=_keep_ids)
+
+
+def _attention_shapes(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    B, T, _, K = qkv.shape
+    return qkv.new_empty(B, T, heads, K), qkv.new_empty(B, heads, T, 2, dtype=torch.float32)
+
+
+def _keep_slope(ctx: Any, inputs: tuple[Tensor, bool], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(output[1])
+
+
+def _gelu_backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor, None]:
+    (slope,) = ctx.saved_tensors
+    return gradient * slope, None
+
+
+def _keep_qkv(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    qkv, ctx.heads = inputs
+    ctx.save_for_backward(qkv, output[1])
+
+
+def _attention_backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor, None]:
+    qkv, stats = ctx.saved_tensors
+    return torch.ops.gptmodel.attention_backward(gradient, qkv, stats, ctx.heads), None
+
+
+def _keep_ids(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    weight, ids = inputs
+    ctx.rows = len(weight)
+    ctx.save_for_backward(ids)
+
+
+def _embedding_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    (ids,) = ctx.saved_tensors
+    return torch.ops.gptmodel.embedding_backward(gradient, ids, ctx.rows), None
+
+
+def _errors_are_small() -> list[bool]:
+    """Whether values and gradients are as near to double precision as torch's own, for each operator."""
+    draw = torch.Generator().manual_seed(0)
+    x = 3 * torch.randn(40, 53, generator=draw)
+    qkv = torch.randn(2, 40, 6, 24, generator=draw)
+    ids = torch.randint(40, (2, 30), generator=draw)
+    pairs = [
+        (lambda x: torch.ops.gptmodel.gelu(x, False)[0], F.gelu, x),
+        (lambda x: torch.ops.gptmodel.gelu(x, True)[0], lambda x: F.gelu(x, approximate="tanh"), x),
+        (lambda x: torch.ops.gptmodel.attention(x, 2)[0], _attention, qkv),
+        (lambda x: torch.ops.gptmodel.embedding(x, ids), lambda x: F.embedding(ids, x), x),
+    ]
+    return [_error(ours, torchs, x) <= AS_EXACT * _error(torchs, torchs, x) for ours, torchs, x in pairs]
+
+
+def _attention(qkv: Tensor) -> Tensor:
+    q, k, v = qkv.transpose(1, 2).chunk(3, 1)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+
+
+def _error(function: Any, exactly: Any, x: Tensor) -> float:
+    """The largest error of the values of a function and of its gradient, if it has one."""
+    wide = x.double().requires_grad_()
+    expected = exactly(wide)
+    weights = torch.linspace(-1, 1, expected.numel()).view(expected.shape)
+    narrow = x.detach().clone().requires_grad_()
+    found = function(narrow)
+    errors = [(found.detach().double() - expected.detach()).abs().max()]
+    if found.requires_grad:
+        (slope,) = torch.autograd.grad(expected, wide, weights.double())
+        (found_slope,) = torch.autograd.grad(found, narrow, weights)
+        errors.append((found_slope.double() - slope).abs().max())
+    return float(max(errors))

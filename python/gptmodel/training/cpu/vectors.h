@@ -1,0 +1,113 @@
+// What the loops of this folder share: vectors of 16 fp32 numbers (AVX-512).
+
+#include <immintrin.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+namespace {
+
+constexpr int LANES = 16;
+
+inline __mmask16 first(long n) { return n >= LANES ? 0xffff : n > 0 ? (1u << n) - 1 : 0; }
+
+// e^x for x <= 0, 0 below -104. The polynomial of the part beside the power of two is off by 3e-9.
+inline __attribute__((always_inline)) __m512 exp_negative(__m512 x) {
+  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
+  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);  // ln 2 in two parts
+  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+  __m512 p = _mm512_set1_ps(0.00138144672f);
+  for (float c : {0.00836878084f, 0.0416683927f, 0.166665196f, 0.49999994f, 1.f, 1.f})
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c));
+  return _mm512_scalef_ps(p, n);
+}
+
+// 16 numbers of memory, fp32 or bf16, as fp32; bf16 is rounded to the nearest, ties to even.
+using bf16 = uint16_t;
+
+inline __attribute__((always_inline)) __m512 load(const float* x, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, x); }
+
+inline __attribute__((always_inline)) __m512 load(const bf16* x, __mmask16 mask) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x)), 16));
+}
+
+inline __attribute__((always_inline)) void store(float* to, __m512 x, __mmask16 mask) { _mm512_mask_storeu_ps(to, mask, x); }
+
+inline __attribute__((always_inline)) void store(bf16* to, __m512 x, __mmask16 mask) {
+  const __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  rounded = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc00000));
+  _mm256_mask_storeu_epi16(to, mask, _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+}
+
+// The 16 x 16 numbers of `r`, rows as columns.
+inline __attribute__((always_inline)) void transpose16(__m512 r[16]) {
+  __m512 t[16];
+  for (int i = 0; i < 8; ++i) {
+    t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    const __m512d a = _mm512_castps_pd(t[4 * i]), b = _mm512_castps_pd(t[4 * i + 1]);
+    const __m512d c = _mm512_castps_pd(t[4 * i + 2]), d = _mm512_castps_pd(t[4 * i + 3]);
+    r[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+    r[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+    r[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+    r[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+  }
+  for (int i = 0; i < 4; ++i) {
+    t[i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88);
+    t[4 + i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
+    t[8 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88);
+    t[12 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
+  }
+  for (int i = 0; i < 8; ++i) {
+    r[i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0x88);
+    r[8 + i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0xdd);
+  }
+}
+
+// c (ROWS x 32) = or += a (ROWS x depth) b (depth x 32). Number (r, k) of a is a[r * a_row + k * a_depth], and b
+// has 32 numbers a depth, `b_depth` apart. One order of additions, whatever ROWS is.
+template <int ROWS>
+inline __attribute__((always_inline)) void multiply_block(const float* a, long a_row, long a_depth, const float* b,
+                                                          long b_depth, int depth, float* c, long c_row, bool fresh) {
+  __m512 sum[ROWS][2];
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; ++r)
+    for (int h = 0; h < 2; ++h) sum[r][h] = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(c + r * c_row + h * LANES);
+  for (int k = 0; k < depth; ++k, a += a_depth, b += b_depth) {
+    const __m512 left = _mm512_loadu_ps(b), right = _mm512_loadu_ps(b + LANES);
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; ++r) {
+      const __m512 x = _mm512_set1_ps(a[r * a_row]);
+      sum[r][0] = _mm512_fmadd_ps(x, left, sum[r][0]);
+      sum[r][1] = _mm512_fmadd_ps(x, right, sum[r][1]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; ++r)
+    for (int h = 0; h < 2; ++h) _mm512_storeu_ps(c + r * c_row + h * LANES, sum[r][h]);
+}
+
+// Memory of the calling thread, kept for the next call; null when there is none. Aligned to 4096 bytes.
+inline float* workspace(size_t numbers) {
+  struct Block {
+    float* at = nullptr;
+    size_t numbers = 0;
+    ~Block() { free(at); }
+  };
+  static thread_local Block held;
+  if (held.numbers < numbers) {
+    free(held.at);
+    held.at = (float*)aligned_alloc(4096, (numbers * sizeof(float) + 4095) / 4096 * 4096);
+    held.numbers = held.at == nullptr ? 0 : numbers;
+  }
+  return held.at;
+}
+
+}  // namespace
