@@ -33,9 +33,9 @@ const MOST_DOCUMENTS: usize = 1 << 16;
 /// Buffers that are kept for the next batches. There are no more than batches that were alive at one time.
 const SPARE_BUFFERS: usize = 64;
 
-/// A document is gathered as a whole up to so many bytes. A longer pre-token could not be encoded
-/// either, and a small compressed file of zeros must not fill the memory.
-pub const MOST_UNCUT: usize = crate::scan::LONGEST_PIECE;
+/// A document is gathered as a whole up to so many bytes, 4 GiB. A longer pre-token could not be
+/// encoded either, and a small compressed file of zeros must not fill the memory.
+pub const MOST_UNCUT: usize = u32::MAX as usize;
 
 /// The last place in a text at which a document may be given out in two parts, if there is one.
 /// What follows the text must not matter.
