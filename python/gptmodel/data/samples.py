@@ -26,6 +26,9 @@ Pair = tuple[Tensor, Tensor]
 class SampleDataset(Dataset[Pair]):
     """Sample ``g`` of a plan as item ``g``: (inputs, targets), two tensors (sequence_length,).
 
+    They have the type of the plan: int64, or with ``dtype=reader.dtype`` the one on disk, to be widened on
+    the device.
+
     The plan shuffles, so the loader is not to: ``DataLoader(dataset, batch_size, shuffle=False)``. ``length``
     is an epoch when left out; a mixture without an end needs it.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,18 +151,23 @@ def test_evaluation_reads_shards_slice_by_slice(reader: ShardReader) -> None:
         assert torch.equal(one[1], other[1])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_over_samples_gives_the_plan(reader: ShardReader, workers: int) -> None:
-    sampler = Sampler(reader, 16, seed=4)
+@pytest.mark.parametrize(("workers", "dtype"), [(0, "int64"), (2, "int64"), (0, "uint32"), (2, "uint32")])
+def test_a_loader_over_samples_gives_the_plan(reader: ShardReader, workers: int, dtype: Any) -> None:
+    wide, sampler = Sampler(reader, 16, seed=4), Sampler(reader, 16, seed=4, dtype=dtype)
+
+    def of(first: int, rows: int) -> torch.Tensor:
+        return torch.from_numpy(wide.batch(first, rows)[0])
+
     loader = DataLoader(SampleDataset(sampler), batch_size=7, num_workers=workers)
     rows = torch.cat([inputs for inputs, _ in loader])
-    assert torch.equal(rows, torch.from_numpy(sampler.batch(0, len(sampler))[0]))
+    assert rows.dtype == getattr(torch, dtype)
+    assert torch.equal(rows.to(torch.int64), of(0, len(sampler)))
     parts = []
     for rank in range(3):
         batches = SampleBatches(sampler, 2, 5, first_step=1, rank=rank, ranks=3)
         parts.append([inputs for inputs, _ in DataLoader(batches, batch_size=None, num_workers=workers)])
     for step, ranks in enumerate(zip(*parts, strict=True), start=1):
-        assert torch.equal(torch.cat(ranks), torch.from_numpy(sampler.batch(6 * step, 6)[0]))
+        assert torch.equal(torch.cat(ranks).to(torch.int64), of(6 * step, 6))
 
 
 def test_samples_outside_are_refused(reader: ShardReader) -> None:

@@ -112,7 +112,7 @@ mod tests {
                 .iter()
                 .flat_map(|id| id.to_le_bytes()[..token_type.bytes()].to_vec())
                 .collect();
-            check::<i64>(token_type, &bytes, &ids, places, |id| id.into());
+            check::<i64>(token_type, &bytes, &ids, places, i64::from);
             check::<i32>(token_type, &bytes, &ids, places, |id| id as i32);
             check::<u32>(token_type, &bytes, &ids, places, |id| id);
             if token_type == TokenType::U16 {
