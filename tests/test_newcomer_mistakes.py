@@ -154,7 +154,7 @@ COMMANDS = [
     typed("gptmodel generate data --prompt the", "data is neither a run"),
     typed("gptmodel generate runs/tiny --prompt the --temperature -1", "temperature", "-1"),
     typed("gptmodel eval runs/tiny --data inptu.txt", "inptu.txt", "input.txt"),
-    typed("gptmodel plot nowhere", "nowhere is no run"),
+    typed("gptmodel plot nowhere", "nowhere is not a run"),
     typed("gptmodel plot runs/tiny -o losses.xyz", "losses.xyz", ".png"),
     typed("gptmodel export runs/tiny -o data", "data is there already", "another name"),
     # the tokenizer's program
@@ -180,7 +180,7 @@ COMMANDS = [
     typed("gptmodel generate runs/tiny 'the cat'", "the cat", "--prompt 'the cat'"),
     typed("gptmodel generate 'the cat'", "the cat", "--prompt 'the cat'"),
     typed("gptmodel eval runs/tiny input.txt", "--data input.txt"),
-    typed("gptmodel plot runs/tiny losses.png", "losses.png is no run", "-o losses.png"),
+    typed("gptmodel plot runs/tiny losses.png", "losses.png is not a run", "-o losses.png"),
     typed("gptmodel train input.txt --resume runs/tiny", "--resume --experiment-name tiny"),
     typed("gptmodel train --train-data", "--train-data has no value", "text file"),
     typed("gptmodel train --shards", "--shards has no value", "folder of shards"),
@@ -218,7 +218,7 @@ COMMANDS = [
     typed("gptmodel train input.txt --eval-data nope.txt", "nope.txt"),
     typed("gptmodel train https://example.com/input.txt", "gptbpe shard https://example.com/input.txt"),
     typed(
-        "gptbpe train --counts input.txt -o t.json", "input.txt is no file of counts", "leave --counts out"
+        "gptbpe train --counts input.txt -o t.json", "input.txt is not a file of counts", "leave --counts out"
     ),
     typed(
         "gptbpe train notes.jsonl -o t.json", "line 2", "no field 'text'", "there are body", "--text-field"
@@ -274,6 +274,11 @@ PYTHON: list[tuple[str, Callable[[], object], tuple[str, ...]]] = [
     ("ShardReader('nowhere')", lambda: ShardReader("nowhere"), ("nowhere",)),
     ("Sampler('input.txt', 8)", lambda: Sampler("input.txt", 8), ("input.txt",)),
     ("compose({'max_stepz': 3})", lambda: compose({"max_stepz": 3}), ("max_stepz", "max_steps")),
+    ("Tokenizer.load('gpt2')", lambda: Tokenizer.load("gpt2"), ("Tokenizer.get('gpt2')",)),
+    ("GPT(270)", lambda: GPT(270), ("GPT takes a ModelConfig, not int", "GPT.load")),
+    ("GPT({…})", lambda: GPT({"vocab_size": 270}), ("GPT takes a ModelConfig, not dict",)),
+    ("model.generate(None)", lambda: model().generate(None), ("must be ids, not None",)),
+    ("compose({'train': {…}})", lambda: compose({"train": {"max_steps": 3}}), ("no sections", "max_steps")),
     ("compose('input.txt')", lambda: compose("input.txt"), ("train_data",)),
     ("compose({'lr': 1})", lambda: compose({"lr": 1}), ("lr", "learning_rate")),
     ("train(compose(…))", lambda: train(compose({"shards": "data"})), (".config",)),
@@ -314,7 +319,7 @@ def test_a_separator_that_the_tokenizer_lacks_is_noticed(
     workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert gptbpe(["shard", "input.txt", "--separator", "</s>", "-o", str(tmp_path / "with")]) == 0
-    assert "warning: </s> is no special token of this tokenizer" in capsys.readouterr().err
+    assert "warning: </s> is not a special token of this tokenizer" in capsys.readouterr().err
     assert gptbpe(["shard", "input.txt", "-o", str(tmp_path / "without")]) == 0
     assert "warning" not in capsys.readouterr().err
 

@@ -26,7 +26,6 @@ OPTIONAL = {
     "transformers": "hf",
     "tokenizers": "hf",
     "pyarrow": "parquet",
-    "fastapi": "serve",
 }
 """Optional package -> the extra that installs it."""
 

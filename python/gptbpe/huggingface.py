@@ -58,7 +58,7 @@ class HuggingFaceMethods(Codec):
             unk_token: the special token for what cannot be encoded; byte-level tokenizers need none.
 
         Raises:
-            TokenizerFileError: a token is no special token of this tokenizer, or an existing
+            TokenizerFileError: a token is not a special token of this tokenizer, or an existing
                 ``tokenizer_config.json`` is damaged.
 
         >>> import tempfile

@@ -15,6 +15,9 @@ from typing import Any
 
 __all__ = ["lazily"]
 
+TOOLS = {"TYPE_CHECKING", "lazily", "annotations"}
+"""What a package imports to be written this way, and nobody looks for in it."""
+
 
 def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` (PEP 562) of ``package``: its names, and the modules in its folder.
@@ -43,7 +46,7 @@ def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any]
         return value
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *homes, *modules()})
+        return sorted({*vars(sys.modules[package]), *homes, *modules()} - TOOLS)
 
     return get, names
 

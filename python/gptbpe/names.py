@@ -213,7 +213,7 @@ def memory(argument: str, size: int | str) -> int:
         bytes_ = 0
     if not 1 <= bytes_ < 1 << 63:
         raise TrainingError(
-            f"{argument}={shown(size)} is no size of memory; give bytes, or a number with a unit such as "
+            f"{argument}={shown(size)} is not a size of memory; give bytes, or a number with a unit such as "
             "512M or 2G"
         )
     return bytes_

@@ -305,7 +305,7 @@ def save(folder: Path, core: CoreTokenizer, settings: Settings) -> None:
     for key, token in present.items():
         if token not in special:
             raise TokenizerFileError(
-                f"{key} is {token!r}, which is no special token of this tokenizer; add it with "
+                f"{key} is {token!r}, which is not a special token of this tokenizer; add it with "
                 "with_special_tokens"
             )
     for name in settings.templates:

@@ -16,6 +16,7 @@ Three promises hold for every method:
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -328,6 +329,9 @@ class Tokenizer(HuggingFaceMethods):
         """
         if Path(path).is_dir():
             return cls._of(*pretrained.load(Path(path)))
+        if not Path(path).exists() and os.fspath(path) in packaged.names():
+            hint = f"no such file (a packaged tokenizer is loaded with Tokenizer.get({os.fspath(path)!r}))"
+            raise FileNotFoundError(errno.ENOENT, hint, os.fspath(path))
         data, origin = files.read(path), os.fspath(path)
         if origin.endswith(recognise.SUFFIX):
             return cls._of(pretrained.read_ranks(data, origin))

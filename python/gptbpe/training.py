@@ -453,7 +453,9 @@ def _names(special_tokens: Sequence[str]) -> list[str]:
 
 def _check_whole(vocab_size: object) -> None:
     if isinstance(vocab_size, bool) or not isinstance(vocab_size, SupportsIndex):
-        raise TrainingError(f"vocab_size={known.shown(vocab_size)} is no whole number; give one such as 512")
+        raise TrainingError(
+            f"vocab_size={known.shown(vocab_size)} is not a whole number; give one such as 512"
+        )
 
 
 def _merges_wanted(vocab_size: int, special_tokens: Sequence[str]) -> int:

@@ -147,6 +147,8 @@ def _lay(tables: Layer, origins: dict[str, str], layer: Mapping[str, tuple[str, 
         if section is None:
             known = [field for kind in SECTIONS.values() for field in kind.model_fields] + [*SHORTHANDS]
             hint = called_here(name) or did_you_mean(name, known)
+            if name in SECTIONS:
+                hint = f"; settings have no sections here: {{'max_steps': 3}} instead of {{{name!r}: {{…}}}}"
             raise ConfigError(f"unknown setting {name!r} ({origin}){hint}")
         tables[section][name] = value
         origins[f"{section}.{name}"] = origin.partition(": ")[0]

@@ -211,6 +211,8 @@ def _rows(model: GPT, ids: Sequence[int] | Tensor) -> Tensor:
             "the prompt must be ids, not text: model.generate(tokenizer.encode(…)); a run's tokenizer is "
             "gptmodel.checkpoint.load_tokenizer(RUN)"
         )
+    if ids is None:
+        raise ValueError("the prompt must be ids, not None: at least one id, such as that of <|endoftext|>")
     rows_BT = torch.as_tensor(ids)
     if rows_BT.numel() and rows_BT.is_floating_point():
         raise ValueError(f"the prompt must be ids, integers, not {rows_BT.dtype}")

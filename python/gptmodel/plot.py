@@ -43,7 +43,7 @@ def read_curve(run: str | os.PathLike[str]) -> Curve:
     except OSError:
         runs = sorted(str(path.parent) for path in Path(folder).glob("*/metrics.jsonl"))
         hint = f"; name one or more of the runs in it: {', '.join(runs[:3])}" if runs else ""
-        raise DataError(f"{folder} is no run: it has no metrics.jsonl{hint}") from None
+        raise DataError(f"{folder} is not a run: it has no metrics.jsonl{hint}") from None
     training = [(r["step"], r["loss"]) for r in records if r.get("kind") == "train" and "loss" in r]
     evaluation = [(r["step"], r["loss"]) for r in records if r.get("kind") == "evaluation" and "loss" in r]
     if not training:

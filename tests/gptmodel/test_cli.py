@@ -192,7 +192,7 @@ def test_nothing_to_generate_from(here: Path, capsys: Said) -> None:
     assert main(["generate", "--prompt", "a"]) == 2
     assert "there is no run in runs" in line(capsys)
     assert main(["plot", "nowhere"]) == 2
-    assert "nowhere is no run" in line(capsys)
+    assert "nowhere is not a run" in line(capsys)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_resume_auto_begins_again_what_had_saved_nothing(here: Path, capsys: Sai
     (here / "runs" / "mine" / "letter.txt").write_text("of the user")
     command = ["train", "--resume", "auto", *loop.flags(here, experiment_name="mine", max_steps=2)]
     assert main(command) == 2
-    assert "mine is no run of gptmodel" in line(capsys)
+    assert "mine is not a run of gptmodel" in line(capsys)
 
 
 def test_the_last_lines_say_what_came_out_and_commands_that_work(

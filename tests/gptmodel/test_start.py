@@ -107,6 +107,7 @@ def test_names_are_listed_and_fetched_when_asked_for(tmp_path: Path) -> None:
 def test_every_name_of_a_face_is_there(package: str) -> None:
     module = __import__(f"gptmodel{package}", fromlist=["x"])
     assert {*module.__all__} <= {*dir(module)}
+    assert not {"TYPE_CHECKING", "lazily"} & {*dir(module)}
     for name in dir(module):
         if name != "lightning":  # an extra of its own
             assert getattr(module, name) is not None or name in ("__builtins__", "__doc__")

@@ -121,7 +121,7 @@ def shard(
         raise console.Failure(f"{files[0]} is empty; there is nothing to make shards of")
     if separator and separator not in tok.special_tokens:
         console.say(
-            f"warning: {separator} is no special token of this tokenizer: it ends documents, "
+            f"warning: {separator} is not a special token of this tokenizer: it ends documents, "
             "but no id marks where they end"
         )
     if format == "nanogpt":

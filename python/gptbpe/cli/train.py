@@ -115,7 +115,7 @@ def train(
     for path in counts or ():
         if path.suffix != ".pcnt" and path.is_file() and not _begins_as_counts(path):
             raise console.Failure(
-                f"{path} is no file of counts (gptbpe count-pretokens writes them); "
+                f"{path} is not a file of counts (gptbpe count-pretokens writes them); "
                 "for a text, leave --counts out"
             )
     if counts:

@@ -75,7 +75,7 @@ def has_begun(folder: Path) -> bool:
     if any((folder / "checkpoints").glob("step-*")):
         return True
     if any(folder.iterdir()) and not (folder / ".lock").exists():
-        raise ConfigError(f"{folder} is no run of gptmodel: give another --experiment-name")
+        raise ConfigError(f"{folder} is not a run of gptmodel: give another --experiment-name")
     with files.Lock(folder) as lock:
         if not lock.is_held:
             raise LockedError(

@@ -32,7 +32,7 @@ def plot(
 
     for run in runs[1:]:
         if run.suffix in (".pdf", ".png", ".svg") and not run.exists():
-            raise DataError(f"{run} is no run; the picture is named with -o {shlex.quote(str(run))}")
+            raise DataError(f"{run} is not a run; the picture is named with -o {shlex.quote(str(run))}")
     print(plot_losses(list(runs) or [chosen(None)], output, title=title))
 
 

@@ -178,7 +178,7 @@ def _folder(source: str | PathLike[str]) -> Path:
     except Exception as error:  # the hub's client raises errors of several libraries
         reason = re.sub(r"\[Errno -?\d+\] ", "", str(error).strip().split("\n")[0]) or type(error).__name__
         raise FileNotFoundError(
-            f"{name!r} is no folder here, and could not be had from the Hugging Face hub "
+            f"{name!r} is not a folder here, and could not be had from the Hugging Face hub "
             f"({reason}): download config.json, model.safetensors and tokenizer.json from "
             f"https://huggingface.co/{name} into a folder, and give that folder"
         ) from None

@@ -175,6 +175,11 @@ class GPT(nn.Module):
 
     def __init__(self, config: ModelConfig, seed: int | None = 0):
         """Build the model and `initialize` it, unless `seed` is None because weights are loaded next."""
+        if not isinstance(config, ModelConfig):
+            raise TypeError(
+                f"GPT takes a ModelConfig, not {type(config).__name__}: GPT(ModelConfig(vocab_size=512, …)); "
+                "GPT.load(RUN) loads a trained model"
+            )
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.width)

@@ -333,7 +333,7 @@ def check_finite(state: TrainState, result: StepResult, writer: Writer) -> None:
 
 
 def check_weights(state: TrainState, writer: Writer) -> None:
-    """Raise NonFiniteLossError when a weight or the optimizer's state is no finite number."""
+    """Raise NonFiniteLossError when a weight or the optimizer's state is not a finite number."""
     tensors = [*map(local, state.model.parameters())]
     tensors += [
         local(t) for kept in state.optimizer.state.values() for t in kept.values() if isinstance(t, Tensor)

@@ -85,17 +85,17 @@ def _check_schedule(found: Checkpoint, config: Config, total_steps: int) -> None
     for step in {*range(min(found.step, ends)), *range(max(0, found.step - ends), found.step)}:
         if learning_rate_factor(schedule, step, had) != learning_rate_factor(schedule, step, total_steps):
             raise CheckpointError(
-                f"the run was started for {had:,} steps, now it is {total_steps:,}: with the schedule "
-                f"{schedule.schedule} step {step + 1} would have had another learning rate. Resume with the "
-                "length that it had, or start a new run (--init-from takes over the weights); a run to be "
-                "made longer wants --schedule constant or wsd and a fixed --warmup-steps"
+                f"the run was started for {had:,} steps; for {total_steps:,}, the schedule "
+                f"{schedule.schedule} would have had another learning rate at step {step + 1}, which is "
+                f"done. Resume it for {had:,} steps, or start a new run from its weights with --init-from; "
+                "a run can be made longer with --schedule constant or wsd and fixed --warmup-steps"
             )
 
 
 def _refuse(key: str, was: Any, now: Any) -> None:
     raise CheckpointError(
         f"the run was started with {key} = {was!r}, now it is {now!r}: "
-        "leave it as it was, or start a new run (--init-from takes over the weights)"
+        "resume it with the old value, or start a new run from its weights with --init-from"
     )
 
 

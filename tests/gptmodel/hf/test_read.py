@@ -179,7 +179,7 @@ def test_a_hub_name_without_network_says_what_to_download(monkeypatch: pytest.Mo
         raise ConnectionError("no route to host\nand much more")
 
     monkeypatch.setattr(hub, "snapshot_download", offline)
-    message = r"'gpt2' is no folder here.*\(no route to host\): download config.json, .*co/gpt2 into"
+    message = r"'gpt2' is not a folder here.*\(no route to host\): download config.json, .*co/gpt2 into"
     with pytest.raises(FileNotFoundError, match=message):
         hf.read("gpt2")
 
