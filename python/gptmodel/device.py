@@ -18,6 +18,7 @@ from gptmodel.units import counted
 
 __all__ = [
     "Precision",
+    "bf16_is_slow",
     "compute_dtype",
     "describe_device",
     "free_memory",
@@ -89,6 +90,18 @@ def set_threads(count: int | None) -> None:
     """Let torch compute with ``count`` threads on the CPU, in this process; None leaves them as they are."""
     if count is not None:
         torch.set_num_threads(count)
+
+
+def bf16_is_slow(device: torch.device) -> bool:
+    """Whether the device is a CPU that is known to multiply bf16 numbers more slowly than fp32 ones.
+
+    Those with AMX are faster (twice in the recipe of benches/train_step.py), and so are Arm's with bf16
+    products. Others convert: on an Emerald Rapids without AMX a step in bf16 takes 1.5 times as long.
+    """
+    if device.type != "cpu":
+        return False
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+    return bool(capabilities) and not (capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
 def describe_device(device: torch.device) -> str:

@@ -12,7 +12,7 @@ import time
 
 import torch
 
-from gptmodel.device import describe_device, memory_bytes, peak_flops
+from gptmodel.device import bf16_is_slow, describe_device, memory_bytes, peak_flops
 from gptmodel.errors import ConfigError
 from gptmodel.evaluate import bits_per_byte
 from gptmodel.model.attention import document_mask, is_written_out, watch_kernels
@@ -43,7 +43,7 @@ def report(state: TrainState, progress: Progress, log: RunLog) -> None:
     """Say what is about to happen."""
     model_config, settings = state.model.config, state.config.train
     rows = settings.rows_at_once(settings.batch_size)
-    kernel, warning = attention_kernel(state)
+    kernel, doubt = attention_kernel(state)
     parameters = state.model.num_parameters()
     tokens = state.total_steps * state.tokens_per_step
     epochs = state.total_steps * settings.batch_size / state.data.windows
@@ -52,7 +52,7 @@ def report(state: TrainState, progress: Progress, log: RunLog) -> None:
         f"run       {state.run}" + (f", resumed after step {state.step}" if state.step else ""),
         f"device    {describe_device(state.device)}, {state.precision}, {state.compiler}; attention {kernel}",
         *waiting(state.device),
-        *([f"warning   {warning}"] if warning else []),
+        *(f"warning   {each}" for each in [doubt, *doubts(state)] if each),
         f"model     {human(parameters)} parameters: preset {state.config.preset}, "
         f"{counted(model_config.layers, 'layer')}, width {model_config.width}, "
         f"{counted(model_config.heads, 'head')}, "
@@ -67,6 +67,20 @@ def report(state: TrainState, progress: Progress, log: RunLog) -> None:
         progress.say(line)
     if not state.step:
         log.text("config", dump_toml(state.config))
+
+
+def doubts(state: TrainState) -> list[str]:
+    """What the settings say and is hardly meant."""
+    found = []
+    if state.precision == "bf16" and bf16_is_slow(state.device):
+        found.append("bf16 is slower than fp32 on this processor, which has no fast bf16 products (AMX)")
+    warmup = state.config.schedule.warmup_steps or 0
+    if warmup > state.total_steps:
+        found.append(
+            f"--warmup-steps {warmup:,} in a run of {counted(state.total_steps, 'step')}: the learning rate "
+            "rises until the last step"
+        )
+    return found
 
 
 def waiting(device: torch.device) -> list[str]:

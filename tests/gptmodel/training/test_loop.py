@@ -359,6 +359,23 @@ def test_the_first_loss_is_compared_with_a_uniform_guess(
     assert ("warning" in shown) == (word == "warning")
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "warned"), [({"amx_bf16": False}, True), ({"amx_bf16": True}, False), ({}, False)]
+)
+def test_settings_that_are_hardly_meant_are_warned_of(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capabilities: dict[str, bool],
+    warned: bool,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    train(loop.tiny(tmp_path, max_steps=2, precision="bf16", warmup_steps=3 if warned else 2))
+    shown = capsys.readouterr().err
+    assert ("warning   bf16 is slower than fp32 on this processor" in shown) == warned
+    assert ("--warmup-steps 3 in a run of 2 steps" in shown) == warned
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_learns_about_the_same(tmp_path: Path, precision: str) -> None:
     exact = train(loop.tiny(tmp_path, max_steps=10))
