@@ -77,6 +77,24 @@ def test_the_first_update_is_adamw() -> None:
         torch.testing.assert_close(parameter.detach(), expected)
 
 
+@pytest.mark.parametrize("limit", [0.0, 0.5, 5.0, 1e9])
+@pytest.mark.parametrize("spoilt", [None, float("inf"), float("nan")])
+def test_clipping_is_torchs(limit: float, spoilt: float | None) -> None:
+    ours, torchs = torch.nn.Linear(7, 5), torch.nn.Linear(7, 5)
+    for mine, other in zip(ours.parameters(), torchs.parameters(), strict=True):
+        mine.grad = torch.linspace(-2, 2, mine.numel()).view_as(mine)
+        if spoilt is not None and mine.ndim == 1:
+            mine.grad[1] = spoilt
+        other.grad = mine.grad.clone()
+    norm = clip_gradients(ours, limit)
+    expected = torch.nn.utils.clip_grad_norm_(torchs.parameters(), limit or float("inf"))
+    assert torch.equal(norm, expected) or (norm.isnan() and expected.isnan())
+    for mine, other in zip(ours.parameters(), torchs.parameters(), strict=True):
+        assert mine.grad is not None
+        assert other.grad is not None
+        assert torch.equal(mine.grad.nan_to_num(9.0), other.grad.nan_to_num(9.0))
+
+
 def test_clipping_scales_to_the_limit_and_reports_the_norm_before() -> None:
     model = torch.nn.Linear(4, 4)
     for parameter in model.parameters():

@@ -7,8 +7,8 @@
 
 namespace {
 
-constexpr int QUERIES = 8;  // rows of scores at a time
-constexpr int BLOCK = 32;   // columns at a time
+constexpr int BLOCK = 32;  // queries and keys at a time
+constexpr int ROWS = 8;    // and so many rows of them in registers
 
 struct Attention {
   int B, T, H, G, K;
@@ -19,7 +19,6 @@ struct Attention {
   float scale() const { return 1.f / std::sqrt((float)K); }
   int key(int g) const { return H + g; }
   int value(int g) const { return H + G + g; }
-  int seen(int i) const { return std::min((i + QUERIES + BLOCK - 1) / BLOCK * BLOCK, rows()); }
 };
 
 // A head as (rows, width) in fp32, zero beyond T and K.
@@ -30,14 +29,15 @@ void copy_head(const Attention& s, const T* x, long token, float* out) {
       _mm512_store_ps(out + t * s.width() + k, load(x + t * token + k, t < s.T ? first(s.K - k) : 0));
 }
 
-// (rows, width) as (width, scores).
+// (rows, width) as blocks of BLOCK columns, each (width, BLOCK).
 void transpose_head(const Attention& s, const float* x, float* out) {
   for (int t = 0; t < s.rows(); t += LANES)
     for (int k = 0; k < s.width(); k += LANES) {
       __m512 v[LANES];
       for (int r = 0; r < LANES; ++r) v[r] = _mm512_load_ps(x + (t + r) * s.width() + k);
       transpose16(v);
-      for (int r = 0; r < LANES; ++r) _mm512_store_ps(out + (k + r) * s.scores() + t, v[r]);
+      float* const to = out + t / BLOCK * BLOCK * s.width() + k * BLOCK + t % BLOCK;
+      for (int r = 0; r < LANES; ++r) _mm512_store_ps(to + r * BLOCK, v[r]);
     }
 }
 
@@ -48,34 +48,39 @@ void write_head(const Attention& s, const float* x, int rows, T* out, long token
       store(out + t * token + k, _mm512_load_ps(x + t * s.width() + k), first(s.K - k));
 }
 
-// QUERIES rows of a (…, K) times a transposed head: scores, or gradients of probabilities.
+// BLOCK rows of a head times `seen` columns of a transposed one: scores, or gradients of probabilities.
 void multiply_transposed(const Attention& s, const float* a, const float* transposed, int seen, float* out) {
   for (int j = 0; j < seen; j += BLOCK)
-    multiply_block<QUERIES>(a, s.width(), 1, transposed + j, s.scores(), s.K, out + j, s.scores(), true);
+    for (int r = 0; r < BLOCK; r += ROWS)
+      multiply_block<ROWS>(a + r * s.width(), s.width(), 1, transposed + j * s.width(), BLOCK, s.K,
+                           out + r * s.scores() + j, s.scores(), true);
 }
 
-// QUERIES rows (rows of `a`, or columns: row r at depth k is a[r * a_row + k * a_depth]) times a head.
-void multiply_head(const Attention& s, const float* a, long a_row, long a_depth, const float* head, int depth,
-                   float* out, bool fresh) {
+// BLOCK rows times a head, `depth(r)` deep: row r at depth k is a[r * a_row + k * a_depth].
+template <class Depth>
+void multiply_head(const Attention& s, const float* a, long a_row, long a_depth, const float* head,
+                   const Depth& depth, float* out, bool fresh) {
   for (int k = 0; k < s.width(); k += BLOCK)
-    multiply_block<QUERIES>(a, a_row, a_depth, head + k, s.width(), depth, out + k, s.width(), fresh);
+    for (int r = 0; r < BLOCK; r += ROWS)
+      multiply_block<ROWS>(a + r * a_row, a_row, a_depth, head + k, s.width(), depth(r), out + r * s.width() + k,
+                           s.width(), fresh);
 }
 
 template <class T>
 void attend(const Attention& s, int g, const T* qkv, T* y, float* stats, float* memory) {
   const long plane = (long)s.rows() * s.width(), token = s.token();
-  float *q = memory, *k = q + plane, *v = k + plane, *kt = v + plane, *p = kt + (long)s.width() * s.scores();
-  float* out = p + QUERIES * s.scores();
+  float *q = memory, *k = q + plane, *v = k + plane, *kt = v + plane, *p = kt + plane, *out = p + BLOCK * s.scores();
   const __m512 scale = _mm512_set1_ps(s.scale());
   copy_head(s, qkv + s.key(g) * s.K, token, k);
   copy_head(s, qkv + s.value(g) * s.K, token, v);
   transpose_head(s, k, kt);
   for (int h = g * s.H / s.G; h < (g + 1) * s.H / s.G; ++h) {
     copy_head(s, qkv + h * s.K, token, q);
-    for (int i = 0; i < s.T; i += QUERIES) {
-      const int rows = std::min(QUERIES, s.T - i), seen = s.seen(i);
+    for (int i = 0; i < s.T; i += BLOCK) {
+      const int rows = std::min(BLOCK, s.T - i), seen = i + BLOCK;
+      const auto depth = [&](int r) { return std::min(i + r + ROWS, s.T); };
       multiply_transposed(s, q + i * s.width(), kt, seen, p);
-      __m512 inverse[QUERIES];
+      __m512 inverse[BLOCK];
       for (int r = 0; r < rows; ++r) {
         float* const row = p + r * s.scores();
         __m512 top = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
@@ -94,7 +99,7 @@ void attend(const Attention& s, int g, const T* qkv, T* y, float* stats, float* 
         kept[0] = most;
         kept[1] = one_over;
       }
-      multiply_head(s, p, s.scores(), 1, v, std::min(i + QUERIES, s.T), out, true);
+      multiply_head(s, p, s.scores(), 1, v, depth, out, true);
       for (int r = 0; r < rows; ++r)
         for (int c = 0; c < s.width(); c += LANES) {
           float* const at = out + r * s.width() + c;
@@ -106,11 +111,11 @@ void attend(const Attention& s, int g, const T* qkv, T* y, float* stats, float* 
 }
 
 template <class T>
-void differentiate(const Attention& s, int g, const T* dy, const T* qkv, const float* stats, T* dqkv, float* memory) {
-  const long plane = (long)s.rows() * s.width(), turned = (long)s.width() * s.scores(), token = s.token();
-  const long square = (long)s.rows() * s.scores();
+void differentiate(const Attention& s, int g, const T* dy, const T* qkv, const float* stats, T* dqkv,
+                   float* memory) {
+  const long plane = (long)s.rows() * s.width(), square = (long)s.rows() * s.scores(), token = s.token();
   float *q = memory, *k = q + plane, *v = k + plane, *y = v + plane, *dk = y + plane, *dv = dk + plane;
-  float *kt = dv + plane, *vt = kt + turned, *p = vt + turned, *d = p + square, *dq = d + square;
+  float *kt = dv + plane, *vt = kt + plane, *p = vt + plane, *d = p + square, *dq = d + square;
   const __m512 scale = _mm512_set1_ps(s.scale());
   copy_head(s, qkv + s.key(g) * s.K, token, k);
   copy_head(s, qkv + s.value(g) * s.K, token, v);
@@ -119,8 +124,9 @@ void differentiate(const Attention& s, int g, const T* dy, const T* qkv, const f
   for (int h = g * s.H / s.G; h < (g + 1) * s.H / s.G; ++h) {
     copy_head(s, qkv + h * s.K, token, q);
     copy_head(s, dy + h * s.K, (long)s.H * s.K, y);
-    for (int i = 0; i < s.T; i += QUERIES) {
-      const int rows = std::min(QUERIES, s.T - i), seen = s.seen(i);
+    for (int i = 0; i < s.T; i += BLOCK) {
+      const int rows = std::min(BLOCK, s.T - i), seen = i + BLOCK;
+      const auto depth = [&](int r) { return std::min(i + r + ROWS, s.T); };
       float *const pi = p + (long)i * s.scores(), *const di = d + (long)i * s.scores();
       multiply_transposed(s, q + i * s.width(), kt, seen, pi);
       multiply_transposed(s, y + i * s.width(), vt, seen, di);
@@ -138,17 +144,19 @@ void differentiate(const Attention& s, int g, const T* dy, const T* qkv, const f
         const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum));
         for (int j = 0; j < seen; j += LANES) {
           const __m512 x = _mm512_mul_ps(_mm512_load_ps(row + j), scale);
-          _mm512_store_ps(slope + j, _mm512_maskz_mul_ps(first(i + r + 1 - j), x, _mm512_sub_ps(_mm512_load_ps(slope + j), mean)));
+          const __m512 away = _mm512_sub_ps(_mm512_load_ps(slope + j), mean);
+          _mm512_store_ps(slope + j, _mm512_maskz_mul_ps(first(i + r + 1 - j), x, away));
         }
       }
-      multiply_head(s, di, s.scores(), 1, k, std::min(i + QUERIES, s.T), dq, true);
+      multiply_head(s, di, s.scores(), 1, k, depth, dq, true);
       write_head(s, dq, rows, dqkv + i * token + h * s.K, token);
     }
     const bool fresh = h == g * s.H / s.G;
-    for (int j = 0; j < s.T; j += QUERIES) {
+    for (int j = 0; j < s.T; j += BLOCK) {  // a key is seen by the queries from j on
       const long from = (long)j * s.scores() + j, head = (long)j * s.width();
-      multiply_head(s, d + from, 1, s.scores(), q + head, s.T - j, dk + head, fresh);
-      multiply_head(s, p + from, 1, s.scores(), y + head, s.T - j, dv + head, fresh);
+      const auto depth = [&](int) { return s.T - j; };
+      multiply_head(s, d + from, 1, s.scores(), q + head, depth, dk + head, fresh);
+      multiply_head(s, p + from, 1, s.scores(), y + head, depth, dv + head, fresh);
     }
   }
   write_head(s, dk, s.T, dqkv + s.key(g) * s.K, token);
@@ -156,11 +164,11 @@ void differentiate(const Attention& s, int g, const T* dy, const T* qkv, const f
 }
 
 long numbers_to_attend(const Attention& s) {
-  return 3l * s.rows() * s.width() + s.width() * s.scores() + QUERIES * (s.scores() + s.width());
+  return 4l * s.rows() * s.width() + BLOCK * (s.scores() + s.width());
 }
 
 long numbers_to_differentiate(const Attention& s) {
-  return 6l * s.rows() * s.width() + 2l * (s.width() + s.rows()) * s.scores() + QUERIES * s.width();
+  return 8l * s.rows() * s.width() + 2l * s.rows() * s.scores() + BLOCK * s.width();
 }
 
 // `work(row of the batch, group, memory)` for all of them; false without memory.

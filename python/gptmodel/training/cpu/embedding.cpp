@@ -20,7 +20,8 @@ void look_up(const float* table, const int64_t* ids, long tokens, long width, fl
   for (long t = 0; t < tokens; ++t) memcpy(out + t * width, table + ids[t] * width, width * sizeof(float));
 }
 
-void add_rows(const float* gradient, const int64_t* ids, long tokens, long width, long rows, float* out, int threads) {
+void add_rows(const float* gradient, const int64_t* ids, long tokens, long width, long rows, float* out,
+              int threads) {
   for_each_column_range(width, threads, [&](long begin, long end) {
     for (long r = 0; r < rows; ++r) memset(out + r * width + begin, 0, (end - begin) * sizeof(float));
     for (long t = 0; t < tokens; ++t) {

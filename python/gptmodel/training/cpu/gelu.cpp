@@ -13,17 +13,17 @@ struct ValueAndSlope {
   __m512 value, slope;
 };
 
-inline __attribute__((always_inline)) __m512 reciprocal(__m512 x) {  // one step of Newton's from 14 bits
+INLINE __m512 reciprocal(__m512 x) {  // one step of Newton's from 14 bits
   const __m512 r = _mm512_rcp14_ps(x);
   return _mm512_mul_ps(r, _mm512_fnmadd_ps(x, r, _mm512_set1_ps(2.f)));
 }
 
 // `x` as far as it matters; what is not a number stays so.
-inline __attribute__((always_inline)) __m512 within(__m512 x, float limit) {
+INLINE __m512 within(__m512 x, float limit) {
   return _mm512_max_ps(_mm512_set1_ps(-limit), _mm512_min_ps(_mm512_set1_ps(limit), x));
 }
 
-inline __attribute__((always_inline)) ValueAndSlope gelu_erf(__m512 x) {
+INLINE ValueAndSlope gelu_erf(__m512 x) {
   const __m512 near = within(x, 13.f), t = _mm512_abs_ps(near);
   const __m512 e = exp_negative(_mm512_mul_ps(_mm512_mul_ps(t, t), _mm512_set1_ps(-.5f)));
   const __m512 u = reciprocal(_mm512_fmadd_ps(t, _mm512_set1_ps(.21f), _mm512_set1_ps(1.f)));
@@ -35,7 +35,7 @@ inline __attribute__((always_inline)) ValueAndSlope gelu_erf(__m512 x) {
   return {_mm512_mul_ps(x, share), _mm512_fmadd_ps(_mm512_mul_ps(near, _mm512_set1_ps(0.3989422804f)), e, share)};
 }
 
-inline __attribute__((always_inline)) ValueAndSlope gelu_tanh(__m512 x) {
+INLINE ValueAndSlope gelu_tanh(__m512 x) {
   const __m512 near = within(x, 10.f), square = _mm512_mul_ps(near, near);
   const __m512 cubic = _mm512_set1_ps(0.044715f), twice = _mm512_set1_ps(1.5957691216f);
   const __m512 w = _mm512_mul_ps(_mm512_mul_ps(near, twice), _mm512_fmadd_ps(square, cubic, _mm512_set1_ps(1.f)));

@@ -35,7 +35,8 @@ std::tuple<Tensor, Tensor> gelu_operator(const Tensor& input, bool tanh) {
 }
 
 Attention shape_of(const Tensor& qkv, int64_t heads) {
-  STD_TORCH_CHECK(qkv.dim() == 4 && heads > 0 && (qkv.size(2) - heads) % 2 == 0, "queries, keys, values are (B, T, H + 2G, K)");
+  STD_TORCH_CHECK(qkv.dim() == 4 && heads > 0 && (qkv.size(2) - heads) % 2 == 0,
+                  "queries, keys and values must be (B, T, H + 2G, K)");
   const int groups = (qkv.size(2) - heads) / 2;
   STD_TORCH_CHECK(groups > 0 && heads % groups == 0, "the groups must divide the heads");
   return {(int)qkv.size(0), (int)qkv.size(1), (int)heads, groups, (int)qkv.size(3)};

@@ -16,6 +16,9 @@ from gptmodel.training.optim.config import OptimConfig
 
 __all__ = ["clip_gradients", "parameter_groups", "set_learning_rate"]
 
+CLIP_EPSILON = 1e-6
+"""What `torch.nn.utils.clip_grads_with_norm_` adds to the norm."""
+
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
     """Trainable parameters of ``model`` as groups for an optimizer, each with its ``peak_learning_rate``.
@@ -57,5 +60,8 @@ def clip_gradients(model: nn.Module, limit: float) -> Tensor:
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if hasattr(norm, "full_tensor"):  # a DTensor: each rank has the norm of its part
         norm = norm.full_tensor()
-    nn.utils.clip_grads_with_norm_(parameters, limit if limit > 0 else float("inf"), norm)
+    most = limit if limit > 0 else float("inf")
+    if norm.device.type == "cpu" and norm.isfinite() and norm + CLIP_EPSILON <= most:
+        return norm  # torch would multiply by 1; on a card the question would cost more than the product
+    nn.utils.clip_grads_with_norm_(parameters, most, norm)
     return norm
