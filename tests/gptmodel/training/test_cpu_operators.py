@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -84,8 +83,6 @@ def test_any_strides_are_taken(strides: str) -> None:
     x = random(40, 36)
     x = {"contiguous": x, "transposed": x.t(), "every second": x[::2, ::2]}[strides]
     assert torch.equal(ops.gelu(x, False)[0], ops.gelu(x.contiguous(), False)[0])
-    ids = torch.arange(20)[::3]
-    assert torch.equal(ops.embedding(x[:20], ids), x[:20][ids])
     qkv = random(2, 9, 30, 16).transpose(1, 2)[:, :, :6]
     assert torch.equal(ops.attention(qkv, 2)[0], ops.attention(qkv.contiguous(), 2)[0])
 
@@ -115,34 +112,14 @@ def test_attention_and_its_gradient(B: int, T: int, H: int, G: int, K: int, dtyp
     assert apart(found, expected) < BF16[dtype]
 
 
-def test_a_gradient_of_an_embedding_is_added_in_the_order_of_the_tokens() -> None:
-    ids = torch.randint(5, (40, 50), generator=torch.Generator().manual_seed(1))
-    gradient = random(40, 50, 37)
-    expected = np.zeros((7, 37), np.float32)
-    np.add.at(expected, ids.flatten().numpy(), gradient.flatten(0, 1).numpy())
-    weight = random(7, 37).requires_grad_()
-    (found,) = torch.autograd.grad(ops.embedding(weight, ids), weight, gradient)
-    assert np.array_equal(found.numpy(), expected)
-
-
-@pytest.mark.parametrize("wrong", [-1, 7])
-def test_an_id_outside_of_the_table_is_an_error(wrong: int) -> None:
-    with pytest.raises(RuntimeError, match="outside of the embedding"):
-        ops.embedding(random(7, 8), torch.tensor([1, wrong]))
-    with pytest.raises(RuntimeError, match="outside of the embedding"):
-        ops.embedding_backward(random(2, 8), torch.tensor([1, wrong]), 7)
-
-
 def test_the_number_of_threads_changes_no_bit() -> None:
     qkv, dy, x = random(3, 40, 6, 24), random(3, 40, 2, 24, seed=2), random(41, 33)
-    ids = torch.randint(5, (41,), generator=torch.Generator().manual_seed(1))
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             y, stats = ops.attention(qkv, 2)
-            parts = [y, ops.attention_backward(dy, qkv, stats, 2), ops.gelu(x, False)[1]]
-            found.append([*parts, ops.embedding_backward(x, ids, 5)])
+            found.append([y, ops.attention_backward(dy, qkv, stats, 2), ops.gelu(x, False)[1]])
     finally:
         torch.set_num_threads(before)
     for other in found[1:]:

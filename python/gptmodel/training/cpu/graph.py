@@ -9,7 +9,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptmodel.model.attention import WRITTEN_OUT, math_attention
-from gptmodel.training.cpu import operators
+from gptmodel.training.cpu import embedding, operators
 
 __all__ = ["in_compiled_graphs"]
 
@@ -27,20 +26,23 @@ EMBEDDING = ("input", "weight", "padding_idx", "max_norm", "norm_type", "scale_g
 
 @contextmanager
 def in_compiled_graphs() -> Iterator[None]:
-    """Inside, graphs that torch compiles for a CPU have the operators. `operators.load` must be True."""
+    """Inside, graphs that torch compiles for a CPU have the operators that there are on this computer."""
     from torch._inductor import config
 
-    allow: Any = torch.compiler.allow_in_graph
-    allow(math_attention)  # one node of the traced graph, not its ten operators
-    with config.patch(pre_grad_custom_pass=_graph_pass()):
+    if not hasattr(config, "pre_grad_custom_pass"):  # an older torch
+        yield
+        return
+    replacements: dict[Any, Any] = {F.embedding: _embedding}
+    if operators.load():
+        replacements |= {F.gelu: _gelu, math_attention: _attention}
+        allow: Any = torch.compiler.allow_in_graph
+        allow(math_attention)  # one node of the traced graph, not its ten operators
+    with config.patch(pre_grad_custom_pass=_graph_pass(replacements)):
         yield
 
 
-@cache
-def _graph_pass() -> Any:
+def _graph_pass(replacements: dict[Any, Any]) -> Any:
     from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
-
-    replacements: dict[Any, Any] = {F.gelu: _gelu, F.embedding: _embedding, math_attention: _attention}
 
     class UseOperators(CustomGraphPass):
         """Replaces what an operator computes."""
@@ -51,11 +53,13 @@ def _graph_pass() -> Any:
                     with graph.inserting_before(node):
                         found = replacements[node.target](graph, node)
                     if found is not None:
+                        found.meta = {**node.meta, **found.meta}  # the nodes after it ask for its shape
                         node.replace_all_uses_with(found)
                         graph.erase_node(node)
 
         def uuid(self) -> Any:
-            return get_hash_for_files((__file__, operators.__file__)), operators.source()
+            files = (__file__, operators.__file__, embedding.__file__)
+            return get_hash_for_files(files), operators.source(), len(replacements)
 
     return UseOperators()
 
@@ -76,7 +80,7 @@ def _embedding(graph: Any, node: Node) -> Node | None:
         return None
     if not _fits(weight, torch.float32) or not _fits(ids, torch.int64):
         return None
-    return graph.call_function(torch.ops.gptmodel.embedding.default, (weight, ids))
+    return graph.call_function(embedding.embedding_operator(), (weight, ids))
 
 
 def _attention(graph: Any, node: Node) -> Node | None:

@@ -1,4 +1,4 @@
-// The loops as operators of torch: gptmodel::gelu, attention, embedding and their gradients; see operators.py.
+// The loops as operators of torch: gptmodel::gelu, attention and its gradient; see operators.py.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -72,49 +72,16 @@ Tensor attention_backward_operator(const Tensor& gradient, const Tensor& input, 
   return dqkv;
 }
 
-// All ids must lie in the table: nothing is read or written outside of it.
-void check_ids(const Tensor& ids, long rows) {
-  STD_TORCH_CHECK(ids.scalar_type() == ScalarType::Long, "ids must be int64");
-  for (const int64_t *id = at<int64_t>(ids), *end = id + ids.numel(); id < end; ++id)
-    STD_TORCH_CHECK(*id >= 0 && *id < rows, "an id lies outside of the embedding");
-}
-
-Tensor embedding_operator(const Tensor& weight, const Tensor& numbers) {
-  const Tensor table = torch::stable::contiguous(weight), ids = torch::stable::contiguous(numbers);
-  check_ids(ids, table.size(0));
-  std::vector<int64_t> shape(ids.sizes().begin(), ids.sizes().end());
-  shape.push_back(table.size(1));
-  Tensor out = torch::stable::new_empty(table, shape);
-  STD_TORCH_CHECK(table.scalar_type() == ScalarType::Float, "an embedding must be fp32");
-  look_up(at<float>(table), at<int64_t>(ids), ids.numel(), table.size(1), at<float>(out), threads());
-  return out;
-}
-
-Tensor embedding_backward_operator(const Tensor& given, const Tensor& numbers, int64_t rows) {
-  const Tensor gradient = torch::stable::contiguous(given), ids = torch::stable::contiguous(numbers);
-  check_ids(ids, rows);
-  const long width = gradient.size(gradient.dim() - 1);
-  STD_TORCH_CHECK(gradient.scalar_type() == ScalarType::Float && gradient.numel() == ids.numel() * width,
-                  "a gradient must be fp32, with a row for each id");
-  Tensor out = torch::stable::new_empty(gradient, {rows, width});
-  add_rows(at<float>(gradient), at<int64_t>(ids), ids.numel(), width, rows, at<float>(out), threads());
-  return out;
-}
-
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gptmodel, library) {
   library.def("gelu(Tensor x, bool tanh) -> (Tensor, Tensor)");
   library.def("attention(Tensor qkv, int heads) -> (Tensor, Tensor)");
   library.def("attention_backward(Tensor gradient, Tensor qkv, Tensor stats, int heads) -> Tensor");
-  library.def("embedding(Tensor weight, Tensor ids) -> Tensor");
-  library.def("embedding_backward(Tensor gradient, Tensor ids, int rows) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gptmodel, CPU, library) {
   library.impl("gelu", TORCH_BOX(&gelu_operator));
   library.impl("attention", TORCH_BOX(&attention_operator));
   library.impl("attention_backward", TORCH_BOX(&attention_backward_operator));
-  library.impl("embedding", TORCH_BOX(&embedding_operator));
-  library.impl("embedding_backward", TORCH_BOX(&embedding_backward_operator));
 }

@@ -3,8 +3,6 @@
 - ``gelu(x, tanh) -> (value, slope)``: both from one exponential, so that backward is one multiplication.
 - ``attention(qkv, heads) -> (y, stats)``: causal attention whose scores stay in the cache. qkv is
   (B, T, J, K) with H heads of queries, then G of keys and G of values; y is (B, T, H, K).
-- ``embedding(weight, ids)``, whose gradient is added up in the order of the tokens. torch's compiled loop
-  adds in the order of the threads, with which two equal runs end with different bits.
 
 The C++ is compiled by torch's own compiler of CPU loops, which keeps it in its cache: 8 seconds once. `load`
 says whether it is there; without AVX-512, a compiler or torch's stable interface (2.10) it is not. Only
@@ -23,7 +21,7 @@ from torch import Tensor
 
 __all__ = ["has_avx512", "load"]
 
-SOURCES = ("vectors.h", "gelu.cpp", "attention.cpp", "embedding.cpp", "operators.cpp")
+SOURCES = ("vectors.h", "gelu.cpp", "attention.cpp", "operators.cpp")
 
 AS_EXACT = 2.0
 """The largest error of an operator, in errors of torch's own."""
@@ -67,16 +65,8 @@ def _register() -> None:
     library.register_fake(
         "gptmodel::attention_backward", lambda gradient, qkv, stats, heads: qkv.new_empty(qkv.shape)
     )
-    library.register_fake(
-        "gptmodel::embedding", lambda weight, ids: weight.new_empty(*ids.shape, weight.shape[1])
-    )
-    library.register_fake(
-        "gptmodel::embedding_backward",
-        lambda gradient, ids, rows: gradient.new_empty(rows, gradient.shape[-1]),
-    )
     library.register_autograd("gptmodel::gelu", _gelu_backward, setup_context=_keep_slope)
     library.register_autograd("gptmodel::attention", _attention_backward, setup_context=_keep_qkv)
-    library.register_autograd("gptmodel::embedding", _embedding_backward, setup_context=_keep_ids)
 
 
 def _attention_shapes(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
@@ -105,28 +95,15 @@ def _attention_backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor, No
     return torch.ops.gptmodel.attention_backward(gradient, qkv, stats, ctx.heads), None
 
 
-def _keep_ids(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    weight, ids = inputs
-    ctx.rows = len(weight)
-    ctx.save_for_backward(ids)
-
-
-def _embedding_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-    (ids,) = ctx.saved_tensors
-    return torch.ops.gptmodel.embedding_backward(gradient, ids, ctx.rows), None
-
-
 def _errors_are_small() -> list[bool]:
     """Whether values and gradients are as near to double precision as torch's own, for each operator."""
     draw = torch.Generator().manual_seed(0)
     x = 3 * torch.randn(40, 53, generator=draw)
     qkv = torch.randn(2, 40, 6, 24, generator=draw)
-    ids = torch.randint(40, (2, 30), generator=draw)
     pairs = [
         (lambda x: torch.ops.gptmodel.gelu(x, False)[0], F.gelu, x),
         (lambda x: torch.ops.gptmodel.gelu(x, True)[0], lambda x: F.gelu(x, approximate="tanh"), x),
         (lambda x: torch.ops.gptmodel.attention(x, 2)[0], _attention, qkv),
-        (lambda x: torch.ops.gptmodel.embedding(x, ids), lambda x: F.embedding(ids, x), x),
     ]
     return [_error(ours, torchs, x) <= AS_EXACT * _error(torchs, torchs, x) for ours, torchs, x in pairs]
 
