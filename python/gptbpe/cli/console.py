@@ -102,7 +102,7 @@ def inputs_given(
             raise Failure(f'nothing to read; name a file, pipe something in, or pass {option} "…"')
         given = [STANDARD]
     for path in given:
-        if path != STANDARD and not path.exists():
+        if path != STANDARD and isinstance(name(path), Path) and not path.exists():
             _no_such_input(path, option)
         yield shown(path), path
 
