@@ -23,7 +23,8 @@ from torch import Tensor
 
 __all__ = ["LEAST_SIZE", "has_amx", "in_compiled_graphs", "load"]
 
-SOURCE = Path(__file__).with_name("split_products.cpp")
+FOLDER = Path(__file__).parent
+SOURCES = (FOLDER / "cpu" / "transpose.h", FOLDER / "split_products.cpp")
 
 FLAGS = ("-mavx512f", "-mavx512bw", "-mavx512bf16", "-mamx-tile", "-mamx-bf16")
 
@@ -49,7 +50,7 @@ def load() -> Product | None:
     try:
         from torch._inductor.codecache import CppCodeCache
 
-        library: Any = CppCodeCache.load(SOURCE.read_text(encoding="utf-8"), extra_flags=FLAGS)
+        library: Any = CppCodeCache.load(_source(), extra_flags=FLAGS)
     except Exception:  # compilers are missing or fail in many ways, and MKL is always there
         return None
     if library.split_products_allowed():
@@ -72,6 +73,10 @@ def load() -> Product | None:
         return c
 
     return product
+
+
+def _source() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
 
 
 def in_compiled_graphs() -> AbstractContextManager[None]:
@@ -101,7 +106,7 @@ def _graph_pass() -> Any:
                     node.target = operator
 
         def uuid(self) -> Any:
-            return get_hash_for_files((__file__, str(SOURCE)))
+            return get_hash_for_files((__file__, *map(str, SOURCES)))
 
     return ReplaceProducts()
 

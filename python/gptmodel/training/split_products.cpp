@@ -55,32 +55,6 @@ void configure_tiles() {
   _tile_loadconfig(&config);
 }
 
-void transpose(__m512 r[16]) {
-  __m512 t[16];
-  for (int i = 0; i < 8; ++i) {
-    t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    const __m512d a = _mm512_castps_pd(t[4 * i]), b = _mm512_castps_pd(t[4 * i + 1]);
-    const __m512d c = _mm512_castps_pd(t[4 * i + 2]), d = _mm512_castps_pd(t[4 * i + 3]);
-    r[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
-    r[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
-    r[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
-    r[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
-  }
-  for (int i = 0; i < 4; ++i) {
-    t[i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88);
-    t[4 + i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
-    t[8 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88);
-    t[12 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
-  }
-  for (int i = 0; i < 8; ++i) {
-    r[i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0x88);
-    r[8 + i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0xdd);
-  }
-}
-
 // The parts of 32 numbers, one row of each of three tiles. AMX wants the left factor as a row of depths, and
 // the right one (`pairs`) as pairs of depths beside one another: there a and b are two depths of 16 rows.
 template <bool pairs>
@@ -122,8 +96,8 @@ void pack_tile(const float* x, long outer, long inner, int rows, int depth, bf16
     for (int k = 0; k < STEP; ++k) v[k] = _mm512_maskz_loadu_ps(k < depth ? first(rows) : 0, x + k * inner);
   }
   if (along_depth == pairs) {
-    transpose(v);
-    transpose(v + 16);
+    transpose16(v);
+    transpose16(v + 16);
   }
   for (int r = 0; r < TILE; ++r)
     split_row<pairs>(v[pairs ? 2 * r : r], v[pairs ? 2 * r + 1 : TILE + r], out + r * STEP);

@@ -21,7 +21,7 @@ from torch import Tensor
 
 __all__ = ["has_avx512", "load"]
 
-SOURCES = ("vectors.h", "gelu.cpp", "attention.cpp", "operators.cpp")
+SOURCES = ("transpose.h", "vectors.h", "gelu.cpp", "attention.cpp", "operators.cpp")
 
 AS_EXACT = 2.0
 """The largest error of an operator, in errors of torch's own."""
