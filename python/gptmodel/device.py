@@ -37,7 +37,7 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 MALLOC_KEEPS = 1 << 30
 """Bytes of freed memory that the allocator keeps for the next step, see `keep_freed_memory`."""
 
-MALLOC_SETTINGS = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+MALLOC_SETTINGS = {"MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 
 
 def pick_device(name: str) -> torch.device:
@@ -124,9 +124,8 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):  # musl has no mallopt
         return False
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-    largest = mallopt(mmap_threshold, MALLOC_KEEPS) or mallopt(mmap_threshold, 1 << 25)  # older glibc's limit
-    return bool(largest and mallopt(trim_threshold, MALLOC_KEEPS))
+    trim_threshold, most_mappings = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
+    return bool(mallopt(most_mappings, 0) and mallopt(trim_threshold, MALLOC_KEEPS))
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -19,7 +19,7 @@ from typing import cast
 import torch
 
 from gptmodel.data import TrainingData
-from gptmodel.device import compute_dtype, pick_device, pick_precision, set_threads
+from gptmodel.device import compute_dtype, keep_freed_memory, pick_device, pick_precision, set_threads
 from gptmodel.errors import ConfigError
 from gptmodel.training.config import Config
 from gptmodel.training.distributed import Ranks
@@ -97,7 +97,10 @@ def step_seconds(
     Where attention stays inside documents, each window is one. The first two steps, which compile and
     allocate, do not count.
     """
-    with using(_products(config, vocab_size)):
+    device = pick_device(config.train.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    with using(_products(config, vocab_size), compiled=device.type == "cpu" and bool(config.train.compile)):
         return _median_step(state_without_data(config, vocab_size), vocab_size, seconds, clock)
 
 

@@ -16,14 +16,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gptmodel.model import ModelConfig
-from gptmodel.training import amx
+from gptmodel.training.cpu import amx
+from gptmodel.training.cpu.graph import in_compiled_graphs
 
 __all__ = ["Products", "choose_products", "using"]
 
@@ -102,14 +103,26 @@ def _choose_amx(x: Tensor, w: Tensor, compiled: bool) -> tuple[Products, str]:
 
 
 @contextmanager
-def using(products: Products | Literal["auto"]) -> Iterator[None]:
-    """Inside, ``products`` multiplies; afterwards, who did before. MKL is what torch takes by itself."""
-    if products == "amx":
-        with amx.in_compiled_graphs():
-            yield
-        return
+def using(products: Products | Literal["auto"], *, compiled: bool = False) -> Iterator[None]:
+    """Inside, ``products`` multiplies; afterwards, who did before. MKL is what torch takes by itself.
+
+    ``compiled`` says whether a model is compiled for a CPU inside: its graphs get the operators of `cpu`.
+    """
+    with ExitStack() as held:
+        if products == "amx":
+            held.enter_context(amx.in_compiled_graphs())
+        if products == "onednn":
+            held.enter_context(_bf16_permitted())
+        if compiled:
+            held.enter_context(in_compiled_graphs(mkl=products == "mkl"))
+        yield
+
+
+@contextmanager
+def _bf16_permitted() -> Iterator[None]:
+    """Inside, torch may multiply with bf16 numbers, so it takes oneDNN."""
     switch: Any = getattr(torch.backends.mkldnn, "matmul", None)
-    if products != "onednn" or not hasattr(switch, "fp32_precision"):
+    if not hasattr(switch, "fp32_precision"):
         yield
         return
     before = switch.fp32_precision

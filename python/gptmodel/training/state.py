@@ -34,7 +34,6 @@ from gptmodel.load import GPT
 from gptmodel.model import ModelConfig
 from gptmodel.training.compile import compiling_pays
 from gptmodel.training.config import Config, TrainConfig, dump_toml, parse
-from gptmodel.training.cpu.graph import in_compiled_graphs
 from gptmodel.training.distributed import Ranks
 from gptmodel.training.fit import check_memory, fitting_rows
 from gptmodel.training.optim import build_optimizer
@@ -138,9 +137,7 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
             compiled = compiling_pays(model, device, total_steps, total_tokens)
         if device.type == "cpu" and precision == "fp32":
             settings = _multiplying(model_config, settings, ranks, compiled)
-        held.enter_context(using(settings.cpu_products))
-        if compiled and device.type == "cpu":
-            held.enter_context(in_compiled_graphs())
+        held.enter_context(using(settings.cpu_products, compiled=compiled and device.type == "cpu"))
         config = config.model_copy(update={"train": settings})
         with ranks.speaking():
             parallel = place(

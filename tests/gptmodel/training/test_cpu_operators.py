@@ -157,7 +157,7 @@ def test_a_compiled_model_uses_them_and_learns_the_same(
 
     expected_loss = summed(model.loss, ids, targets, None)
     expected = gradients(expected_loss)
-    with graph.in_compiled_graphs():
+    with graph.in_compiled_graphs(mkl=False):  # or gelu would be a part of the feed-forward layer
         loss_fn, said = compile_loss(model, 3)
         assert said.startswith("compiled")
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:

@@ -1,1 +1,1 @@
-"""Loops in C++ for the step on a CPU: GELU with its derivative, attention over a short context, products."""
+"""Operators in C++ for the step on a CPU: feed-forward layers, GELU, attention over a short context."""

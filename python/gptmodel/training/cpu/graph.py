@@ -1,7 +1,8 @@
 """Put the operators of this folder in the graph of a model that torch compiles for a CPU.
 
 The model stays as it is written. A pass over the graph as it was traced, before it is differentiated,
-replaces GELU, embeddings, and attention that is written out (`model.attention.math_attention`).
+replaces feed-forward layers, GELU, embeddings, and attention that is written out
+(`model.attention.math_attention`).
 """
 
 from __future__ import annotations
@@ -21,12 +22,19 @@ from gptmodel.training.cpu import embedding, operators
 __all__ = ["in_compiled_graphs"]
 
 Node = Any  # a torch.fx.Node, whose arguments may be anything
+
+LEAST_TOKENS = 64
+"""With fewer tokens a thread, MKL's own shares of a product are faster."""
+
 EMBEDDING = ("input", "weight", "padding_idx", "max_norm", "norm_type", "scale_grad_by_freq", "sparse")
 
 
 @contextmanager
-def in_compiled_graphs() -> Iterator[None]:
-    """Inside, graphs that torch compiles for a CPU have the operators that there are on this computer."""
+def in_compiled_graphs(*, mkl: bool = True) -> Iterator[None]:
+    """Inside, graphs that torch compiles for a CPU have the operators that there are on this computer.
+
+    ``mkl`` says whether MKL multiplies their matrices, which feed-forward layers of ours also leave to it.
+    """
     from torch._inductor import config
 
     if not hasattr(config, "pre_grad_custom_pass"):  # an older torch
@@ -37,6 +45,8 @@ def in_compiled_graphs() -> Iterator[None]:
         replacements |= {F.gelu: _gelu, math_attention: _attention}
         allow: Any = torch.compiler.allow_in_graph
         allow(math_attention)  # one node of the traced graph, not its ten operators
+    if mkl and operators.has_products():
+        replacements |= {F.linear: _feed_forward}
     with config.patch(pre_grad_custom_pass=_graph_pass(replacements)):
         yield
 
@@ -48,10 +58,10 @@ def _graph_pass(replacements: dict[Any, Any]) -> Any:
         """Replaces what an operator computes."""
 
         def __call__(self, graph: torch.fx.Graph) -> None:
-            for node in graph.nodes:
+            for node in reversed(list(graph.nodes)):  # a whole layer before the activation in it
                 if node.target in replacements:
                     with graph.inserting_before(node):
-                        found = replacements[node.target](graph, node)
+                        found = replacements[node.target](graph, node) if node.users else None
                     if found is not None:
                         found.meta = {**node.meta, **found.meta}  # the nodes after it ask for its shape
                         node.replace_all_uses_with(found)
@@ -59,7 +69,7 @@ def _graph_pass(replacements: dict[Any, Any]) -> Any:
 
         def uuid(self) -> Any:
             files = (__file__, operators.__file__, embedding.__file__)
-            return get_hash_for_files(files), operators.source(), len(replacements)
+            return get_hash_for_files(files), operators.source(), len(replacements), torch.get_num_threads()
 
     return UseOperators()
 
@@ -70,6 +80,45 @@ def _gelu(graph: Any, node: Node) -> Node | None:
         return None
     tanh = node.kwargs.get("approximate", "none") == "tanh"
     return _first(graph, graph.call_function(torch.ops.gptmodel.gelu.default, (x, tanh)))
+
+
+def _feed_forward(graph: Any, node: Node) -> Node | None:
+    """A layer, if ``node`` is the second of its products, and each thread has enough tokens."""
+    values, down, down_bias = _linear(node)
+    h, activation = _activation(values)
+    if activation is None or h.target is not F.linear or len(h.users) != 1:
+        return None
+    x, up, bias = _linear(h)
+    given = [part for part in (x, up, bias, down, down_bias) if part is not None]
+    tokens, width = _value(x).shape[:-1].numel(), _value(x).shape[-1]
+    if not all(_fits(part, torch.float32) for part in given):
+        return None
+    if tokens < LEAST_TOKENS * torch.get_num_threads():
+        return None
+    rows = graph.call_method("reshape", (x, (tokens, width)))
+    index = operators.ACTIVATIONS.index(activation)
+    layer = torch.ops.gptmodel.feed_forward.default
+    y = _first(graph, graph.call_function(layer, (rows, up, bias, down, index)))
+    y = graph.call_method("view", (y, _value(node).shape))
+    return y if down_bias is None else graph.call_function(operator.add, (y, down_bias))
+
+
+def _linear(node: Node) -> tuple[Node, Node, Node | None]:
+    """Input, weight and bias."""
+    given = dict(zip(("input", "weight", "bias"), node.args, strict=False)) | dict(node.kwargs)
+    return given["input"], given["weight"], given.get("bias")
+
+
+def _activation(node: Node) -> tuple[Node, str | None]:
+    """The input and the name of an activation that nothing else uses; None as its name for anything else."""
+    if len(node.users) == 1 and node.target is F.gelu:
+        tanh = node.kwargs.get("approximate", "none") == "tanh"
+        return node.args[0], "gelu_tanh" if tanh else "gelu"
+    if len(node.users) == 1 and node.target == "square":
+        relu = node.args[0]
+        if len(relu.users) == 1 and relu.target is F.relu:
+            return relu.args[0], "relu2"
+    return node, None
 
 
 def _embedding(graph: Any, node: Node) -> Node | None:

@@ -72,16 +72,75 @@ Tensor attention_backward_operator(const Tensor& gradient, const Tensor& input, 
   return dqkv;
 }
 
+template <class Work>
+bool by_activation(int64_t activation, const Work& work) {
+  switch (activation) {
+    case GELU: return work(std::integral_constant<Activation, GELU>());
+    case GELU_TANH: return work(std::integral_constant<Activation, GELU_TANH>());
+    default: return work(std::integral_constant<Activation, RELU_SQUARED>());
+  }
+}
+
+const float* at_or_null(const std::optional<Tensor>& x) { return x.has_value() ? at<float>(*x) : nullptr; }
+
+void check_layer(const Tensor& x, const Tensor& up, const std::optional<Tensor>& bias, const Tensor& down) {
+  const auto whole = [](const Tensor& x) { return x.scalar_type() == ScalarType::Float && x.is_contiguous(); };
+  STD_TORCH_CHECK(products_are_there(), "this torch has no products of MKL");
+  STD_TORCH_CHECK(whole(x) && whole(up) && whole(down) && (!bias.has_value() || whole(*bias)),
+                  "a feed-forward layer needs contiguous fp32 numbers");
+  STD_TORCH_CHECK(x.dim() == 2 && up.dim() == 2 && down.dim() == 2 && x.size(1) == up.size(1) &&
+                      up.size(0) == down.size(1) && (!bias.has_value() || bias->numel() == up.size(0)),
+                  "a feed-forward layer needs x (N, D), up (F, D), bias (F) and down (D, F)");
+}
+
+std::tuple<Tensor, Tensor> feed_forward_operator(const Tensor& input, const Tensor& up, const std::optional<Tensor>& bias,
+                                                 const Tensor& down, int64_t activation) {
+  const Tensor x = torch::stable::contiguous(input);
+  check_layer(x, up, bias, down);
+  const FeedForward s{x.size(0), x.size(1), up.size(0), down.size(0), threads()};
+  Tensor y = torch::stable::new_empty(x, {s.rows, s.out}), h = torch::stable::new_empty(x, {s.rows, s.F});
+  STD_TORCH_CHECK(by_activation(activation, [&](auto kind) {
+    return feed_forward<kind()>(s, at<float>(x), at<float>(up), at_or_null(bias), at<float>(down), at<float>(y),
+                                at<float>(h));
+  }), "no memory for a feed-forward layer");
+  return {y, h};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> feed_forward_backward_operator(
+    const Tensor& gradient, const Tensor& input, const Tensor& h, const Tensor& up, const std::optional<Tensor>& bias,
+    const Tensor& down, int64_t activation) {
+  const Tensor dy = torch::stable::contiguous(gradient), x = torch::stable::contiguous(input);
+  check_layer(x, up, bias, down);
+  const FeedForward s{x.size(0), x.size(1), up.size(0), down.size(0), threads()};
+  Tensor dx = torch::stable::empty_like(x), dup = torch::stable::empty_like(up), ddown = torch::stable::empty_like(down);
+  Tensor dbias = torch::stable::new_empty(x, {bias.has_value() ? s.F : 0});
+  const Gradients to{at<float>(dx), at<float>(dup), at<float>(dbias), at<float>(ddown)};
+  STD_TORCH_CHECK(by_activation(activation, [&](auto kind) {
+    return feed_forward_backward<kind()>(s, at<float>(dy), at<float>(x), at<float>(h), at<float>(up), at_or_null(bias),
+                                         at<float>(down), to);
+  }), "no memory for the gradient of a feed-forward layer");
+  return {dx, dup, dbias, ddown};
+}
+
 }  // namespace
+
+// Whether this torch has MKL's products, which the feed-forward layer needs.
+extern "C" int gptmodel_has_products() { return products_are_there(); }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gptmodel, library) {
   library.def("gelu(Tensor x, bool tanh) -> (Tensor, Tensor)");
   library.def("attention(Tensor qkv, int heads) -> (Tensor, Tensor)");
   library.def("attention_backward(Tensor gradient, Tensor qkv, Tensor stats, int heads) -> Tensor");
+  library.def("feed_forward(Tensor x, Tensor up, Tensor? bias, Tensor down, int activation) -> (Tensor, Tensor)");
+  library.def(
+      "feed_forward_backward(Tensor gradient, Tensor x, Tensor h, Tensor up, Tensor? bias, Tensor down, "
+      "int activation) -> (Tensor, Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gptmodel, CPU, library) {
   library.impl("gelu", TORCH_BOX(&gelu_operator));
   library.impl("attention", TORCH_BOX(&attention_operator));
   library.impl("attention_backward", TORCH_BOX(&attention_backward_operator));
+  library.impl("feed_forward", TORCH_BOX(&feed_forward_operator));
+  library.impl("feed_forward_backward", TORCH_BOX(&feed_forward_backward_operator));
 }

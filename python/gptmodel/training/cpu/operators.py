@@ -3,6 +3,9 @@
 - ``gelu(x, tanh) -> (value, slope)``: both from one exponential, so that backward is one multiplication.
 - ``attention(qkv, heads) -> (y, stats)``: causal attention whose scores stay in the cache. qkv is
   (B, T, J, K) with H heads of queries, then G of keys and G of values; y is (B, T, H, K).
+- ``feed_forward(x, up, bias, down, activation) -> (y, h)``: a feed-forward layer, without the bias of
+  ``down``, whose F numbers a token stay in the cache between its products. x is (N, D), h is (N, F), and
+  ``activation`` is an index into `ACTIVATIONS`. In fp32, where torch has MKL (`has_products`).
 
 The C++ is compiled by torch's own compiler of CPU loops, which keeps it in its cache: 8 seconds once. `load`
 says whether it is there; without AVX-512, a compiler or torch's stable interface (2.10) it is not. Only
@@ -11,7 +14,7 @@ compiled models use the operators, see `graph`. Figures are in benches/LOG.md.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["has_avx512", "load"]
+__all__ = ["ACTIVATIONS", "has_avx512", "has_products", "load"]
 
-SOURCES = ("transpose.h", "vectors.h", "gelu.cpp", "attention.cpp", "operators.cpp")
+SOURCES = (
+    "transpose.h",
+    "vectors.h",
+    "gelu.cpp",
+    "attention.cpp",
+    "products.cpp",
+    "feed_forward.cpp",
+    "operators.cpp",
+)
+
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu2")
+"""The activations of ``feed_forward``, by their names in `ModelConfig`."""
 
 AS_EXACT = 2.0
 """The largest error of an operator, in errors of torch's own."""
@@ -49,11 +63,22 @@ def load() -> bool:
     try:
         from torch._inductor.codecache import CppCodeCache
 
-        CppCodeCache.load(source(), extra_flags=("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"))
+        library: Any = CppCodeCache.load(
+            source(), extra_flags=("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
+        )
         _register()
+        _loaded["products"] = bool(library.gptmodel_has_products())
         return all(_errors_are_small())
     except Exception:  # compilers are missing or fail in many ways, and torch's own loops are always there
         return False
+
+
+def has_products() -> bool:
+    """Whether ``feed_forward`` is there too."""
+    return load() and _loaded["products"]
+
+
+_loaded = {"products": False}
 
 
 @cache
@@ -65,6 +90,9 @@ def _register() -> None:
     library.register_fake(
         "gptmodel::attention_backward", lambda gradient, qkv, stats, heads: qkv.new_empty(qkv.shape)
     )
+    library.register_fake("gptmodel::feed_forward", _feed_forward_shapes)
+    library.register_fake("gptmodel::feed_forward_backward", _feed_forward_gradients)
+    library.register_autograd("gptmodel::feed_forward", _feed_forward_backward, setup_context=_keep_layer)
     library.register_autograd("gptmodel::gelu", _gelu_backward, setup_context=_keep_slope)
     library.register_autograd("gptmodel::attention", _attention_backward, setup_context=_keep_qkv)
 
@@ -95,6 +123,33 @@ def _attention_backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor, No
     return torch.ops.gptmodel.attention_backward(gradient, qkv, stats, ctx.heads), None
 
 
+def _feed_forward_shapes(
+    x: Tensor, up: Tensor, bias: Tensor | None, down: Tensor, activation: int
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(len(x), len(down)), x.new_empty(len(x), len(up))
+
+
+def _feed_forward_gradients(
+    gradient: Tensor, x: Tensor, h: Tensor, up: Tensor, bias: Tensor | None, down: Tensor, activation: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    bias_shape = 0 if bias is None else len(bias)
+    return x.new_empty(x.shape), up.new_empty(up.shape), x.new_empty(bias_shape), down.new_empty(down.shape)
+
+
+def _keep_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    x, up, bias, down, ctx.activation = inputs
+    ctx.save_for_backward(x, output[1], up, bias, down)
+
+
+def _feed_forward_backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
+    x, h, up, bias, down = ctx.saved_tensors
+    dx, dup, dbias, ddown = torch.ops.gptmodel.feed_forward_backward(
+        gradient, x, h, up, bias, down, ctx.activation
+    )
+    return dx, dup, None if bias is None else dbias, ddown, None
+
+
 def _errors_are_small() -> list[bool]:
     """Whether values and gradients are as near to double precision as torch's own, for each operator."""
     draw = torch.Generator().manual_seed(0)
@@ -105,7 +160,31 @@ def _errors_are_small() -> list[bool]:
         (lambda x: torch.ops.gptmodel.gelu(x, True)[0], lambda x: F.gelu(x, approximate="tanh"), x),
         (lambda x: torch.ops.gptmodel.attention(x, 2)[0], _attention, qkv),
     ]
+    if _loaded["products"]:
+        up, bias, down = (torch.randn(*shape, generator=draw) for shape in ((70, 53), (70,), (53, 70)))
+        weights = up / 7, bias, down / 8
+        pairs += [
+            (
+                partial(_ours, weights=weights, activation=activation),
+                partial(_plain, weights=weights, name=name),
+                x,
+            )
+            for activation, name in enumerate(ACTIVATIONS)
+        ]
     return [_error(ours, torchs, x) <= AS_EXACT * _error(torchs, torchs, x) for ours, torchs, x in pairs]
+
+
+def _ours(x: Tensor, weights: tuple[Tensor, Tensor, Tensor], activation: int) -> Tensor:
+    found: Tensor = torch.ops.gptmodel.feed_forward(x, *weights, activation)[0]
+    return found
+
+
+def _plain(x: Tensor, weights: tuple[Tensor, Tensor, Tensor], name: str) -> Tensor:
+    up, bias, down = (w.to(x.dtype) for w in weights)
+    h = F.linear(x, up, bias)
+    if name == "relu2":
+        return F.linear(F.relu(h).square(), down)
+    return F.linear(F.gelu(h, approximate="tanh" if name == "gelu_tanh" else "none"), down)
 
 
 def _attention(qkv: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gptmodel.model import GPT, ModelConfig
-from gptmodel.training import amx
 from gptmodel.training.compile import compile_loss
+from gptmodel.training.cpu import amx
 from gptmodel.training.products import choose_products, relative_error, using
 
 SHAPE = ModelConfig(vocab_size=128, context_length=32, width=96, heads=3, layers=1)
