@@ -110,7 +110,7 @@ GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "data": ("config", "windows", "transfer", "samples", "tokenize", "split", "sources", "loader"),
     "checkpoint": ("config", "runs", "format", "store", "writer"),
     "training": (
-        "divided", "optim", "schedule", "config", "distributed", "compile", "fit", "cpu", "products",
+        "divided", "cpu", "optim", "schedule", "config", "distributed", "compile", "fit", "products",
         "parallel", "restore", "state", "step",
         "budget", "loggers", "log", "silent", "signals", "spikes", "report", "loop",
     ),

@@ -75,6 +75,15 @@ class TrainState:
     evaluation_loss: float | None = None
 
     @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained, in the order of the optimizer."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    @property
+    def compiled_for_cpu(self) -> bool:
+        return self.device.type == "cpu" and self.compiler.startswith("compiled")
+
+    @property
     def tokens(self) -> int:
         """Tokens seen so far."""
         return self.step * self.tokens_per_step

@@ -37,7 +37,7 @@ def train_step(
     """One update from one batch of ids (B, T), of which this rank has its rows; the gradient is that of the
     mean over the targets of the whole batch. ``documents`` (B, T) numbers those that attention stays in.
     """
-    model, optimizer, scaler = state.model, state.optimizer, state.scaler
+    optimizer, scaler = state.optimizer, state.scaler
     factor = learning_rate_factor(state.config.schedule, state.step, state.total_steps)
     learning_rate = set_learning_rate(optimizer, factor)
     ranks, parallel = state.ranks, state.parallel
@@ -54,7 +54,7 @@ def train_step(
             torch.autograd.backward(scaler.scale(parallel.share(loss)))
         total += loss.detach()
     scaler.unscale_(optimizer)
-    norm = clip_gradients(model, state.config.optim.grad_clip)
+    norm = clip_gradients(state.parameters, state.config.optim.grad_clip, in_cpp=state.compiled_for_cpu)
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)

@@ -15,13 +15,14 @@ from gptmodel.model import GPT, ModelConfig
 from gptmodel.model.gpt import FeedForward
 from gptmodel.training.compile import compile_loss, summed
 from gptmodel.training.cpu import graph, operators
+from gptmodel.training.cpu.library import has_avx512
 
 ops: Any = torch.ops.gptmodel
 
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded() -> None:
-    if not operators.has_avx512() or shutil.which("g++") is None:
+    if not has_avx512() or shutil.which("g++") is None:
         pytest.skip("no processor with AVX-512, or no compiler")
     if not torch.backends.mkl.is_available():
         pytest.skip("this torch was built without MKL")

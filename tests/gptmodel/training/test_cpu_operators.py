@@ -13,7 +13,8 @@ from torch import Tensor
 from gptmodel.model import GPT, ModelConfig
 from gptmodel.model.attention import math_attention
 from gptmodel.training.compile import compile_loss, summed
-from gptmodel.training.cpu import graph, operators
+from gptmodel.training.cpu import graph, library, operators
+from gptmodel.training.cpu.library import has_avx512
 
 ops: Any = torch.ops.gptmodel
 BF16 = {torch.float32: 2e-6, torch.bfloat16: 2e-2}
@@ -21,7 +22,7 @@ BF16 = {torch.float32: 2e-6, torch.bfloat16: 2e-2}
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded() -> None:
-    if not operators.has_avx512() or shutil.which("g++") is None:
+    if not has_avx512() or shutil.which("g++") is None:
         pytest.skip("no processor with AVX-512, or no compiler")
     assert operators.load(), "the processor and a compiler are there"
 
@@ -189,9 +190,10 @@ def test_what_they_do_not_compute_stays_as_it_is() -> None:
 @pytest.mark.parametrize("lacking", ["instructions", "compiler", "exactness"])
 def test_without_them_a_run_takes_torchs_own(monkeypatch: pytest.MonkeyPatch, lacking: str) -> None:
     if lacking == "instructions":
-        monkeypatch.setattr(operators, "has_avx512", lambda: False)
+        monkeypatch.setattr(library, "has_avx512", lambda: False)
     elif lacking == "compiler":
-        monkeypatch.setattr(operators, "source", lambda: "this is no C++")
+        monkeypatch.setattr(library, "source", lambda: "this is no C++")
     else:
         monkeypatch.setattr(operators, "AS_EXACT", 0.0)
+    monkeypatch.setattr(operators, "library", library.library.__wrapped__)
     assert operators.load.__wrapped__() is False

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gptmodel.model.attention import WRITTEN_OUT, math_attention
 from gptmodel.training.cpu import embedding, operators
+from gptmodel.training.cpu.library import source
 
 __all__ = ["in_compiled_graphs"]
 
@@ -69,7 +70,7 @@ def _graph_pass(replacements: dict[Any, Any]) -> Any:
 
         def uuid(self) -> Any:
             files = (__file__, operators.__file__, embedding.__file__)
-            return get_hash_for_files(files), operators.source(), len(replacements), torch.get_num_threads()
+            return get_hash_for_files(files), source(), len(replacements), torch.get_num_threads()
 
     return UseOperators()
 

@@ -7,32 +7,22 @@
   ``down``, whose F numbers a token stay in the cache between its products. x is (N, D), h is (N, F), and
   ``activation`` is an index into `ACTIVATIONS`. In fp32, where torch has MKL (`has_products`).
 
-The C++ is compiled by torch's own compiler of CPU loops, which keeps it in its cache: 8 seconds once. `load`
-says whether it is there; without AVX-512, a compiler or torch's stable interface (2.10) it is not. Only
-compiled models use the operators, see `graph`. Figures are in benches/LOG.md.
+`load` says whether they are there (see `library`). Only compiled models use them, see `graph`. Figures are in
+benches/LOG.md.
 """
 
 from __future__ import annotations
 
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ACTIVATIONS", "has_avx512", "has_products", "load"]
+from gptmodel.training.cpu.library import library
 
-SOURCES = (
-    "transpose.h",
-    "vectors.h",
-    "gelu.cpp",
-    "attention.cpp",
-    "products.cpp",
-    "feed_forward.cpp",
-    "operators.cpp",
-)
+__all__ = ["ACTIVATIONS", "has_products", "load"]
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu2")
 """The activations of ``feed_forward``, by their names in `ModelConfig`."""
@@ -41,44 +31,20 @@ AS_EXACT = 2.0
 """The largest error of an operator, in errors of torch's own."""
 
 
-def has_avx512() -> bool:
-    """Whether this processor has the instructions."""
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
-    return all(capabilities.get(name) for name in ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl"))
-
-
-def source() -> str:
-    """The C++ of all operators."""
-    folder = Path(__file__).parent
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in SOURCES)
-
-
 @cache
 def load() -> bool:
-    """Compile and register the operators; False where something is missing or a result is less exact than
-    torch's own.
-    """
-    if not has_avx512():
+    """Register the operators; False where they are missing or a result is less exact than torch's own."""
+    found = library()
+    if found is None:
         return False
-    try:
-        from torch._inductor.codecache import CppCodeCache
-
-        library: Any = CppCodeCache.load(
-            source(), extra_flags=("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
-        )
-        _register()
-        _loaded["products"] = bool(library.gptmodel_has_products())
-        return all(_errors_are_small())
-    except Exception:  # compilers are missing or fail in many ways, and torch's own loops are always there
-        return False
+    _register()
+    return all(_errors_are_small())
 
 
 def has_products() -> bool:
     """Whether ``feed_forward`` is there too."""
-    return load() and _loaded["products"]
-
-
-_loaded = {"products": False}
+    found = library()
+    return load() and found is not None and bool(found.gptmodel_has_products())
 
 
 @cache
@@ -160,7 +126,8 @@ def _errors_are_small() -> list[bool]:
         (lambda x: torch.ops.gptmodel.gelu(x, True)[0], lambda x: F.gelu(x, approximate="tanh"), x),
         (lambda x: torch.ops.gptmodel.attention(x, 2)[0], _attention, qkv),
     ]
-    if _loaded["products"]:
+    found = library()
+    if found is not None and found.gptmodel_has_products():
         up, bias, down = (torch.randn(*shape, generator=draw) for shape in ((70, 53), (70,), (53, 70)))
         weights = up / 7, bias, down / 8
         pairs += [
