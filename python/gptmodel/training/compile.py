@@ -34,6 +34,12 @@ SECONDS_PAY = 60.0
 CUDA_FLOPS = 1e14
 """Operations a second of an eager model on a card, roughly."""
 
+CPU_SECONDS_PAY = 600.0
+"""A run on a CPU is worth compiling if it takes so long at `CPU_FLOPS`: a step is 1.2 times as fast then."""
+
+CPU_FLOPS = 2e11
+"""Operations a second of two cores, roughly."""
+
 
 def summed(loss_fn: LossFn, inputs: Tensor, targets: Tensor, documents: Tensor | None) -> Tensor:
     """The sum over targets of ``loss_fn``, as every step calls it: another call would be another graph."""
@@ -62,12 +68,20 @@ def compile_loss(model: GPT, rows: int, masked: bool = False) -> tuple[LossFn, s
     return compiled, f"compiled in {time.perf_counter() - began:.0f} s"
 
 
-def compiling_pays(model: GPT, device: torch.device, total_steps: int, total_tokens: int) -> bool:
-    """Whether a run of this length is faster with the time to compile than without."""
+def compiling_pays(
+    model: GPT, device: torch.device, total_steps: int, total_tokens: int, *, plain: bool = True
+) -> bool:
+    """Whether a run of this length is faster with the time to compile than without.
+
+    ``plain`` says that it is one process without masks of documents and activation checkpointing: on a CPU,
+    others are compiled only if that is asked for.
+    """
+    operations = total_tokens * model.flops_per_token()
+    if device.type == "cpu":
+        return plain and operations >= CPU_SECONDS_PAY * CPU_FLOPS
     if device.type != "cuda":
         return False
-    seconds = total_tokens * model.flops_per_token() / CUDA_FLOPS
-    return total_steps >= LAUNCHES_PAY or seconds >= SECONDS_PAY
+    return total_steps >= LAUNCHES_PAY or operations >= SECONDS_PAY * CUDA_FLOPS
 
 
 def rehearse(model: GPT, loss_fn: LossFn, rows: int, masked: bool = False) -> None:

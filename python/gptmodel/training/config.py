@@ -68,7 +68,9 @@ class TrainConfig(BaseModel):
         description="library that multiplies fp32 matrices on a CPU; auto: AMX in a compiled model, oneDNN "
         "where it is faster, and either only if as exact as MKL",
     )
-    compile: bool | None = Field(None, description="compile the model [default: on CUDA only]")
+    compile: bool | None = Field(
+        None, description="compile the model [default: on CUDA, and on a CPU in runs of ten minutes or more]"
+    )
     log_every: int | None = Field(None, gt=0, description="log every N steps [default: 1, on CUDA 10]")
     eval_every: int | None = Field(
         None,

@@ -143,7 +143,8 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
         total_tokens = total_steps * settings.batch_size * model_config.context_length
         compiled = settings.compile
         if compiled is None:
-            compiled = compiling_pays(model, device, total_steps, total_tokens)
+            plain = ranks.size == 1 and not data.masked and not settings.activation_checkpointing
+            compiled = compiling_pays(model, device, total_steps, total_tokens, plain=plain)
         if device.type == "cpu" and precision == "fp32":
             settings = _multiplying(model_config, settings, ranks, compiled)
         held.enter_context(using(settings.cpu_products, compiled=compiled and device.type == "cpu"))

@@ -74,7 +74,12 @@ def test_a_compiler_that_fails_leaves_the_run_eager_and_says_so(
 def test_short_runs_start_eager_at_once() -> None:
     model = GPT(SMALL)
     cuda = torch.device("cuda")
-    assert not compiling_pays(model, torch.device("cpu"), 100_000, 10**9)
+    cpu, mps = torch.device("cpu"), torch.device("mps")
+    ten_minutes = int(1.2e14 / model.flops_per_token()) + 1
+    assert compiling_pays(model, cpu, 100_000, ten_minutes)
+    assert not compiling_pays(model, cpu, 100_000, ten_minutes // 2)
+    assert not compiling_pays(model, cpu, 100_000, ten_minutes, plain=False)
+    assert not compiling_pays(model, mps, 100_000, ten_minutes)
     assert not compiling_pays(model, cuda, 100, 100 * 32)
     assert compiling_pays(model, cuda, 5_000, 5_000 * 32)
     assert compiling_pays(model, cuda, 100, 10**12)
