@@ -187,7 +187,7 @@ class CudaRecorder:
                     raise
         except Exception as error:
             _check_allocator(spoiled or error)
-            raise spoiled or error from None
+            raise (spoiled or error) from None
         return graph.replay
 
 
@@ -209,7 +209,7 @@ def _check_allocator(cause: Exception) -> None:
     except RuntimeError:
         raise ConfigError(
             f"the step could not be recorded as a CUDA graph ({_in_words(cause)}), and torch "
-            f"{torch.__version__} cannot go on after that: leave --cuda-graph out"
+            f"{torch.__version__} cannot go on after that: give --no-cuda-graph"
         ) from cause
 
 

@@ -44,4 +44,4 @@ def check_graphable(config: Config, device: torch.device, precision: Precision, 
 
 
 def _refuse(why: str) -> None:
-    raise ConfigError(f"--cuda-graph {why}; or leave --cuda-graph out")
+    raise ConfigError(f"--cuda-graph {why}; or give --no-cuda-graph")
