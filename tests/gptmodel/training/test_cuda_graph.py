@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gptmodel.data import IGNORE_INDEX
 from gptmodel.errors import ConfigError
 from gptmodel.train import train
+from gptmodel.training import compile as compiling
 from gptmodel.training import cuda_graph
 from gptmodel.training import state as states
 from gptmodel.training.cuda_graph import (
@@ -138,6 +139,33 @@ def test_replayed_steps_are_ordinary_steps_to_the_bit(tmp_path: Path, changes: d
     assert found[2] == expected[2]
     assert all(isinstance(rate, float) for rate in found[2])
     assert torch.equal(found[3], expected[3])
+
+
+class Again:
+    """A recorder that takes the step once more in place of a replay: the host decides anew."""
+
+    def rehearse(self, work: Callable[[], None]) -> None:
+        work()
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        work()
+        return work
+
+
+@pytest.mark.parametrize("changes", [{"grad_clip": 0.05}, {"compile": True}], ids=["clipped", "compiled"])
+def test_steps_in_static_memory_are_ordinary_steps(
+    tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_it = torch.compile
+    monkeypatch.setattr(
+        compiling.torch, "compile", lambda function, **_: compile_it(function, backend="aot_eager")
+    )
+    expected = steps_of(tmp_path / "ordinary", None, **changes)
+    found = steps_of(tmp_path / "static", Again(), **changes)
+    assert found[0] == expected[0]
+    assert loop.same(found[1], expected[1])
+    clips = [step["gradient_norm"] > changes.get("grad_clip", torch.inf) for step in found[0]]
+    assert any(clips) == ("grad_clip" in changes)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
