@@ -20,7 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,6 +37,8 @@ class Step:
     batches: Iterator[Batch]
     says: str = ""
     """What the system chose by itself: kernel, compiled or not."""
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What must stay open while it trains."""
 
 
 # --- the systems ---
@@ -45,6 +47,7 @@ class Step:
 def ours(spec: Spec) -> Step:
     """The step of ``gptmodel train``, with its loader."""
     from gptmodel.config import compose
+    from gptmodel.training.cuda_graph import replaying
     from gptmodel.training.distributed import Ranks
     from gptmodel.training.report import attention_kernel
     from gptmodel.training.state import start
@@ -53,17 +56,21 @@ def ours(spec: Spec) -> Step:
     flags = model_flags(spec) | {
         "precision": spec["precision"],
         "compile": spec["compile"],
+        "cuda_graph": spec["cuda_graph"],
         "output": Path(spec["folder"]) / "runs",
         "device": spec["device"],
     }
-    state = contextlib.ExitStack().enter_context(start(compose(flags).config, None, Ranks()))
+    held = contextlib.ExitStack()
+    state = held.enter_context(start(compose(flags).config, None, Ranks()))
     state.model.load_state_dict(our_names(read_weights(spec)))
+    held.enter_context(replaying(state))
 
     def step(inputs: Any, targets: Any) -> Any:
         return train_step(state, inputs, targets).loss
 
     batches = state.data.batches(state.device, 0, state.total_steps)
-    return Step(step, iter(batches), says=f"{state.compiler}; attention {attention_kernel(state)[0]}")
+    says = f"{state.compiler}; attention {attention_kernel(state)[0]}"
+    return Step(step, iter(batches), says, held)
 
 
 def nanogpt(spec: Spec) -> Step:

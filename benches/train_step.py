@@ -2,7 +2,7 @@
 
     python benches/train_step.py --nanogpt FOLDER                 every case that this machine can run
     python benches/train_step.py --nanogpt FOLDER --only recipe --rounds 9
-    python benches/train_step.py --nanogpt FOLDER --dry-run       the CUDA case on the CPU, at toy size
+    python benches/train_step.py --nanogpt FOLDER --dry-run       the CUDA cases on the CPU, at toy size
     python benches/train_step.py --nanogpt FOLDER --llmc FOLDER --json results/X.json       on a GPU
 
 FOLDER is a checkout of karpathy/nanoGPT, or of karpathy/llm.c; nothing of theirs is in this repository. Every
@@ -38,11 +38,13 @@ class Variant:
     compile: bool = False
     precision: str = "fp32"
     micro_batch_size: int | None = None
+    cuda_graph: bool = False
 
     @property
     def name(self) -> str:
         words = [self.system, "compiled" if self.compile else "eager", self.precision]
-        return ", ".join(words + ([f"B {self.micro_batch_size}"] if self.micro_batch_size else []))
+        words += [f"B {self.micro_batch_size}"] if self.micro_batch_size else []
+        return ", ".join(words + (["CUDA graph"] if self.cuda_graph else []))
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ CUDA = (
     Variant("Hugging Face", True, "bf16", 32),
     Variant("llm.c", True, "bf16", 64),
     *(Variant("ours", True, "bf16", rows) for rows in (32, 64, 128)),
+    Variant("ours", True, "bf16", 32, cuda_graph=True),
+)
+SMALL_CUDA = (
+    Variant("nanoGPT", True, "bf16", 64),
+    Variant("Hugging Face", True, "bf16", 64),
+    *(Variant("ours", compiled, "bf16", 64, graph) for compiled in (True, False) for graph in (False, True)),
 )
 CASES = (
     Case("recipe: 4 layers, 128 wide, T 64, B 12", 4, 4, 128, 64, 12, CPU, tokenizer="characters", steps=40),
@@ -117,12 +125,27 @@ CASES = (
         pad=True,
         tolerance={"bf16": 2e-2},
     ),
+    Case(
+        "6 layers, 384 wide, T 256, V 512, B 64, on a card",
+        6,
+        6,
+        384,
+        256,
+        64,
+        SMALL_CUDA,
+        vocab_size=512,
+        device="cuda",
+        steps=50,
+    ),
 )
 
 
 def toy(case: Case) -> Case:
-    """The CUDA case at a size that a CPU trains in seconds, each system once."""
-    once = {variant.system: replace(variant, compile=False, micro_batch_size=4) for variant in case.variants}
+    """A case of CUDA at a size that a CPU trains in seconds, each system once, and without the graph."""
+    once = {
+        variant.system: replace(variant, compile=False, micro_batch_size=4, cuda_graph=False)
+        for variant in case.variants
+    }
     return replace(
         case,
         layers=2,
@@ -328,7 +351,7 @@ def options() -> argparse.ArgumentParser:
         help="threads on the CPU (default: all processors)",
     )
     add("--loss-steps", type=int, metavar="N", help="compare so many steps (default: 50, with B 64 8)")
-    add("--dry-run", action="store_true", help="the CUDA case on the CPU at toy size")
+    add("--dry-run", action="store_true", help="the CUDA cases on the CPU at toy size")
     add("--json", type=Path, metavar="FILE", help="write all figures")
     return parser
 
@@ -343,6 +366,7 @@ def main(words: Sequence[str] | None = None) -> int:
     cases = [case for case in CASES if (case.device == "cuda") == (cuda or arguments.dry_run)]
     if arguments.dry_run:
         cases = [toy(case) for case in cases]
+        say("systems with a CUDA graph: left out, they need a card")
     if arguments.only:
         cases = [case for case in cases if any(text in case.name for text in arguments.only)]
     results = []

@@ -78,6 +78,7 @@ def test_fifty_steps_have_the_losses_of(
         "device": "cpu",
         "precision": "fp32",
         "compile": False,
+        "cuda_graph": False,
         "loss_steps": STEPS,
         "pad": False,
         "nanogpt": folder,

@@ -71,6 +71,11 @@ class TrainConfig(BaseModel):
     compile: bool | None = Field(
         None, description="compile the model [default: on CUDA, and on a CPU in runs of ten minutes or more]"
     )
+    cuda_graph: bool = Field(
+        False,
+        description="on CUDA, launch each step as one graph: for small models, whose kernels take longer to "
+        "launch than to run; how much faster that is was not measured yet",
+    )
     log_every: int | None = Field(None, gt=0, description="log every N steps [default: 1, on CUDA 10]")
     eval_every: int | None = Field(
         None,

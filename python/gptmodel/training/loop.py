@@ -28,6 +28,7 @@ from gptmodel.device import describe_device
 from gptmodel.errors import CheckpointError, ConfigError, InterruptedRunError, NonFiniteLossError, RecordError
 from gptmodel.training import distributed
 from gptmodel.training.config import Config, dump_toml
+from gptmodel.training.cuda_graph import replaying
 from gptmodel.training.distributed import Ranks
 from gptmodel.training.divided import local
 from gptmodel.training.log import METRICS, Progress, RunLog
@@ -65,6 +66,7 @@ def train(config: Config, *, resume: Path | None = None) -> TrainState:
         start(config, resume, ranks) as state,
         ranks.watching(f"go on with: {resume_command(state)}"),
         saying_what_is_saved(state),
+        replaying(state),
         Requests(ranks) as requests,
         state.data.batches(
             state.device, state.step, state.total_steps, ranks.rows(state.config.train.batch_size)

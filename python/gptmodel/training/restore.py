@@ -23,6 +23,7 @@ from gptmodel.training.schedule import learning_rate_factor
 __all__ = [
     "check_resumable",
     "model_tensors",
+    "optimizer_state",
     "optimizer_tensors",
     "random_tensors",
     "restore_model",
@@ -35,8 +36,8 @@ MAY_CHANGE = frozenset(
     for table, names in {
         "train": (
             "epochs max_steps max_tokens micro_batch_size activation_checkpointing cpu_products device "
-            "precision compile output experiment_name log_every eval_every eval_batches sample_every "
-            "sample_prompt sample_tokens shard_model threads wandb"
+            "precision compile cuda_graph output experiment_name log_every eval_every eval_batches "
+            "sample_every sample_prompt sample_tokens shard_model threads wandb"
         ),
         "data": "num_workers shards train_data eval_data tokenizer vocab",
         "model": "attention",
@@ -126,7 +127,7 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
     """The optimizer's state by parameter name, ``exp_avg.blocks.0…``, on the CPU, in memory of its own."""
     if is_sharded(model):
         return whole_optimizer(model, optimizer)
-    return {name: _copy(tensor) for name, tensor in _optimizer_state(model, optimizer).items()}
+    return {name: _copy(tensor) for name, tensor in optimizer_state(model, optimizer).items()}
 
 
 def restore_optimizer(
@@ -139,7 +140,7 @@ def restore_optimizer(
     dtype.
     """
     _make_state(optimizer)
-    expected = _optimizer_state(model, optimizer)
+    expected = optimizer_state(model, optimizer)
     stored = {name: tensor for name, tensor in tensors.items() if not name.startswith("random.")}
     check_same(expected, stored, origin, "optimizer")
     for name, tensor in expected.items():
@@ -158,7 +159,8 @@ def _make_state(optimizer: torch.optim.Optimizer) -> None:
         group["lr"] = rate
 
 
-def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state by parameter name, ``exp_avg.blocks.0…``, in its own memory."""
     return {
         f"{key}.{name}": value
         for name, parameter in model.named_parameters()

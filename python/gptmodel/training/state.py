@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ from gptmodel.training.compile import compiling_pays
 from gptmodel.training.config import Config, TrainConfig, dump_toml, parse
 from gptmodel.training.distributed import Ranks
 from gptmodel.training.fit import check_memory, fitting_rows
+from gptmodel.training.graphable import check_graphable
 from gptmodel.training.optim import build_optimizer
 from gptmodel.training.parallel import Parallel, place
 from gptmodel.training.products import choose_products, using
@@ -53,6 +54,7 @@ class TrainState:
 
     ``loss_fn`` is ``model.loss``, compiled or not, which ``compiler`` says in words; ``parallel`` computes it
     for this one of ``ranks``. ``token_bytes`` (vocabulary,) lies on the device.
+    ``replay`` does what `gptmodel.training.step.update` does, as one CUDA graph; None where there is none.
     ``evaluation_loss`` is the held-out loss of the weights as they are; None until they are measured.
     """
 
@@ -73,6 +75,7 @@ class TrainState:
     step: int = 0
     seconds: float = 0.0
     evaluation_loss: float | None = None
+    replay: Callable[[Tensor, Tensor, Tensor | None], Any] | None = field(default=None, repr=False)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -118,6 +121,8 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
         precision = pick_precision(settings.precision, device)
         if settings.shard_model and precision == "fp16":
             raise ConfigError("--shard-model trains in bf16 or fp32: give --precision")
+        if settings.cuda_graph:
+            check_graphable(config, device, precision, ranks)
         with ranks.first_of_machine_first("data"), ranks.speaking():
             data = prepare(
                 config.data,

@@ -16,19 +16,25 @@ from gptmodel.training.optim import clip_gradients, set_learning_rate
 from gptmodel.training.schedule import learning_rate_factor
 from gptmodel.training.state import TrainState
 
-__all__ = ["StepResult", "train_step"]
+__all__ = ["Measured", "StepResult", "train_step", "update"]
 
 
 @dataclass(frozen=True)
-class StepResult:
+class Measured:
     """What a step measured, still on the device: reading a number makes the host wait."""
 
     loss: Tensor
     gradient_norm: Tensor
-    learning_rate: float
     targets: Tensor
     """How many targets counted."""
     target_bytes: Tensor | None
+
+
+@dataclass(frozen=True)
+class StepResult(Measured):
+    """What a step measured, and its learning rate."""
+
+    learning_rate: float
 
 
 def train_step(
@@ -37,12 +43,27 @@ def train_step(
     """One update from one batch of ids (B, T), of which this rank has its rows; the gradient is that of the
     mean over the targets of the whole batch. ``documents`` (B, T) numbers those that attention stays in.
     """
-    optimizer, scaler = state.optimizer, state.scaler
     factor = learning_rate_factor(state.config.schedule, state.step, state.total_steps)
-    learning_rate = set_learning_rate(optimizer, factor)
-    ranks, parallel = state.ranks, state.parallel
+    learning_rate = set_learning_rate(state.optimizer, factor)
     if state.model.config.dropout:
-        parallel.seed(state.config.train.seed, state.step)
+        state.parallel.seed(state.config.train.seed, state.step)
+    if state.replay is not None:
+        measured = state.replay(inputs, targets, documents)
+    else:
+        measured = update(state, inputs, targets, documents)
+        state.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    return StepResult(**vars(measured), learning_rate=learning_rate)
+
+
+def update(state: TrainState, inputs: Tensor, targets: Tensor, documents: Tensor | None = None) -> Measured:
+    """The part of a step that the device computes; the clipped gradients stay on the parameters.
+
+    A CUDA graph records it (`cuda_graph`): nothing here may read a number of the device, or depend on one of
+    the host that changes from step to step, but for the learning rates of the optimizer.
+    """
+    optimizer, scaler = state.optimizer, state.scaler
+    ranks, parallel = state.ranks, state.parallel
     counted = ranks.sum((targets != IGNORE_INDEX).sum())
     rows = state.config.train.rows_at_once(len(inputs))
     total = torch.zeros((), device=inputs.device)
@@ -57,10 +78,8 @@ def train_step(
     norm = clip_gradients(state.parameters, state.config.optim.grad_clip, in_cpp=state.compiled_for_cpu)
     scaler.step(optimizer)
     scaler.update()
-    optimizer.zero_grad(set_to_none=True)
-    state.step += 1
     target_bytes = None
     if state.token_bytes is not None:
         lengths = state.token_bytes[targets.clamp(min=0)].where(targets != IGNORE_INDEX, 0)
         target_bytes = ranks.sum(lengths.sum())
-    return StepResult(ranks.sum(total), norm, learning_rate, counted, target_bytes)
+    return Measured(ranks.sum(total), norm, counted, target_bytes)

@@ -7,7 +7,7 @@ Only the backward pass needs a real card: gradients are put in its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from gptmodel.config import compose
 from gptmodel.model import GPT, ModelConfig
 from gptmodel.model.positions import FixedTable
+from gptmodel.training import cuda_graph
+from gptmodel.training.cuda_graph import WARM_UP, StepGraph
 from gptmodel.training.distributed import Ranks
 from gptmodel.training.optim import build_optimizer
 from gptmodel.training.parallel import Parallel
@@ -66,7 +68,7 @@ def state(
             model=model,
             optimizer=build_optimizer(model, config.optim, CUDA),
             scaler=torch.amp.GradScaler("cuda", enabled=False),
-            data=SimpleNamespace(),  # type: ignore[arg-type]
+            data=SimpleNamespace(masked=False),  # type: ignore[arg-type]
             device=CUDA,
             precision="bf16",
             loss_fn=model.loss,
@@ -78,12 +80,15 @@ def state(
         )
 
 
-@pytest.mark.parametrize(
+both_models_and_optimizers = pytest.mark.parametrize(
     "state",
     [(GPT2, "adamw"), (GPT2, "muon"), (MODERN, "adamw"), (MODERN, "muon")],
     indirect=True,
     ids=["gpt2-adamw", "gpt2-muon", "modern-adamw", "modern-muon"],
 )
+
+
+@both_models_and_optimizers
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_step_stays_on_the_card_and_looks_at_no_number(state: TrainState, checkpointing: bool) -> None:
     state.model.checkpoint_blocks = checkpointing
@@ -97,3 +102,46 @@ def test_a_step_stays_on_the_card_and_looks_at_no_number(state: TrainState, chec
     assert all(tensor.device.type == "cuda" for tensor in kept)
     with pytest.raises(DataDependentOutputException):  # what a look at a number would have raised
         float(result.loss)
+
+
+class Repeats:
+    """A recorder that takes steps, and in place of a replay another one."""
+
+    def rehearse(self, work: Callable[[], None]) -> None:
+        for _ in range(WARM_UP):
+            work()
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        work()
+        return work
+
+
+@both_models_and_optimizers
+def test_what_a_graph_records_stays_on_the_card_and_looks_at_no_number(
+    state: TrainState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = torch.zeros(4, 64, dtype=torch.long, device=CUDA)
+    # the real one comes from the CPU, and to copy needs a driver
+    monkeypatch.setattr(cuda_graph, "random_batch", lambda *_: (ids.clone(), ids.clone()))
+    rates = []
+
+    def fused(weights: Any, gradients: Any, means: Any, squares: Any, *_: Any, lr: Any, **__: Any) -> None:
+        """Torch's has no form for tensors without numbers where the rate is a tensor."""
+        assert (lr.device.type, lr.dtype, lr.shape) == ("cuda", torch.float32, ())
+        assert all(t.device.type == "cuda" for t in [*weights, *gradients, *means, *squares])
+        rates.append(lr)
+
+    monkeypatch.setattr(torch, "_fused_adamw_", fused)
+    graph = StepGraph(state, Repeats())
+    adams = sum(not group.get("matrices") for group in state.optimizer.param_groups)
+    assert len({id(rate) for rate in rates}) == adams  # each step reads the same memory
+    assert len(rates) == adams * (WARM_UP + 1)
+    state.replay = graph
+    result = train_step(state, ids, ids.clone())
+    measured = result.loss, result.gradient_norm, result.targets, result.target_bytes
+    assert all(isinstance(number, torch.Tensor) and number.device.type == "cuda" for number in measured)
+    kept = [tensor for values in state.optimizer.state.values() for tensor in values.values()]
+    assert all(tensor.device.type == "cuda" for tensor in kept)  # the counts of steps too
+    assert graph.gradients.keys() == {name for name, _ in state.model.named_parameters()}
+    assert all(isinstance(group["lr"], float) for group in state.optimizer.param_groups)
+    assert not any(group["capturable"] for group in state.optimizer.param_groups)

@@ -168,7 +168,7 @@ class Muon(AdamW):
         if not given:
             return
         parameters, gradients = [p for p, _, _ in given], [local(g) for _, g, _ in given]
-        states = [self._state_of(p) for p in parameters]
+        states = [self._state_of(p, on_device=group["fused"]) for p in parameters]
         buffers = [local(state["momentum_buffer"]) for state in states]
         torch._foreach_add_([state["step"] for state in states], 1)
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
@@ -195,10 +195,11 @@ class Muon(AdamW):
             targets = [part for p, _, rows in given for part in torch.split(p, rows)]
         torch._foreach_add_(targets, changes)
 
-    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+    def _state_of(self, parameter: Tensor, *, on_device: bool) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[parameter]
         if not state:
-            state["step"] = torch.zeros(())  # AdamW, as which a state dict is loaded, expects the count
+            # AdamW, as which a state dict is loaded, expects the count, and where it keeps its own
+            state["step"] = torch.zeros((), device=parameter.device if on_device else "cpu")
             state["momentum_buffer"] = torch.zeros_like(parameter)
         return state
 
