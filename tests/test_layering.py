@@ -110,7 +110,7 @@ GPTMODEL_MODULES: dict[str, tuple[str, ...]] = {
     "data": ("config", "windows", "transfer", "samples", "tokenize", "split", "sources", "loader"),
     "checkpoint": ("config", "runs", "format", "store", "writer"),
     "training": (
-        "divided", "cpu", "optim", "schedule", "config", "distributed", "compile", "graphable", "fit",
+        "divided", "optim", "schedule", "config", "distributed", "compile", "graphable", "fit", "cpu",
         "products", "parallel", "restore", "state", "step", "cuda_graph",
         "budget", "loggers", "log", "silent", "signals", "spikes", "report", "loop",
     ),

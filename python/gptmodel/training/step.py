@@ -75,7 +75,7 @@ def update(state: TrainState, inputs: Tensor, targets: Tensor, documents: Tensor
             torch.autograd.backward(scaler.scale(parallel.share(loss)))
         total += loss.detach()
     scaler.unscale_(optimizer)
-    norm = clip_gradients(state.parameters, state.config.optim.grad_clip, in_cpp=state.compiled_for_cpu)
+    norm = clip_gradients(state.parameters, state.config.optim.grad_clip)
     scaler.step(optimizer)
     scaler.update()
     target_bytes = None

@@ -636,9 +636,7 @@ def test_samples_take_any_prompt_and_ids_beyond_the_tokenizer(tmp_path: Path, pr
 
 def test_half_precision_that_overflows_leaves_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = step_module.clip_gradients
-    monkeypatch.setattr(
-        step_module, "clip_gradients", lambda *given, **options: clip(*given, **options) * math.inf
-    )
+    monkeypatch.setattr(step_module, "clip_gradients", lambda *given: clip(*given) * math.inf)
     run = train(loop.tiny(tmp_path, max_steps=2, precision="fp16")).run
     for line in (run / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gptmodel.training.cpu.clipping import clip
 from gptmodel.training.optim.config import OptimConfig
 
 __all__ = ["clip_gradients", "parameter_groups", "set_learning_rate"]
@@ -54,18 +53,15 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], limit: float, *, in_cpp: bool = False) -> Tensor:
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     """Scale the gradients down to a global norm of at most ``limit`` (0: not at all); returns the norm
-    before, on the device. ``in_cpp`` takes the loops of `gptmodel.training.cpu` where they are there.
+    before, on the device.
     """
     parameters = [p for p in parameters if p.grad is not None]
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    most = limit if limit > 0 else float("inf")
-    if in_cpp and (found := clip(gradients, most, CLIP_EPSILON)) is not None:
-        return found
-    norm = nn.utils.get_total_norm(gradients)
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if hasattr(norm, "full_tensor"):  # a DTensor: each rank has the norm of its part
         norm = norm.full_tensor()
+    most = limit if limit > 0 else float("inf")
     if norm.device.type == "cpu" and norm.isfinite() and norm + CLIP_EPSILON <= most:
         return norm  # torch would multiply by 1; on a card the question would cost more than the product
     nn.utils.clip_grads_with_norm_(parameters, most, norm)
