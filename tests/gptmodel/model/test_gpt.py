@@ -460,6 +460,36 @@ def test_a_configuration_is_frozen_and_survives_json() -> None:
         made.width = 64  # type: ignore[misc]
 
 
+NO_IDS: list[tuple[Any, type[Exception], str]] = [
+    ([1, 2, 3], TypeError, "ids are a tensor of shape (B, T), not list: torch.tensor([ids])"),
+    (torch.zeros(1, 5), TypeError, "ids are int64 or int32, not torch.float32: give ids.long()"),
+    (
+        torch.zeros(5, dtype=torch.long),
+        ValueError,
+        "ids have the shape (B, T), not (5,): of one text, ids[No",
+    ),
+    (torch.zeros(1, 1, 5, dtype=torch.long), ValueError, "ids have the shape (B, T), not (1, 1, 5)"),
+    (torch.tensor([[3, 61]]), IndexError, "ids of this model are 0 to 60, and these are 3 to 61: encode"),
+    (torch.tensor([[-1]]), IndexError, "ids of this model are 0 to 60, and these are -1 to -1"),
+]
+
+
+@pytest.mark.parametrize(("ids", "kind", "message"), NO_IDS)
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_what_is_no_ids_is_refused(ids: Any, kind: type[Exception], message: str, compiled: bool) -> None:
+    model = GPT(config(layers=1))
+    called = torch.compile(model, backend="eager") if compiled else model
+    with pytest.raises(kind, match=re.escape(message)) as caught:
+        called(ids)
+    assert "\n" not in str(caught.value)
+
+
+def test_ids_of_either_width_are_the_same_in_a_whole_graph(ids_BT: Tensor) -> None:
+    model = random_weights(GPT(config()))
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(ids_BT.int()), model(ids_BT))
+
+
 def test_too_many_positions_are_refused_with_both_numbers() -> None:
     with pytest.raises(ValueError, match="25 positions do not fit in the context length 24"):
         GPT(config())(torch.zeros(1, 25, dtype=torch.long))
