@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import pty
@@ -19,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from gptbpe import Tokenizer, extras
 from gptbpe.cli import commands as cli
@@ -315,6 +317,31 @@ def test_count(here: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
         "tokens": tokens,
         "bytes": len(TEXT),
         "bytes_per_token": round(len(TEXT) / tokens, 4),
+    }
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_count_and_encode_decompress_as_shard_does(
+    here: Path, suffix: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    data = gzip.compress(TEXT.encode()) if suffix == ".gz" else zstandard.compress(TEXT.encode())
+    name = f"notes.jsonl{suffix}"  # plain text to these two, as notes.jsonl is
+    (here / name).write_bytes(data)
+    code, counted, err = call(capfdbinary, "count", name, "--json")
+    assert (code, err) == (0, "")
+    plain = json.loads(call(capfdbinary, "count", "input.txt", "--json")[1])
+    assert json.loads(counted) == plain | {"input": name}
+    assert call(capfdbinary, "encode", name) == call(capfdbinary, "encode", "input.txt")
+
+    cut = f"cut.txt{suffix}"
+    (here / cut).write_bytes(data[:-5])
+    refused = [
+        call(capfdbinary, *command, cut) for command in (("count",), ("encode",), ("shard", "-o", "s"))
+    ]
+    assert {code for code, _, _ in refused} == {2}
+    said = {err for _, _, err in refused}
+    assert said == {
+        f"gptbpe: error: {cut} ends in the middle of its compressed data: it was cut; fetch it again\n"
     }
 
 
