@@ -1,11 +1,22 @@
-"""What the tests of one program share: a console whose width and colours no environment decides."""
+"""What the tests of this folder share: a cache of their own, and help that no environment shapes."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+import gptmodel
 from gptmodel.cli.app import app
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, here and in processes that are started, which find this gptmodel."""
+    monkeypatch.setenv("GPTMODEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(gptmodel.__file__).parents[1]))
+    return tmp_path / "cache"
 
 
 @pytest.fixture
