@@ -96,7 +96,7 @@ def test_the_architecture_needs_torch_and_pydantic_only() -> None:
 
 #: The rooms of gptmodel from the lowest up: a room imports only those before it in this table.
 GPTMODEL_ROOMS = (
-    "threads", "processes", "errors", "units", "parse", "synonyms", "device", "files",
+    "threads", "processes", "errors", "units", "synonyms", "parse", "device", "files",
     "model", "hf", "data", "checkpoint",
     "generate", "evaluate", "load",
     "training", "presets", "config",

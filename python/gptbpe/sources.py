@@ -171,7 +171,7 @@ def batches(
 
     They are the documents of :func:`documents`; ``buffer`` has the separator and the size of a batch. A
     document that is longer than a batch comes in parts, where the tokenizer of the buffer allows it. With
-    ``as_text`` the names of the files do not matter: all are plain text.
+    ``as_text`` all files are plain text, which may be compressed, whatever else their names say.
     """
     for file in files:
         for _ in _filled(file, buffer, text_field, as_text, report):
@@ -244,7 +244,8 @@ def fill(file: Input, sink: Sink, *, text_field: str = "text", report: Report = 
 
 def _filled(file: Input, buffer: Sink, text_field: str, as_text: bool, report: Report) -> Iterator[None]:
     """Put a file into a buffer bit by bit."""
-    kind, compression = (None, None) if as_text else kind_of(file)
+    kind, compression = kind_of(file)
+    kind = None if as_text else kind
     if kind == ".parquet":
         for text, offsets in _columns(file, text_field, report):
             buffer.push_documents(text, offsets)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+
+from gptmodel.errors import ConfigError, did_you_mean
+from gptmodel.synonyms import called_here
 
 __all__ = ["complaint", "parse_json", "parse_toml"]
 
@@ -40,17 +43,28 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
 
 
-def complaint(error: ValidationError, origins: Mapping[str, str] | None = None) -> str:
+def complaint(
+    error: ValidationError, origins: Mapping[str, str] | None = None, *, known: Collection[str] = ()
+) -> str:
     """The first complaint of pydantic as one line, with the place that the bad value came from.
 
-    ``origins`` are those places by dotted name, such as ``{"train.seed": "--seed"}``.
+    ``origins`` are those places by dotted name, such as ``{"train.seed": "--seed"}``; ``known`` are the names
+    that an unknown one may have meant.
     """
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
     inner = first.get("ctx", {}).get("error")
+    if isinstance(inner, ConfigError):  # a ModelConfig's line; what it was made of knows the field
+        inner = inner.__context__
     if isinstance(inner, ValidationError):  # a model that a validator of another one built
         first = inner.errors(include_url=False)[0]
         path += [str(part) for part in first["loc"]]
+    if first["type"] == "missing":
+        return f"{path[-1]} is missing: give it a value"
+    if first["type"] == "extra_forbidden":
+        hint = called_here(path[-1], known) or did_you_mean(path[-1], known)
+        every = f"; the fields are {', '.join(known)}" if known else ""
+        return f"unknown field {path[-1]!r}{hint or every}"
     where = ".".join(path[:2])
     origin = f" (from {origins[where]})" if origins and where in origins else ""
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 __all__ = ["ANSWERS", "SAME", "called_here"]
 
 SAME = {
@@ -88,8 +90,10 @@ ANSWERS = {
 """Options of others that have no exact equivalent here -> what to use instead."""
 
 
-def called_here(name: str) -> str:
+def called_here(name: str, known: Collection[str] = ()) -> str:
     """The tail of a message about an unknown setting: how it is called here, or nothing.
+
+    Where only the names in ``known`` can be given, no other is told.
 
     >>> called_here("n_embd"), called_here("colour")
     ('; it is called width here', '')
@@ -97,5 +101,8 @@ def called_here(name: str) -> str:
     spelt = name.replace("_", "-").casefold()
     for ours, others in SAME.items():
         if spelt in others.split():
-            return f"; it is called {ours.replace('-', '_')} here"
+            ours = ours.replace("-", "_")
+            return f"; it is called {ours} here" if not known or ours in known else ""
+    if known:
+        return ""
     return next((f"; {answer}" for others, answer in ANSWERS.items() if spelt in others.split()), "")

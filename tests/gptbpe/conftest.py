@@ -1,7 +1,10 @@
-"""Toy tokenizers that the tests of this folder share."""
+"""Toy tokenizers that the tests of this folder share, and the folder that commands are tried in."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import command_line
 import pytest
 
 from gptbpe import Tokenizer
@@ -28,3 +31,12 @@ def tok() -> Tokenizer:
 def chars() -> Tokenizer:
     """Return a small character tokenizer."""
     return Tokenizer.characters(TEXT.encode())
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with an input and a tokenizer, as the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.txt").write_text(command_line.TEXT)
+    Tokenizer.train(command_line.TEXT.encode(), vocab_size=280).save("tokenizer.json")
+    return tmp_path

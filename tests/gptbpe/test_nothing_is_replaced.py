@@ -123,13 +123,13 @@ def test_what_is_hardly_text_is_noticed(
     assert kind in warning
 
 
-def test_a_compressed_file_is_not_asked_for_the_name_that_it_has(
+def test_a_parquet_file_is_not_asked_for_the_name_that_it_has(
     here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (here / "notes.txt.gz").write_bytes(LOOKS["gzip"])
-    assert main(["count", "notes.txt.gz"]) == 0
+    (here / "notes.parquet").write_bytes(b"PAR1 and what follows")
+    assert main(["count", "notes.parquet"]) == 0
     shown = capfd.readouterr().err
-    assert "a gzip file, and its bytes are read as they are here; unpack it first" in shown
+    assert "a Parquet file, and its bytes are read as they are here; unpack it first" in shown
 
 
 def test_text_is_not_noticed(here: Path, recwarn: pytest.WarningsRecorder) -> None:

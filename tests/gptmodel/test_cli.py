@@ -446,6 +446,7 @@ def test_exporting_to_one_file(trained: Path, capsys: Said) -> None:
     assert state.keys() == checkpoint.find(trained).model_tensors().keys()
 
 
+@pytest.mark.usefixtures("wide_help")
 @pytest.mark.parametrize("command", ["train", "generate", "eval", "plot", "export", "doctor"])
 def test_every_help_has_an_example(command: str, capsys: Said) -> None:
     app([command, "--help"], exit_on_error=False, result_action="return_value")

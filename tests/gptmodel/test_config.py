@@ -103,6 +103,7 @@ REFUSED = [
     ({"lerning_rate": 1}, {}, "unknown setting 'lerning_rate' .*did you mean 'learning_rate'"),
     ({}, {"GPTMODEL_BATCH_SIEZ": "1"}, "GPTMODEL_BATCH_SIEZ.*did you mean 'batch_size'"),
     ({}, {"GPTMODEL_BATCH_SIZE": "many"}, "batch_size = 'many' .from GPTMODEL_BATCH_SIZE."),
+    ({"width": -1}, {}, "width = -1 .from --width.: should be greater than 0"),
     ({"learning_rate": -1}, {}, "learning_rate = -1 .from --learning-rate.: should be greater than 0"),
     ({"preset": "nan"}, {}, "did you mean 'nano'"),
     ({"heads": 5}, {}, "192 is not divisible by 5 heads"),

@@ -71,8 +71,8 @@ def test_the_tables_know_our_options_and_hide_none() -> None:
     assert all(section_of(name.replace("-", "_")) for name in SAME)
 
 
-def test_help_shows_what_the_preset_sets(capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
+@pytest.mark.usefixtures("wide_help")
+def test_help_shows_what_the_preset_sets(capsys: Said) -> None:
     shown = {}
     for words in ([], ["--preset", "nano"], ["--preset=gpt2", "--depth", "6"]):
         assert main(["train", *words, "--help"]) == 0

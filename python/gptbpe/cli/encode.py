@@ -34,7 +34,8 @@ def encode(
     Parameters
     ----------
     inputs
-        Files to encode, each as a whole; with `-`, or without any, standard input is read.
+        Files to encode, each as a whole; .gz and .zst are decompressed. With `-`, or without any, standard
+        input is read.
     tokenizer
         A tokenizer file, or the name of a packaged tokenizer such as gpt2. [default: tokenizer.json]
     text
@@ -133,7 +134,7 @@ def count(
     Parameters
     ----------
     inputs
-        Files to count; with `-`, or without any, standard input is read.
+        Files to count; .gz and .zst are decompressed. With `-`, or without any, standard input is read.
     tokenizer
         A tokenizer file, or the name of a packaged tokenizer such as gpt2. [default: tokenizer.json]
     text

@@ -121,9 +121,8 @@ class Checkpoint:
         except CheckpointError:
             raise
         except (ValueError, KeyError, TypeError) as error:
-            said = complaint(error) if isinstance(error, ValidationError) else error
             raise CheckpointError(
-                f"{self.path} describes a model that this version does not have: {said}"
+                f"{self.path} describes a model that this version does not have: {error}"
             ) from None
 
     def text(self, name: str) -> str:

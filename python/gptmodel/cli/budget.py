@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gptmodel import presets
@@ -22,9 +22,17 @@ LARGEST_DEPTH = 48
 
 
 def within_budget(
-    given: dict[str, Any], budget: str, *, file: Any = None, environment: Mapping[str, str] | None = None
+    given: dict[str, Any],
+    budget: str,
+    *,
+    spent: Callable[[], float],
+    file: Any = None,
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The flags ``given`` and those that make the run last ``budget``. Says what it measured and chose.
+    """The flags ``given`` and those that make the run end in time. Says what it measured and chose.
+
+    ``spent`` tells how many seconds of the budget are over: to load PyTorch and to measure takes some of a
+    short one. How long it takes to tokenize a text is not known before, and not counted.
 
     Raises ConfigError when the length of the run is given too.
     """
@@ -36,25 +44,31 @@ def within_budget(
     config = compose(given, file=file, environment=environment).config
     device = describe_device(pick_device(config.train.device))
     if not any(name in given for name in SIZES) and file is None:
-        given = chosen_size(given, config, seconds, device)
+        given = chosen_size(given, config, seconds, spent, device)
         config = compose(given, environment=environment).config
     each = step_seconds(config, vocabulary(config), seconds=min(3.0, seconds / 20))
-    steps = max(1, math.floor(TRAINING_SHARE * seconds / each))
-    say(
-        f"budget    {budget}: a step takes {each:.3g} s on {device}, so {steps:,} steps fill "
-        f"{TRAINING_SHARE:.0%} of it; the rest is for evaluations, samples and saving"
-    )
+    over = spent()
+    steps = max(1, math.floor(TRAINING_SHARE * (seconds - over) / each))
+    measured = f"{over:.3g} s went to start and to measure, and a step takes {each:.3g} s on {device}"
+    if steps == 1:
+        say(f"budget    {budget}: {measured}: a single step is done; give it more time")
+    else:
+        say(f"budget    {budget}: {measured}, so {steps:,} steps fill {TRAINING_SHARE:.0%} of what is left;")
+        say("          the rest is for evaluations, samples and saving; to tokenize a text is not counted")
     return {**given, "max_steps": steps}
 
 
-def chosen_size(given: dict[str, Any], config: Config, seconds: float, device: str) -> dict[str, Any]:
+def chosen_size(
+    given: dict[str, Any], config: Config, seconds: float, spent: Callable[[], float], device: str
+) -> dict[str, Any]:
     """The flags with a shape and rates for the time; ``config`` is what they give without."""
     vocab_size = vocabulary(config)
     model = config.build_model_config(vocab_size)
     each = step_seconds(config, vocab_size, seconds=min(3.0, seconds / 20))
     weights = 12 * model.layers * model.width**2 + vocab_size * model.width
     rate = 6 * weights * config.train.batch_size * model.context_length / each
-    operations = TRAINING_SHARE * seconds * rate
+    # A step at least, where the budget is over already.
+    operations = TRAINING_SHARE * max(each, seconds - spent()) * rate
     wanted = parameters_for(operations)
     depth = min(
         range(1, LARGEST_DEPTH + 1),

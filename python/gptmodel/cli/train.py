@@ -72,6 +72,7 @@ def _train(
     *, config: Path | None = None, print_config: bool = False, resume: bool | str = False, **given: Any
 ) -> None:
     """Train, or print the configuration; of several processes the first prints."""
+    called = time.monotonic()
     run = _run_to_resume(given, config, resume)
     given = {name: value for name, value in given.items() if value is not None}
     budget = given.pop("budget", None)
@@ -82,7 +83,9 @@ def _train(
     if budget and run is None:
         from gptmodel.cli.budget import within_budget
 
-        given = within_budget(given, budget, file=config, environment=os.environ)
+        given = within_budget(
+            given, budget, spent=lambda: time.monotonic() - called, file=config, environment=os.environ
+        )
     resolved = _resolve(given, config, run)
     if print_config:
         if place().first:
@@ -235,8 +238,9 @@ def _train_parameters(config: Config | None) -> list[inspect.Parameter]:
         ),
         "budget": (
             str | None,
-            "Train for this long (90s, 10m, 2h): time a step and choose the number of steps, and also the "
-            "size of the model if no preset, depth or shape is given.",
+            "Be done after this time (90s, 10m, 2h), in which tokenizing a text is not counted: time a step "
+            "and choose the number of steps, and also the size of the model if no preset, depth or shape is "
+            "given.",
         ),
         "batch_tokens": (
             int | None,

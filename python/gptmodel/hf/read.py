@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import ValidationError
 
-from gptmodel.errors import did_you_mean
+from gptmodel.errors import ConfigError, did_you_mean
 from gptmodel.hf.mapping import BY_TYPE, Architecture, RawConfig, State, swap_halves
 from gptmodel.model import GPT, ModelConfig
-from gptmodel.parse import complaint, parse_json
+from gptmodel.parse import parse_json
 
 if TYPE_CHECKING:
     from gptbpe import Tokenizer
@@ -51,8 +50,8 @@ def _config(architecture: Architecture, raw: RawConfig) -> ModelConfig:
     """Our configuration of a `config.json`, whose values may be of any type. Raises ValueError."""
     try:
         return architecture.to_ours(raw)
-    except ValidationError as error:
-        raise ValueError(f"{raw.folder / 'config.json'}: {complaint(error)}") from None
+    except ConfigError as error:
+        raise ValueError(f"{raw.folder / 'config.json'}: {error}") from None
     except (TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{raw.folder / 'config.json'} has a value of a wrong type: {error}") from None
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gptmodel.errors import ConfigError
+from gptmodel.parse import complaint
 
 Kernel = Literal["auto", "flash", "sdpa", "math"]
 
@@ -13,7 +16,10 @@ LARGEST_TABLE = 2**28
 
 
 class ModelConfig(BaseModel):
-    """The architecture, complete. The defaults are the modern family."""
+    """The architecture, complete. The defaults are the modern family.
+
+    Raises ConfigError, a ValueError, for a field that is missing, unknown or out of range.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -67,6 +73,14 @@ class ModelConfig(BaseModel):
         "modern", description="initial weights; with modern, every block begins as the identity"
     )
     attention: Kernel = Field("auto", description="attention kernel; auto takes the fastest on the device")
+
+    if not TYPE_CHECKING:  # a type checker knows the fields of the constructor that pydantic makes
+
+        def __init__(self, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise ConfigError(complaint(error, known=type(self).model_fields)) from None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -160,6 +160,21 @@ def make_norm(config: ModelConfig) -> LayerNorm | RMSNorm:
     return RMSNorm(config.width, eps=config.norm_eps, affine=config.norm_affine)
 
 
+def check_ids(ids_BT: Tensor) -> None:
+    """Raise TypeError or ValueError for what is no (B, T) of ids; their values are not looked at."""
+    if not isinstance(ids_BT, Tensor):
+        raise TypeError(
+            f"ids are a tensor of shape (B, T), not {type(ids_BT).__name__}: "
+            "torch.tensor([ids]) makes one of a list"
+        )
+    if ids_BT.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"ids are int64 or int32, not {ids_BT.dtype}: give ids.long()")
+    if ids_BT.ndim != 2:
+        raise ValueError(
+            f"ids have the shape (B, T), not {tuple(ids_BT.shape)}: of one text, ids[None] is a batch"
+        )
+
+
 class GPT(nn.Module):
     """A decoder-only transformer.
 
@@ -235,12 +250,19 @@ class GPT(nn.Module):
         self, ids_BT: Tensor, *, documents_BT: Tensor | None = None, cache: KeyValueCache | None = None
     ) -> Tensor:
         """The normalized output of the last block, (B, T, D)."""
+        check_ids(ids_BT)
         T, start = ids_BT.shape[1], 0 if cache is None else cache.length
         if start + T > self.config.context_length:
             raise ValueError(
                 f"{start + T} positions do not fit in the context length {self.config.context_length}"
             )
-        x_BTD = self.token_embedding(ids_BT)
+        try:
+            x_BTD = self.token_embedding(ids_BT)
+        except IndexError:  # on the CPU; elsewhere the device stops
+            raise IndexError(
+                f"ids of this model are 0 to {self.config.vocab_size - 1}, and these are {int(ids_BT.min())} "
+                f"to {int(ids_BT.max())}: encode the text with the model's own tokenizer"
+            ) from None
         if self.config.position == "sinusoidal":
             x_BTD = x_BTD * math.sqrt(
                 self.config.width

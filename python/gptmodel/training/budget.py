@@ -32,7 +32,8 @@ from gptmodel.training.step import train_step
 __all__ = ["TRAINING_SHARE", "parameters_for", "parse_duration", "state_without_data", "step_seconds"]
 
 TRAINING_SHARE = 0.85
-"""The part of the time that is spent on steps; the rest is for evaluations, samples and saving."""
+"""The part of the time, once a step is measured, that steps have; the rest is for evaluations, samples and
+saving."""
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -191,6 +191,8 @@ impl DocumentBuffer {
                 self.continues = Some(given);
             } else if self.text.len() - self.begin > self.most_uncut {
                 return Err(Error::CannotBeDivided {
+                    document: self.ended + self.parts.len() as u64,
+                    position: self.continues.unwrap_or(0),
                     bytes: self.text.len() - self.begin,
                     limit: self.most_uncut,
                 });

@@ -204,11 +204,16 @@ pub enum Error {
     },
     /// A document cannot be worked on in parts and is too long for the memory.
     #[error(
-        "a document has {bytes} bytes so far without a place where it can be divided; the limit is {limit}; \
-         divide the text, or name the text between its documents as the separator"
+        "document {document} has no place to divide it in the {bytes} bytes that follow byte {position}, \
+         and at most {limit} are taken as a whole; split the file, or name what stands between its \
+         documents as the separator"
     )]
     CannotBeDivided {
-        /// How much of it was read.
+        /// Its number among all, from 0.
+        document: u64,
+        /// Where in it the part begins that cannot be divided, in bytes.
+        position: usize,
+        /// How much of that part was read.
         bytes: usize,
         /// The greatest length that works.
         limit: usize,

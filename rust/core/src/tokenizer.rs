@@ -3,12 +3,16 @@
 //! Built whole or not at all, then immutable: a clone is a reference, and threads
 //! share one. What encoding remembers lives as long as the tokenizer and changes no result.
 
+#[cfg(test)]
+mod tests;
+mod usual_names;
+mod variants;
+
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use crate::characters::Characters;
 use crate::encode::{EncodeOptions, Encoder, Scheme};
-use crate::error::ShrinkProblem;
 use crate::merge::{Buffers, merge_piece};
 use crate::model::{DecodeTable, Model};
 use crate::normalize::Step;
@@ -20,39 +24,6 @@ use crate::special::{SpecialNames, SpecialPolicy, SpecialSet, SpecialToken, Spec
 use crate::template::Template;
 use crate::vocab::{Merge, Vocab};
 use crate::{Error, Result};
-
-/// Names that special tokens at the beginning of a text have, the first that is there counts.
-const BEGIN: [&str; 8] = [
-    "<|begin_of_text|>",
-    "<s>",
-    "<bos>",
-    "<|bos|>",
-    "<｜begin▁of▁sentence｜>",
-    "<|startoftext|>",
-    "[BOS]",
-    "<|begoftext|>",
-];
-/// Names of those at the end.
-const END: [&str; 8] = [
-    "<|end_of_text|>",
-    "</s>",
-    "<eos>",
-    "<|eos|>",
-    "<｜end▁of▁sentence｜>",
-    "<|endoftext|>",
-    "[EOS]",
-    "<|return|>",
-];
-/// Names of those that fill a batch up.
-const PAD: [&str; 7] = [
-    "<pad>",
-    "[PAD]",
-    "<|pad|>",
-    "<|padding|>",
-    "<｜▁pad▁｜>",
-    "<|finetune_right_pad_id|>",
-    "[pad]",
-];
 
 /// Byte-level BPE or characters, ready to encode and decode.
 ///
@@ -352,25 +323,6 @@ impl Tokenizer {
         self.inner.rewriting.is_none() && self.pattern().on_alphabet().is_empty()
     }
 
-    /// The id that begins a text: that of the template if it is one, else that of a usual name.
-    pub fn bos_id(&self) -> Option<u32> {
-        self.template().bos().or_else(|| self.first_named(&BEGIN))
-    }
-
-    /// The id that ends a text: that of the template if it is one, else that of a usual name.
-    pub fn eos_id(&self) -> Option<u32> {
-        self.template().eos().or_else(|| self.first_named(&END))
-    }
-
-    /// The id that fills a batch up, if a special token has one of the usual names.
-    pub fn pad_id(&self) -> Option<u32> {
-        self.first_named(&PAD)
-    }
-
-    fn first_named(&self, names: &[&str]) -> Option<u32> {
-        names.iter().find_map(|name| self.special_id(name))
-    }
-
     /// What turns a stretch of text into ids.
     pub fn model(&self) -> &Model {
         &self.inner.model
@@ -401,78 +353,6 @@ impl Tokenizer {
             ..
         } = &*self.inner;
         crate::fingerprint::earlier(model, pipeline, special)
-    }
-
-    /// The tokenizer of the first merges, with `size` ids in all.
-    ///
-    /// Special tokens keep their order and take the ids after the last token. Since
-    /// a merge only uses earlier ones, the result is the tokenizer that training to
-    /// `size` would have made.
-    pub fn shrink(&self, size: u32) -> Result<Self> {
-        let refuse = |problem| Error::Shrink {
-            wanted: size,
-            problem,
-        };
-        let Some(vocab) = self.vocab() else {
-            return Err(refuse(ShrinkProblem::Characters));
-        };
-        let special = self.special_tokens();
-        let smallest = 256 + special.len() as u32;
-        let largest = vocab.limit() + special.len() as u32;
-        if size < smallest || size > largest {
-            return Err(refuse(ShrinkProblem::Size { smallest, largest }));
-        }
-        let limit = size - special.len() as u32;
-        let vocab = vocab.prefix(limit).map_err(refuse)?;
-        self.around(vocab, limit)
-            .unwrap_or_else(|| Err(refuse(ShrinkProblem::Template)))
-    }
-
-    /// The tokenizer of more merges, with what stands around this one. Its special tokens keep their order and
-    /// take the ids after the last merge.
-    pub fn extended(&self, merges: &[(u32, u32)]) -> Result<Self> {
-        let vocab = Vocab::from_merges(merges)?;
-        let limit = vocab.limit();
-        self.around(vocab, limit).unwrap_or_else(|| {
-            Err(Error::Shrink {
-                wanted: limit,
-                problem: ShrinkProblem::Template,
-            })
-        })
-    }
-
-    /// What stands around this tokenizer, around another vocabulary: special tokens take the ids from `limit` on.
-    /// `None` if the template needs a token that is not there.
-    fn around(&self, vocab: Vocab, limit: u32) -> Option<Result<Self>> {
-        let special = self.special_tokens();
-        let number = |id| match special.binary_search_by_key(&id, |token| token.id) {
-            Ok(place) => Some(limit + place as u32),
-            Err(_) => (id < limit).then_some(id),
-        };
-        let pipeline = self.inner.pipeline.renumbered(number)?;
-        let special = special.iter().zip(limit..).map(|(token, id)| SpecialToken {
-            id,
-            ..token.clone()
-        });
-        let model = Model::Bytes(Box::new(vocab));
-        Some(Self::new(model, pipeline, special.collect()))
-    }
-
-    /// The same tokenizer with more special tokens, which have ids of their own; the others keep theirs.
-    pub fn with_special_tokens(&self, more: &[(String, u32)]) -> Result<Self> {
-        let model = match &self.inner.model {
-            Model::Bytes(vocab) => {
-                let merges = vocab.merges().iter();
-                let merges: Vec<_> = merges.map(|merge| (merge.left, merge.right)).collect();
-                let vocab = Vocab::from_tokens(vocab.iter(), &merges, vocab.whole_first())?;
-                Model::Bytes(Box::new(vocab))
-            }
-            Model::Characters(characters) => {
-                Model::Characters(Characters::numbered(characters.iter())?)
-            }
-        };
-        let special = self.special_tokens().iter().cloned().chain(named(more));
-        Self::new(model, self.inner.pipeline.clone(), special.collect())
     }
 
     /// What is looked for where a call allows `allowed`: an empty set stands for what is always matched.
@@ -532,100 +412,4 @@ fn named(special: &[(String, u32)]) -> Vec<SpecialToken> {
     tokens
         .map(|(content, id)| SpecialToken::new(content, *id))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: u32 = b'a' as u32;
-
-    fn toy() -> Tokenizer {
-        let special = [("<|x|>".to_owned(), 259), ("<|y|>".to_owned(), 260)];
-        let merges = [(A, A), (256, A), (256, 256)];
-        Tokenizer::from_merges(&merges, Pattern::default(), &special).unwrap()
-    }
-
-    fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-        tokenizer.encode(text, tokenizer.all_special()).unwrap()
-    }
-
-    #[test]
-    fn shrinking_moves_the_special_tokens() {
-        let (long, short) = (toy(), toy().shrink(259).unwrap());
-        assert_eq!((long.vocab_size(), short.vocab_size()), (261, 259));
-        assert_eq!(ids(&long, "aaaa<|y|>"), [258, 260]);
-        assert_eq!(ids(&short, "aaaa<|y|>"), [256, 256, 258]);
-        assert_eq!(short.merges().len(), 1);
-        for size in [257, 262, 0, u32::MAX] {
-            let error = long.shrink(size).unwrap_err().to_string();
-            assert!(error.contains("expected 258 to 261"), "{error}");
-        }
-    }
-
-    #[test]
-    fn only_known_names_enter_a_set() {
-        let tokenizer = toy();
-        let set = tokenizer.special_set(["<|y|>", "<|y|>", "<|z|>"]).unwrap();
-        let found = set.find(b"a<|x|><|y|>").unwrap();
-        assert_eq!((found.id, found.start, found.end), (260, 6, 11));
-        assert!(tokenizer.special_set(["<|z|>"]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_batch_names_the_first_text_that_is_refused() {
-        let tokenizer = toy();
-        let texts = ["a", "a<|y|>", "<|x|>"];
-        let policy = |allowed| {
-            tokenizer
-                .special_policy(allowed, SpecialNames::All)
-                .unwrap()
-        };
-        let check = |policy, go_on| tokenizer.check_special_batch(&texts, policy, &|| go_on);
-        let none = policy(SpecialNames::These(&[]));
-        let Err(Error::Document { index: 1, source }) = check(&none, true) else {
-            panic!("expected an error about text 1");
-        };
-        assert!(source.to_string().contains("token '<|y|>' at byte 1; "));
-        assert!(matches!(check(&none, false), Err(Error::Cancelled)));
-        assert!(check(&policy(SpecialNames::All), false).is_ok());
-    }
-
-    #[test]
-    fn ordinary_tokens_are_those_that_are_not_special() {
-        let special = [("aa".to_owned(), 256), ("<|x|>".to_owned(), 300)];
-        let tokenizer =
-            Tokenizer::from_merges(&[(A, A), (256, A)], Pattern::none(), &special).unwrap();
-        let tokens: Vec<_> = tokenizer.ordinary_tokens().collect();
-        assert_eq!(tokens.len(), 257);
-        assert_eq!(tokens[255..], [(255, &b"\xFF"[..]), (257, b"aaa")]);
-        let characters = Tokenizer::characters("ba".chars(), &["<e>".into()]).unwrap();
-        let tokens: Vec<_> = characters.ordinary_tokens().collect();
-        assert_eq!(tokens, [(0, &b"a"[..]), (1, b"b")]);
-    }
-
-    #[test]
-    fn a_piece_is_merged_without_looking_it_up() {
-        let bytes: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte]).collect();
-        let more: [&[u8]; 3] = [b"ab", b"abcd", b"b\xFF"];
-        let tokens = bytes.iter().map(Vec::as_slice).chain(more);
-        let tokenizer = Tokenizer::from_ranks((0..).zip(tokens), Pattern::none(), &[]).unwrap();
-        assert_eq!(ids(&tokenizer, "abcd"), [257]);
-        let merge = |piece: &[u8]| tokenizer.merge_piece(piece).unwrap();
-        assert_eq!(merge(b"abcd"), [256, 99, 100]);
-        assert_eq!(merge(b"ab\xFF"), [256, 255]);
-        assert_eq!(merge(b"cb\xFF"), [99, 258]);
-        assert_eq!(merge(b"a"), [97]);
-        assert!(merge(b"").is_empty());
-    }
-
-    #[test]
-    fn tokens_are_found_by_bytes() {
-        assert_eq!(toy().token_id(b"aaa"), Some(257));
-        assert_eq!(toy().token_bytes(260), Some(&b"<|y|>"[..]));
-        let characters = Tokenizer::characters("ba".chars(), &["<e>".into()]).unwrap();
-        assert_eq!(characters.token_id(b"b"), Some(1));
-        assert_eq!(characters.token_id(b"ba"), None);
-        assert_eq!(ids(&characters, "ab<e>a"), [0, 1, 2, 0]);
-    }
 }

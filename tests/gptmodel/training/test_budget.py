@@ -63,13 +63,34 @@ def test_a_given_preset_keeps_its_size(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(cli, "step_seconds", lambda *_, **__: 0.5)
-    assert cli.within_budget({"preset": "tiny"}, "100s") == {"preset": "tiny", "max_steps": 170}
+    chosen = cli.within_budget({"preset": "tiny"}, "100s", spent=lambda: 0.0)
+    assert chosen == {"preset": "tiny", "max_steps": 170}
     assert "a step takes 0.5 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("over", "steps", "said"),
+    [
+        (0.0, 170, "170 steps fill 85%"),
+        (20.0, 136, "20 s went to start and to measure"),
+        (100.0, 1, "a single step is done; give it more time"),
+        (300.0, 1, "a single step is done; give it more time"),
+    ],
+)
+def test_starting_and_measuring_are_counted(
+    over: float, steps: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(cli, "step_seconds", lambda *_, **__: 0.5)
+    assert cli.within_budget({"preset": "tiny"}, "100s", spent=lambda: over)["max_steps"] == steps
+    assert said in capsys.readouterr().err
+    sized = cli.within_budget({}, "100s", spent=lambda: over)
+    assert sized["max_steps"] == steps
+    assert sized["width"] <= cli.within_budget({}, "100s", spent=lambda: 0.0)["width"]
 
 
 def test_without_a_size_one_is_chosen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr(cli, "step_seconds", lambda *_, **__: 0.5)
-    small, large = (cli.within_budget({"seed": 3}, budget) for budget in ("10s", "100h"))
+    small, large = (cli.within_budget({"seed": 3}, budget, spent=lambda: 0.0) for budget in ("10s", "100h"))
     assert small["width"] < large["width"]
     assert small["layers"] < large["layers"]
     assert small["seed"] == large["seed"] == 3
@@ -81,4 +102,4 @@ def test_without_a_size_one_is_chosen(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 def test_a_length_besides_is_refused() -> None:
     with pytest.raises(ConfigError, match="leave out --max-steps"):
-        cli.within_budget({"max_steps": 3}, "10s")
+        cli.within_budget({"max_steps": 3}, "10s", spent=lambda: 0.0)

@@ -1,15 +1,9 @@
-"""The loop: what it leaves behind, that it goes on exactly where it was, and that it stops when it should."""
+"""The loop: what it leaves behind, what it trains on, what its settings do, and when it stops."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +12,10 @@ import loop
 import pytest
 import torch
 
-import gptmodel
 from gptmodel import checkpoint, evaluate
-from gptmodel.checkpoint import Snapshot, Writer, format, runs, store
+from gptmodel.checkpoint import runs
 from gptmodel.data import SlidingWindowDataset
-from gptmodel.errors import (
-    CheckpointError,
-    ConfigError,
-    DataError,
-    InterruptedRunError,
-    LockedError,
-    NonFiniteLossError,
-    RecordError,
-)
+from gptmodel.errors import ConfigError, DataError, NonFiniteLossError
 from gptmodel.load import GPT
 from gptmodel.train import train
 from gptmodel.training import fit, read_metrics
@@ -38,26 +23,8 @@ from gptmodel.training import loop as training
 from gptmodel.training import step as step_module
 from gptmodel.training.config import parse
 from gptmodel.training.log import Progress
-from gptmodel.training.loggers import TensorBoard
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GPTMODEL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(gptmodel.__file__).parents[1]))
-    return tmp_path / "cache"
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int) -> None:
-    """Send this process a signal while ``step`` is being recorded."""
-    record = training.record
-
-    def recording(state: Any, *rest: Any) -> None:
-        record(state, *rest)
-        if state.step == step:
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(training, "record", recording)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_a_run_learns_and_leaves_everything_in_its_folder(tmp_path: Path) -> None:
@@ -98,62 +65,6 @@ def test_the_same_configuration_gives_the_same_weights_and_another_seed_others(t
     assert [run.name for run in (one, two, other)] == ["tiny", "tiny-2", "tiny-3"]
     assert loop.same(loop.weights(one), loop.weights(two))
     assert not loop.same(loop.weights(one), loop.weights(other))
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_saves_and_the_run_goes_on_bit_by_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    whole = train(loop.tiny(tmp_path, dropout=0.1, max_steps=40, experiment_name="whole"))
-    config = loop.tiny(tmp_path, dropout=0.1, max_steps=40, experiment_name="halves", save_every=40)
-    with monkeypatch.context() as patched:
-        stop_after(patched, 20, number)
-        with pytest.raises(InterruptedRunError, match=r"step 20 of 40.*--resume --experiment-name halves"):
-            train(config)
-    run = tmp_path / "runs" / "halves"
-    assert checkpoint.latest(run).step == 20
-    train(config, resume=run)
-    assert loop.same(loop.weights(whole.run), loop.weights(run))
-    assert loop.losses(whole.run) == loop.losses(run)
-    assert loop.losses(whole.run, "evaluation") == loop.losses(run, "evaluation")
-
-
-def test_after_kill_9_the_run_goes_on_bit_by_bit(tmp_path: Path) -> None:
-    whole = train(loop.tiny(tmp_path, dropout=0.1, max_steps=40, experiment_name="whole"))
-    flags = loop.flags(tmp_path, dropout=0.1, max_steps=40, experiment_name="killed", save_every=20)
-    script = (
-        "import os, sys\n"
-        "from gptmodel import cli\n"
-        "from gptmodel.training import loop\n"
-        "step = loop.train_step\n"
-        "def stepping(state, *batch):\n"
-        "    if state.step == 27:\n"
-        "        while not (state.run / 'checkpoints' / 'step-00000020').exists(): pass\n"
-        "        os.kill(os.getpid(), 9)\n"
-        "    return step(state, *batch)\n"
-        "loop.train_step = stepping\n"
-        "cli.main(['train', *sys.argv[1:]])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, *flags], capture_output=True, check=False)
-    assert done.returncode == -9, done.stderr.decode()
-    run = tmp_path / "runs" / "killed"
-    assert checkpoint.latest(run).step == 20
-    train(parse(checkpoint.latest(run).text("config.toml")), resume=run)
-    assert loop.same(loop.weights(whole.run), loop.weights(run))
-    assert loop.losses(whole.run) == loop.losses(run)
-
-
-def test_sigusr1_saves_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop_after(monkeypatch, 5, signal.SIGUSR1)
-    state = train(loop.tiny(tmp_path, save_every=12))
-    assert state.step == 12
-    assert [found.step for found in checkpoint.complete(state.run)] == [12, 5]
-
-
-def test_signals_are_given_back(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    train(loop.tiny(tmp_path, max_steps=1))
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_micro_batches_change_rounding_only_and_may_change_on_the_way(tmp_path: Path) -> None:
@@ -281,48 +192,6 @@ def test_text_to_evaluate_on_leaves_all_of_the_other_to_train_on(tmp_path: Path)
     assert loop.losses(state.run, "evaluation")
 
 
-RESUMES = [
-    ({"width": 32}, CheckpointError, "model.width = 16, now it is 32"),
-    ({"seed": 9}, CheckpointError, "train.seed = 0, now it is 9"),
-    ({"batch_size": 5}, CheckpointError, "train.batch_size = 4, now it is 5"),
-    ({"learning_rate": 0.5}, CheckpointError, "optim.learning_rate"),
-    ({"tokenizer": "gpt2"}, CheckpointError, "another tokenizer|vocab_size"),
-]
-
-
-@pytest.mark.parametrize(("changes", "error", "message"), RESUMES)
-def test_resuming_with_something_else_is_refused_by_name(
-    tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    run = train(loop.tiny(tmp_path, max_steps=2)).run
-    before = loop.weights(run)
-    with pytest.raises(error, match=message):
-        train(loop.tiny(tmp_path, **({"max_steps": 4} | changes)), resume=run)
-    assert loop.same(loop.weights(run), before)
-
-
-def test_resuming_on_another_text_is_refused(tmp_path: Path) -> None:
-    run = train(loop.tiny(tmp_path, max_steps=2)).run
-    loop.write_text(tmp_path / "text.txt", seed=3)
-    with pytest.raises(CheckpointError, match="another text or shards"):
-        train(loop.tiny(tmp_path, max_steps=4), resume=run)
-
-
-def test_a_damaged_newest_checkpoint_costs_its_interval_and_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = loop.tiny(tmp_path, save_every=4)
-    run = train(config).run
-    whole = loop.weights(run)
-    file = run / "checkpoints" / "step-00000012" / "optimizer.safetensors"
-    file.write_bytes(file.read_bytes()[:-1])
-    train(config, resume=run)
-    shown = capsys.readouterr()
-    assert "optimizer.safetensors has" in shown.err
-    assert "resumed after step 8" in shown.err
-    assert loop.same(loop.weights(run), whole)
-
-
 def test_weights_are_taken_over_and_the_first_loss_is_theirs(tmp_path: Path) -> None:
     origin = train(loop.tiny(tmp_path, max_steps=20))
     settings = {"init_from": str(origin.run), "max_steps": 2, "experiment_name": "tuned"}
@@ -402,33 +271,6 @@ def test_a_name_for_a_run_is_a_folder_name(tmp_path: Path) -> None:
             runs.new(tmp_path, name)
 
 
-def test_what_stops_in_an_evaluation_has_saved_before_and_measures_it_when_it_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"dropout": 0.1, "max_steps": 20, "save_every": 10, "eval_every": 10, "sample_tokens": 4}
-    whole = train(loop.tiny(tmp_path, **settings, experiment_name="whole"))
-    config = loop.tiny(tmp_path, **settings, experiment_name="halves")
-
-    def failing(*_: Any, **__: Any) -> None:
-        raise MemoryError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(evaluate, "measure", failing)
-        with pytest.raises(MemoryError):
-            train(config)
-    run = tmp_path / "runs" / "halves"
-    assert checkpoint.latest(run).step == 10
-    assert checkpoint.latest(run).evaluation_loss is None
-    with monkeypatch.context() as patched:  # once more, in the sample: the evaluation is not done twice
-        patched.setattr(GPT, "generate", failing)
-        with pytest.raises(MemoryError):
-            train(config, resume=run)
-    assert checkpoint.latest(run).evaluation_loss is not None
-    train(config, resume=run)
-    assert loop.same(loop.weights(whole.run), loop.weights(run))
-    assert loop.losses(whole.run, "evaluation") == loop.losses(run, "evaluation")
-
-
 def test_best_is_what_was_measured(tmp_path: Path) -> None:
     run = train(loop.tiny(tmp_path, save_every=3, eval_every=4, keep=9)).run
     measured = dict(loop.losses(run, "evaluation"))
@@ -444,119 +286,6 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLossError, match="no longer finite at step 1; no checkpoint was saved yet"):
         train(loop.tiny(tmp_path, **settings))
     assert not (tmp_path / "runs" / "tiny" / "checkpoints").exists()
-
-
-def fill_disk(
-    monkeypatch: pytest.MonkeyPatch,
-    step: int,
-    *,
-    saving: bool,
-    after: threading.Event | None = None,
-    filled: threading.Event | None = None,
-) -> None:
-    """From ``step`` on, and ``after`` that, the disk takes no record, nor a checkpoint if ``saving``."""
-    scalars = TensorBoard.scalars
-
-    def full(self: TensorBoard, kind: str, at: int, values: Any) -> None:
-        if at >= step:
-            assert after is None or after.wait(600)
-            if saving:
-                monkeypatch.setattr(os, "fsync", refuse)
-            if filled is not None:
-                filled.set()
-            refuse()
-        scalars(self, kind, at, values)
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(TensorBoard, "scalars", full)
-
-
-def test_a_full_disk_under_the_record_saves_and_the_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = train(loop.tiny(tmp_path, max_steps=20, experiment_name="whole"))
-    config = loop.tiny(tmp_path, max_steps=20, save_every=20, eval_every=20, experiment_name="full")
-    with monkeypatch.context() as patched:
-        fill_disk(patched, 7, saving=False)
-        with pytest.raises(
-            RecordError, match=r"metrics\.jsonl cannot be written: No space left.*step 7 is save"
-        ):
-            train(config)
-    run = tmp_path / "runs" / "full"
-    assert checkpoint.latest(run).step == 7
-    train(config, resume=run)
-    assert loop.same(loop.weights(whole.run), loop.weights(run))
-
-
-def test_a_disk_that_takes_nothing_at_all_leaves_the_checkpoint_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    check = Writer.check
-
-    def join_and_check(self: Writer) -> None:
-        self.join()
-        check(self)
-
-    monkeypatch.setattr(Writer, "check", join_and_check)  # the disk fills when all of step 5 is on it
-    fill_disk(monkeypatch, 7, saving=True)
-    with pytest.raises(
-        RecordError, match=r"No space left.*could not save step 7.*make room, then go on with"
-    ):
-        train(loop.tiny(tmp_path, save_every=5))
-    assert checkpoint.latest(tmp_path / "runs" / "tiny").step == 5
-
-
-def test_a_disk_that_fills_while_a_checkpoint_is_being_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    filled = threading.Event()
-    store_save = store.save
-
-    def wait_and_save(run: Path, snapshot: Snapshot) -> Path:
-        if snapshot.step == 5:
-            assert filled.wait(60)
-        return store_save(run, snapshot)
-
-    monkeypatch.setattr(store, "save", wait_and_save)
-    fill_disk(monkeypatch, 7, saving=True, filled=filled)
-    with pytest.raises(
-        RecordError, match=r"No space left.*could not save step 5.*make room, then go on with"
-    ):
-        train(loop.tiny(tmp_path, save_every=5))
-    assert list(checkpoint.complete(tmp_path / "runs" / "tiny")) == []
-
-
-def test_a_disk_that_fills_before_a_checkpoint_knows_its_loss(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    noting, filled = threading.Event(), threading.Event()  # the checkpoint is written; the disk is full
-    write_state = format._write_state
-
-    def wait_and_write(folder: Path, state: dict[str, Any]) -> None:
-        if state["evaluation_loss"] is not None:
-            noting.set()
-            assert filled.wait(600)
-        write_state(folder, state)
-
-    monkeypatch.setattr(format, "_write_state", wait_and_write)
-    fill_disk(monkeypatch, 7, saving=True, after=noting, filled=filled)
-    with pytest.raises(
-        RecordError,
-        match=r"No space left.*could not note the held-out loss in .*: No space left.*make room, then go",
-    ):
-        train(loop.tiny(tmp_path, save_every=5))
-    found = checkpoint.latest(tmp_path / "runs" / "tiny")
-    assert (found.step, found.evaluation_loss) == (5, None)
-    checkpoint.verify(found.path)
-
-
-def test_a_full_disk_at_the_last_record_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill_disk(monkeypatch, 12, saving=False)
-    with pytest.raises(RecordError, match=r"No space left.*step 12 is saved"):
-        train(loop.tiny(tmp_path))
-    assert checkpoint.latest(tmp_path / "runs" / "tiny").step == 12
 
 
 def test_a_spike_is_recorded_with_the_windows_that_were_read(
@@ -598,30 +327,6 @@ def test_blocks_computed_again_give_the_same_weights(tmp_path: Path) -> None:
     again = train(loop.tiny(tmp_path, dropout=0.1, activation_checkpointing=True))
     assert again.model.checkpoint_blocks
     assert loop.same(loop.weights(kept.run), loop.weights(again.run))
-
-
-def test_a_run_is_resumed_by_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = loop.tiny(tmp_path, max_steps=4, save_every=2)
-    seen: list[str] = []
-    step = training.train_step
-
-    def stepping(state: Any, *batch: Any) -> Any:
-        if state.step == 2:
-            rubbish = state.run / "checkpoints" / ".step-00000099.tmp-1-abcdef"
-            rubbish.mkdir(parents=True, exist_ok=True)  # a save of the first, half written
-            with pytest.raises(LockedError, match="is in use by another process"):
-                train(config, resume=state.run)
-            assert rubbish.exists()
-            seen.append(train(loop.tiny(tmp_path, max_steps=1)).run.name)  # its namesake
-        return step(state, *batch)
-
-    monkeypatch.setattr(training, "train_step", stepping)
-    run = train(config).run
-    assert seen == ["tiny-2"]
-    monkeypatch.undo()
-    monkeypatch.setenv("GPTMODEL_CACHE", str(tmp_path / "cache"))
-    train(config, resume=run)  # and when the first has ended it goes
-    assert not list((run / "checkpoints").glob(".step-*"))
 
 
 PROMPTS = ["<|endoftext|>", "the <|endoftext|>", "no such <|token|>"]

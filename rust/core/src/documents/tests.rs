@@ -233,11 +233,14 @@ fn a_document_that_cannot_be_cut_is_searched_a_few_times() {
 #[test]
 fn a_document_that_cannot_be_cut_has_a_limit() {
     let after_a_space = |text: &[u8]| text.iter().rposition(|&byte| byte == b' ').map(|at| at + 1);
-    for (words, fits) in [
-        (&b"ab cd ef gh ij kl"[..], true),
-        (b"abcdefghijklmnopq", false),
+    for (words, found) in [
+        (&b"ab cd ef gh ij kl"[..], None),
+        (b"abcdefghijklmnopq", Some((0, 0, 15))),
+        (b"abcde fghijklmnopqrstuvw", Some((0, 6, 15))),
+        (b"ab#cd#efghijklmnopqrstuvw", Some((2, 0, 15))),
     ] {
-        let mut buffer = DocumentBuffer::new(Separators::none(), Box::new(after_a_space), 4);
+        let separators = Separators::line(b"#");
+        let mut buffer = DocumentBuffer::new(separators, Box::new(after_a_space), 4);
         buffer.most_uncut = 12;
         let taken: Result<Vec<_>> = words
             .chunks(3)
@@ -246,10 +249,17 @@ fn a_document_that_cannot_be_cut_has_a_limit() {
                 buffer.take()
             })
             .collect();
-        match taken {
-            Ok(_) => assert!(fits),
-            Err(Error::CannotBeDivided { bytes, limit: 12 }) => assert!(!fits && bytes > 12),
-            Err(error) => panic!("{error}"),
+        match (taken, found) {
+            (Ok(_), None) => {}
+            (Err(error), Some((document, position, bytes))) => assert_eq!(
+                error.to_string(),
+                format!(
+                    "document {document} has no place to divide it in the {bytes} bytes that follow byte \
+                     {position}, and at most 12 are taken as a whole; split the file, or name what stands \
+                     between its documents as the separator"
+                )
+            ),
+            (taken, _) => panic!("{words:?}: {taken:?}"),
         }
     }
 }

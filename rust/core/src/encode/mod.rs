@@ -5,8 +5,8 @@
 //! were met before (`table`, `long_pieces`), or merged. Tokens go to a vector or are only counted
 //! (`sink`). `batch` shares many texts, or one long one, among threads.
 //!
-//! What a thread remembers lives as long as the tokenizer, in a small pool: a call takes a
-//! worker from it and puts it back. So a second call finds what the first one learned. Each
+//! What a thread remembers (`worker`) lives as long as the tokenizer, in a small pool: a call takes
+//! a worker from it and puts it back. So a second call finds what the first one learned. Each
 //! thread has a table of its own, since a table that is shared would have to be written by
 //! several, and since the words that a table lacks are so rare that learning them twice costs little.
 //!
@@ -25,6 +25,8 @@ mod sink;
 mod table;
 #[cfg(test)]
 mod tests;
+#[allow(clippy::inline_always)]
+mod worker;
 
 pub use batch::Ragged;
 pub use ids::Ids;
@@ -39,9 +41,10 @@ use crate::scan::{Pretokenizer, WordCuts};
 use crate::simd::{Kernel, Token, WordRules};
 use crate::special::SpecialSet;
 use crate::vocab::Vocab;
-use run::{Going, Run, Worker};
+use run::{Going, Run};
 use sink::{Counter, Sink};
 use table::PieceTable;
+use worker::Worker;
 
 /// Workers that are kept between calls.
 const KEPT_WORKERS: usize = 64;

@@ -8,19 +8,18 @@
 //!
 //! A block takes the pieces of as many texts as it has room for, so short texts are as fast as long ones.
 
+mod absent;
+
 use super::long_pieces;
 use super::sink::Sink;
 use super::table::{PieceTable, Tokens};
+use super::worker::Worker;
 use super::{Control, Scheme};
-use crate::merge::{Buffers, merge_piece, merge_piece_while};
-use crate::scan::{PIECES, PieceKeys, Pretokenizer, Starts, Text};
-use crate::simd::{
-    BLOCK, Job, Kernel, Key, LONGEST_KEY, NOT_A_KEY, Place, Simd, Token, Value, Words, key_length,
-};
+use crate::merge::merge_piece_while;
+use crate::scan::{PIECES, PieceKeys, Pretokenizer, Text};
+use crate::simd::{BLOCK, Job, Kernel, LONGEST_KEY, NOT_A_KEY, Place, Simd, Token, Value};
 use crate::{Error, Result};
 
-/// Room for a block that is nearly full and the pieces of one more scan.
-const ROOM: usize = 2 * PIECES + 4 * BLOCK;
 /// A longer piece is not remembered. It is merged by itself, between blocks: so a block holds no more than
 /// some hundred kilobytes of text, and the caller is asked often enough whether to go on.
 const HUGE_PIECE: usize = long_pieces::LONGEST;
@@ -30,80 +29,6 @@ const HANDED_ON: usize = 1 << 12;
 const KEPT_SYMBOLS: usize = 1 << 16;
 /// Starts farther from their base than this get a new base.
 const FARTHEST: usize = 1 << 30;
-
-/// A thread's working memory: the table and the arrays of a block.
-#[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) table: PieceTable,
-    starts: Starts,
-    keys: Box<[Key]>,
-    slots: Box<[u32]>,
-    values: Box<[u64]>,
-    /// Places of values that are not inline.
-    others: Box<[u32]>,
-    /// Places of keys that are not in their buckets.
-    absent: Vec<u32>,
-    /// Those of them that may be in the next buckets, and those that are new.
-    beyond: Vec<u32>,
-    fresh: Vec<u32>,
-    /// Places of values whose tokens lie in lists, in order.
-    apart: Places,
-    long: Vec<u32>,
-    merged: Words,
-    buffers: Buffers,
-    symbols: Vec<u32>,
-    tokens: Vec<u32>,
-}
-
-impl Worker {
-    pub(super) fn new(table: PieceTable) -> Self {
-        Self {
-            table,
-            starts: Starts::new(),
-            keys: vec![0; ROOM].into(),
-            slots: vec![0; ROOM].into(),
-            values: vec![0; ROOM].into(),
-            others: vec![0; ROOM + 8].into(),
-            absent: Vec::new(),
-            beyond: Vec::new(),
-            fresh: Vec::new(),
-            apart: Places::new(),
-            long: Vec::new(),
-            merged: Words::new(),
-            buffers: Buffers::default(),
-            symbols: Vec::new(),
-            tokens: Vec::new(),
-        }
-    }
-}
-
-/// Places in a block, one bit each: they come as they are found, and are wanted in order.
-#[derive(Debug)]
-struct Places([u64; ROOM / 64]);
-
-impl Places {
-    const fn new() -> Self {
-        Self([0; ROOM / 64])
-    }
-
-    #[inline(always)]
-    fn insert(&mut self, at: u32) {
-        self.0[at as usize / 64 % (ROOM / 64)] |= 1 << (at % 64);
-    }
-
-    #[inline(always)]
-    fn iter(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().enumerate().flat_map(|(word, &bits)| {
-            let lowest = |bits: u64| (bits != 0).then_some(bits);
-            let rest = std::iter::successors(lowest(bits), move |&bits| lowest(bits & (bits - 1)));
-            rest.map(move |bits| word * 64 + bits.trailing_zeros() as usize)
-        })
-    }
-
-    fn clear(&mut self) {
-        *self = Self::new();
-    }
-}
 
 /// What stands in a block without being a key.
 #[derive(Debug, Clone, Copy)]
@@ -412,125 +337,6 @@ impl<'a, 't, S: Sink> Run<'a, 't, S> {
         Ok(())
     }
 
-    /// Sees to the pieces that are not in their buckets.
-    #[inline(always)]
-    fn find_absent<K: Simd>(&mut self, kernel: K) -> Result<()> {
-        let absent = std::mem::take(&mut self.worker.absent);
-        let mut fresh = std::mem::take(&mut self.worker.fresh);
-        let mut beyond = std::mem::take(&mut self.worker.beyond);
-        let all_keyless = std::mem::take(&mut self.keyless);
-        let hashes = all_keyless.iter().filter_map(|(_, keyless)| match keyless {
-            Keyless::Piece(_, hash) => Some(*hash),
-            Keyless::Token(_) => None,
-        });
-        self.worker.table.fetch_long(kernel, hashes);
-        let mut keyless = all_keyless.iter();
-        for &at in &absent {
-            if self.worker.keys[at as usize] != NOT_A_KEY {
-                let slot = self.worker.slots[at as usize];
-                match self.worker.table.next_bucket(slot) {
-                    Some(bucket) => {
-                        kernel.fetch((&raw const *bucket).cast());
-                        beyond.push(at);
-                    }
-                    None => fresh.push(at),
-                }
-            } else if let Some(&(_, keyless)) = keyless.find(|(place, _)| *place == at) {
-                // They come in the order of the block.
-                let value = self.keyless_value(keyless)?;
-                self.set(kernel, at, value);
-            }
-        }
-        for at in beyond.drain(..) {
-            let (key, slot) = (
-                self.worker.keys[at as usize],
-                self.worker.slots[at as usize],
-            );
-            let value = self.worker.table.find_beyond(key, slot);
-            if value == Value::ABSENT {
-                fresh.push(at);
-            } else {
-                self.set(kernel, at, value);
-            }
-        }
-        for group in fresh.chunks(Words::MOST) {
-            self.merge_group(kernel, group)?;
-        }
-        fresh.clear();
-        self.keyless = all_keyless;
-        self.worker.beyond = beyond;
-        self.worker.fresh = fresh;
-        self.worker.absent = absent;
-        self.worker.absent.clear();
-        Ok(())
-    }
-
-    fn keyless_value(&mut self, keyless: Keyless<'_>) -> Result<Value> {
-        let worker = &mut *self.worker;
-        let (piece, hash) = match keyless {
-            Keyless::Token(token) => return Ok(worker.table.value_of(&[token])),
-            Keyless::Piece(piece, hash) => (piece, hash),
-        };
-        let value = worker.table.find_long(piece, hash);
-        if value != Value::ABSENT {
-            return Ok(value);
-        }
-        tokens_of(self.scheme, piece, worker)?;
-        let value = worker.table.value_of(&worker.tokens);
-        worker.table.insert_long(piece, hash, value);
-        Ok(value)
-    }
-
-    /// Merges words that are new.
-    #[inline(always)]
-    fn merge_group<K: Simd>(&mut self, kernel: K, group: &[u32]) -> Result<()> {
-        let scheme = self.scheme;
-        let mut words = [0; Words::MOST];
-        for (word, &at) in words.iter_mut().zip(group) {
-            *word = self.worker.keys[at as usize];
-        }
-        if let Some(rules) = scheme.words {
-            kernel.merge_words(rules, &words[..group.len()], &mut self.worker.merged);
-        }
-        for (index, &at) in group.iter().enumerate() {
-            let key = words[index];
-            let worker = &mut *self.worker;
-            let whole = if scheme.whole_first {
-                let bytes = key.to_le_bytes();
-                scheme.vocab.id(&bytes[..key_length(key)])
-            } else {
-                None
-            };
-            match (whole, scheme.words) {
-                (Some(id), _) => {
-                    worker.tokens.clear();
-                    worker.tokens.push(id);
-                }
-                (None, Some(_)) => {
-                    let rules = scheme.vocab.rules();
-                    let symbols = worker.merged.get(index).iter();
-                    worker.tokens.clear();
-                    worker
-                        .tokens
-                        .extend(symbols.map(|&symbol| rules.id(symbol)));
-                }
-                (None, None) => {
-                    let bytes = key.to_le_bytes();
-                    tokens_of(scheme, &bytes[..key_length(key)], worker)?;
-                }
-            }
-            let slot = worker.slots[at as usize];
-            // A group may hold one word several times.
-            let mut value = worker.table.find(key, slot);
-            if value == Value::ABSENT {
-                value = worker.table.value_of(&worker.tokens);
-                worker.table.insert(key, slot, value);
-            }
-            self.set(kernel, at, value);
-        }
-        Ok(())
-    }
-
     /// Puts the value of a piece where it belongs.
     #[inline(always)]
     fn set<K: Simd>(&mut self, kernel: K, at: u32, value: Value) {
@@ -633,21 +439,6 @@ impl<S: Sink> Job for Flush<'_, '_, '_, S> {
     fn run<K: Simd>(self, kernel: K) -> Result<()> {
         self.0.flush_with(kernel)
     }
-}
-
-/// Puts the tokens of a piece into `worker.tokens`.
-fn tokens_of(scheme: &Scheme<'_>, piece: &[u8], worker: &mut Worker) -> Result<()> {
-    worker.tokens.clear();
-    if let Some(id) = scheme.whole(piece) {
-        worker.tokens.push(id);
-        return Ok(());
-    }
-    worker.symbols.clear();
-    let rules = scheme.vocab.rules();
-    merge_piece(rules, piece, &mut worker.buffers, &mut worker.symbols)?;
-    let ids = worker.symbols.iter().map(|&symbol| rules.id(symbol));
-    worker.tokens.extend(ids);
-    Ok(())
 }
 
 /// A piece longer than this cannot be counted.

@@ -12,6 +12,8 @@ macro_rules! avx512 {
     };
 }
 
+mod keys;
+mod kinds;
 mod lanes;
 mod merge;
 mod windows;
@@ -20,10 +22,12 @@ mod windows;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::bucket::{BUCKET_BITS, Bucket, Hasher, Key, LONGEST_KEY, Value};
-use super::kinds::{KindMasks, Kinds, PermuteTables};
+use super::bucket::{BUCKET_BITS, Bucket, Hasher, Key, Value};
+use super::kinds::{KindMasks, Kinds};
 use super::portable::{self, Portable, keys_one_by_one};
 use super::{BLOCK, Job, SLACK, Simd};
+use keys::eight_keys;
+use kinds::permuted;
 
 /// Proof that the machine has these instructions; only [`run`] makes one.
 #[derive(Debug, Clone, Copy)]
@@ -426,203 +430,4 @@ fn fetch<const N: usize>(buckets: &[Bucket], slots: &[u32; N]) {
 #[inline(always)]
 fn load_key(key: &Key) -> __m128i {
     avx512!(_mm_loadu_si128((&raw const *key).cast()))
-}
-
-/// The keys of the eight pieces between nine starts, and their slots.
-#[inline(always)]
-fn eight_keys<'t>(
-    text: &[u8],
-    window: &impl Fn(usize) -> &'t [u8; BLOCK],
-    starts: &[u32; 9],
-    hasher: Hasher,
-    keys: &mut [Key; 8],
-    slots: &mut [u32; 8],
-) {
-    avx512!({
-        let begins = _mm256_loadu_si256(starts.as_ptr().cast());
-        let ends = _mm256_loadu_si256(starts.as_ptr().add(1).cast());
-        let lengths = _mm256_sub_epi32(ends, begins);
-        // Too long: no byte belongs to the key.
-        let longest = _mm256_set1_epi32((LONGEST_KEY as u32).cast_signed());
-        let short = _mm256_cmple_epu32_mask(lengths, longest);
-        let lengths = _mm256_maskz_mov_epi32(short, lengths);
-        // From the first start of each four.
-        let offsets = _mm256_sub_epi32(begins, _mm256_shuffle_epi32::<0>(begins));
-        let lengths = _mm512_castsi256_si512(lengths);
-        let offsets = _mm512_castsi256_si512(offsets);
-        let [a, b, c, d, e, f, g, h, _] = *starts;
-        let first = four_keys::<0>(text, window, [a, b, c, d], offsets, lengths);
-        let second = four_keys::<16>(text, window, [e, f, g, h], offsets, lengths);
-        _mm512_storeu_si512(keys.as_mut_ptr().cast(), first);
-        _mm512_storeu_si512(keys.as_mut_ptr().add(4).cast(), second);
-        let (first, second) = (hashes(hasher, first), hashes(hasher, second));
-        let lowest = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 28, 24, 20, 16, 12, 8, 4, 0);
-        let both = _mm512_castsi512_si256(_mm512_permutex2var_epi32(first, lowest, second));
-        let shift = _mm256_set1_epi32((32 - hasher.bits).cast_signed());
-        let numbers = _mm256_srlv_epi32(both, shift);
-        let found = _mm256_slli_epi32::<{ BUCKET_BITS.cast_signed() }>(numbers);
-        _mm256_storeu_si256(slots.as_mut_ptr().cast(), found);
-    });
-}
-
-/// The keys of four pieces; their lengths, and how far they begin from the first of them, are
-/// 32-bit numbers from byte `FROM` on.
-#[inline(always)]
-fn four_keys<'t, const FROM: i8>(
-    text: &[u8],
-    window: &impl Fn(usize) -> &'t [u8; BLOCK],
-    starts: [u32; 4],
-    offsets: __m512i,
-    lengths: __m512i,
-) -> __m512i {
-    avx512!({
-        // Lane i of 16 bytes gets number i in each of its bytes.
-        let number = |index: i8| _mm_set1_epi8(FROM + 4 * index);
-        let spread = joined([number(0), number(1), number(2), number(3)]);
-        let count =
-            _mm512_broadcast_i32x4(_mm_set_epi64x(0x0F0E_0D0C_0B0A_0908, 0x0706_0504_0302_0100));
-        let in_key = _mm512_cmpgt_epu8_mask(_mm512_permutexvar_epi8(spread, lengths), count);
-        let padding = _mm512_set1_epi8(-1);
-        let [first, .., last] = starts.map(|start| start as usize);
-        // All begin within one register, which lies within the text.
-        if last - first <= BLOCK - LONGEST_KEY && first + BLOCK <= text.len() {
-            let indices = _mm512_add_epi8(_mm512_permutexvar_epi8(spread, offsets), count);
-            let bytes = _mm512_loadu_si512(text.as_ptr().add(first).cast());
-            _mm512_mask_permutexvar_epi8(padding, in_key, indices, bytes)
-        } else {
-            let bytes = joined(starts.map(|start| first16(window(start as usize))));
-            _mm512_mask_mov_epi8(padding, in_key, bytes)
-        }
-    })
-}
-
-#[inline(always)]
-fn first16(bytes: &[u8; BLOCK]) -> __m128i {
-    avx512!(_mm_loadu_si128(bytes.as_ptr().cast()))
-}
-
-#[inline(always)]
-fn joined([a, b, c, d]: [__m128i; 4]) -> __m512i {
-    avx512!({
-        let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b);
-        let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(c), d);
-        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
-    })
-}
-
-/// Hashes of four keys, in the lowest 32 bits of each: three rounds of AES, after which every
-/// bit depends on every byte of the key and on secrets.
-#[inline(always)]
-fn hashes(hasher: Hasher, keys: __m512i) -> __m512i {
-    avx512!({
-        let secrets = hasher.secrets.each_ref().map(load_key);
-        let mut state = _mm512_xor_si512(keys, _mm512_broadcast_i32x4(secrets[0]));
-        for &secret in &secrets[1..] {
-            state = _mm512_aesenc_epi128(state, _mm512_broadcast_i32x4(secret));
-        }
-        state
-    })
-}
-
-/// The byte at each of 128 indices of seven bits.
-#[inline(always)]
-fn of_128(table: &[[u8; 128]], index: usize, low: __m512i) -> __m512i {
-    let bytes = table[index].as_ptr();
-    avx512!({
-        let first = _mm512_loadu_si512(bytes.cast());
-        let second = _mm512_loadu_si512(bytes.add(BLOCK).cast());
-        _mm512_permutex2var_epi8(first, low, second)
-    })
-}
-
-#[inline(always)]
-fn choose(one: __mmask64, if_zero: __m512i, if_one: __m512i) -> __m512i {
-    avx512!(_mm512_mask_mov_epi8(if_zero, one, if_one))
-}
-
-/// The byte at each of 512 indices: seven bits in `low`, the others in `high`.
-#[inline(always)]
-fn of_512(table: &[[u8; 128]], first: usize, low: __m512i, high: [__mmask64; 2]) -> __m512i {
-    choose(
-        high[1],
-        choose(
-            high[0],
-            of_128(table, first, low),
-            of_128(table, first + 1, low),
-        ),
-        choose(
-            high[0],
-            of_128(table, first + 2, low),
-            of_128(table, first + 3, low),
-        ),
-    )
-}
-
-/// The bytes of which a bit of `bits` is set.
-#[inline(always)]
-fn any(bytes: __m512i, bits: __m512i) -> __mmask64 {
-    avx512!(_mm512_test_epi8_mask(bytes, bits))
-}
-
-/// The kinds of the characters at `leads`, and those that must be looked up by themselves.
-#[inline(always)]
-fn permuted(tables: &PermuteTables, bytes: &[u8; 2 * BLOCK], leads: u64) -> (KindMasks, u64) {
-    avx512!({
-        let at: *const u8 = bytes.as_ptr();
-        let first = _mm512_loadu_si512(at.cast());
-        let second = _mm512_loadu_si512(at.add(1).cast());
-        let third = _mm512_loadu_si512(at.add(2).cast());
-        let six_bits = byte(63);
-        let two = _mm512_mask_cmplt_epu8_mask(leads, first, byte(0xE0));
-        let four = _mm512_mask_cmpge_epu8_mask(leads, first, byte(0xF0));
-        // A code point of 16 bits: four, six and six.
-        let top = _mm512_maskz_mov_epi8(!two, _mm512_and_si512(first, byte(15)));
-        let middle = _mm512_mask_mov_epi8(
-            _mm512_and_si512(second, six_bits),
-            two,
-            _mm512_and_si512(first, byte(31)),
-        );
-        let low = _mm512_and_si512(_mm512_mask_mov_epi8(third, two, second), six_bits);
-
-        // The row of 64: the ten upper bits.
-        let bit_6 = _mm512_and_si512(_mm512_slli_epi16::<6>(top), byte(64));
-        let seven_bits = _mm512_or_si512(middle, bit_6);
-        let next_bits = [any(top, byte(2)), any(top, byte(4))];
-        let rows = tables.row.as_chunks::<128>().0;
-        let row = choose(
-            any(top, byte(8)),
-            of_512(rows, 0, seven_bits, next_bits),
-            of_512(rows, 4, seven_bits, next_bits),
-        );
-        let mixed = leads & _mm512_movepi8_mask(row) & !four;
-        let mut kind = row;
-        if mixed != 0 {
-            // Byte `row * 8 + low / 8` of each plane, bit `low % 8`.
-            let column = _mm512_and_si512(_mm512_srli_epi16::<3>(low), byte(7));
-            let index = _mm512_and_si512(_mm512_slli_epi16::<3>(row), byte(0x78));
-            let index = _mm512_or_si512(index, column);
-            let high = [any(row, byte(16)), any(row, byte(32))];
-            let bits = _mm512_set1_epi64(0x8040_2010_0804_0201_u64.cast_signed());
-            let bit = _mm512_shuffle_epi8(bits, _mm512_and_si512(low, byte(7)));
-            let [zero, one, two] = &tables.planes;
-            let zero = any(of_512(zero.as_chunks().0, 0, index, high), bit);
-            let one = any(of_512(one.as_chunks().0, 0, index, high), bit);
-            let two = any(of_512(two.as_chunks().0, 0, index, high), bit);
-            let kinds = _mm512_maskz_mov_epi8(zero, byte(1));
-            let kinds = _mm512_mask_add_epi8(kinds, one, kinds, byte(2));
-            let kinds = _mm512_mask_add_epi8(kinds, two, kinds, byte(4));
-            kind = _mm512_mask_mov_epi8(row, mixed, kinds);
-        }
-        let known = leads & !four;
-        let masks = KindMasks {
-            letter: _mm512_mask_cmpeq_epi8_mask(known, kind, byte(1)),
-            upper: _mm512_mask_cmpeq_epi8_mask(known, kind, byte(2)),
-            uncased: _mm512_mask_cmpeq_epi8_mask(known, kind, byte(3)),
-            mark: _mm512_mask_cmpeq_epi8_mask(known, kind, byte(4)),
-            number: 0,
-            white: 0,
-        };
-        let unresolved = _mm512_mask_cmpeq_epi8_mask(known, kind, byte(7));
-        (masks, four | unresolved)
-    })
 }
