@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from gptmodel.config import LENGTHS, compose
 from gptmodel.device import describe_device, pick_device
 from gptmodel.errors import ConfigError
 from gptmodel.training.budget import TRAINING_SHARE, parameters_for, parse_duration, step_seconds
+from gptmodel.training.compile import CPU_SECONDS_PAY
 from gptmodel.training.config import Config
 from gptmodel.units import human, in_words
 
@@ -45,7 +47,9 @@ def within_budget(
     device = describe_device(pick_device(config.train.device))
     if not any(name in given for name in SIZES) and file is None:
         given = chosen_size(given, config, seconds, spent, device)
-        config = compose(given, environment=environment).config
+    if compiling_fits(config, seconds):
+        given = {**given, "compile": True}
+    config = compose(given, file=file, environment=environment).config
     each = step_seconds(config, vocabulary(config), seconds=min(3.0, seconds / 20))
     over = spent()
     steps = max(1, math.floor(TRAINING_SHARE * (seconds - over) / each))
@@ -56,6 +60,14 @@ def within_budget(
         say(f"budget    {budget}: {measured}, so {steps:,} steps fill {TRAINING_SHARE:.0%} of what is left;")
         say("          the rest is for evaluations, samples and saving; to tokenize a text is not counted")
     return {**given, "max_steps": steps}
+
+
+def compiling_fits(config: Config, seconds: float) -> bool:
+    """Whether a run on a CPU is long enough to be compiled, which `compiling_pays` says of other runs."""
+    train, alone = config.train, os.environ.get("WORLD_SIZE", "1") == "1"
+    plain = alone and config.data.documents == "stream" and not train.activation_checkpointing
+    on_cpu = pick_device(train.device).type == "cpu"
+    return train.compile is None and on_cpu and plain and seconds >= CPU_SECONDS_PAY
 
 
 def chosen_size(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from gptmodel.config import compose
 from gptmodel.errors import ConfigError
 from gptmodel.training import budget
 from gptmodel.training.budget import parameters_for, parse_duration, step_seconds
+from gptmodel.training.config import Config
 
 SMALL = {"context_length": 8, "width": 8, "heads": 2, "layers": 1, "batch_size": 2, "vocab": 270}
 
@@ -98,6 +100,32 @@ def test_without_a_size_one_is_chosen(monkeypatch: pytest.MonkeyPatch, capsys: p
     said = capsys.readouterr().err
     assert "parameters suit it" in said
     assert "layers" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "budget", "compiled"),
+    [
+        ({}, "10m", True),
+        ({}, "9m", None),
+        ({"compile": False}, "1h", False),
+        ({"documents": "mask"}, "1h", None),
+        ({"activation_checkpointing": True}, "1h", None),
+    ],
+)
+def test_a_long_run_on_a_cpu_is_measured_compiled(
+    given: dict[str, Any], budget: str, compiled: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def step_seconds(config: Config, *_: Any, **__: Any) -> float:
+        measured.append(config.train.compile)
+        return 0.5
+
+    monkeypatch.setattr(cli, "step_seconds", step_seconds)
+    wanted = {"preset": "tiny", "device": "cpu", **given}
+    chosen = cli.within_budget(wanted, budget, spent=lambda: 0.0, environment={})
+    assert chosen.get("compile") == compiled
+    assert measured == [compiled]
 
 
 def test_a_length_besides_is_refused() -> None:

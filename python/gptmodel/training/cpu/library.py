@@ -13,18 +13,8 @@ import torch
 
 __all__ = ["has_avx512", "library", "source"]
 
-SOURCES = (
-    *(
-        "transpose.h",
-        "vectors.h",
-        "clip.cpp",
-        "gelu.cpp",
-        "attention.cpp",
-        "products.cpp",
-        "feed_forward.cpp",
-    ),
-    "operators.cpp",
-)
+LOOPS = ("transpose.h", "vectors.h", "gelu.cpp", "attention.cpp", "products.cpp", "feed_forward.cpp")
+SOURCES = (*LOOPS, "operators.cpp")
 
 FLAGS = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
 
