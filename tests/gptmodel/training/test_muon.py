@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gptmodel.model import GPT, ModelConfig
 from gptmodel.train import train
 from gptmodel.training.optim import OptimConfig, build_optimizer, set_learning_rate
-from gptmodel.training.optim.muon import POLAR_EXPRESS, QUINTIC, Muon, orthogonalize
+from gptmodel.training.optim.muon import POLAR_EXPRESS, QUINTIC, Muon, fast_product_dtype, orthogonalize
 
 CPU = torch.device("cpu")
 SHAPES = [(8, 8), (8, 8), (24, 8), (8, 32), (32, 8), (1, 8), (5, 3)]
@@ -197,3 +197,22 @@ def test_accumulated_micro_batches_give_the_same_losses(
     whole, *split = [[loss for _, loss in loop.losses(run)] for run in runs]
     for losses in split:
         assert losses == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
+        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, torch.float32),
+        ({"avx512_f": True}, torch.float32),
+        ({"sve_bf16": True, "bf16": True}, torch.bfloat16),
+        ({}, torch.float32),
+    ],
+    ids=["AMX", "AVX-512's bf16", "AVX-512", "Arm", "unknown"],
+)
+def test_the_iterations_are_in_bf16_where_that_is_faster(
+    capabilities: dict[str, bool], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert fast_product_dtype(torch.device("cpu")) == dtype
+    assert fast_product_dtype(torch.device("cuda")) == torch.bfloat16

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gptmodel.device import bf16_is_fast
 from gptmodel.model.gpt import MultiHeadAttention
 from gptmodel.training.divided import gathered, is_divided, local, local_part
 from gptmodel.training.optim.adamw import FUSED_DEVICES, AdamW
@@ -85,12 +86,8 @@ def hidden_matrices(model: nn.Module) -> Iterable[tuple[Tensor, tuple[int, ...]]
 
 
 def fast_product_dtype(device: torch.device) -> torch.dtype:
-    """bf16, which is enough for the iterations, unless the processor has no products of it."""
-    if device.type != "cpu":
-        return torch.bfloat16
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
-    has_bf16 = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return torch.bfloat16 if has_bf16 else torch.float32
+    """bf16, which is enough for the iterations, where the device multiplies it faster."""
+    return torch.bfloat16 if bf16_is_fast(device) else torch.float32
 
 
 class Muon(AdamW):
