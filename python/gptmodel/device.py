@@ -126,7 +126,7 @@ def keep_freed_memory() -> bool:
 
     A step on a CPU frees and takes the same hundreds of megabytes again and again; by default each large
     block is a new mapping, whose pages the kernel clears once more. False where there is no glibc. What is
-    set in the environment (``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_TRIM_THRESHOLD_``) stays.
+    set in the environment (`MALLOC_SETTINGS`) stays.
     """
     if not sys.platform.startswith("linux") or MALLOC_SETTINGS & os.environ.keys():
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,8 +11,9 @@ from gptmodel.cli.app import say
 from gptmodel.config import LENGTHS, compose
 from gptmodel.device import describe_device, pick_device
 from gptmodel.errors import ConfigError
+from gptmodel.processes import place
 from gptmodel.training.budget import TRAINING_SHARE, parameters_for, parse_duration, step_seconds
-from gptmodel.training.compile import CPU_SECONDS_PAY
+from gptmodel.training.compile import CPU_SECONDS_PAY, is_plain
 from gptmodel.training.config import Config
 from gptmodel.units import human, in_words
 
@@ -64,10 +64,9 @@ def within_budget(
 
 def compiling_fits(config: Config, seconds: float) -> bool:
     """Whether a run on a CPU is long enough to be compiled, which `compiling_pays` says of other runs."""
-    train, alone = config.train, os.environ.get("WORLD_SIZE", "1") == "1"
-    plain = alone and config.data.documents == "stream" and not train.activation_checkpointing
-    on_cpu = pick_device(train.device).type == "cpu"
-    return train.compile is None and on_cpu and plain and seconds >= CPU_SECONDS_PAY
+    on_cpu = pick_device(config.train.device).type == "cpu"
+    wanted = config.train.compile is None and is_plain(config, place().size)
+    return on_cpu and wanted and seconds >= CPU_SECONDS_PAY
 
 
 def chosen_size(

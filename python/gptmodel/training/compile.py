@@ -20,8 +20,9 @@ from torch import Tensor
 
 from gptmodel.data import IGNORE_INDEX
 from gptmodel.model import GPT
+from gptmodel.training.config import Config
 
-__all__ = ["compile_loss", "compiling_pays", "summed"]
+__all__ = ["compile_loss", "compiling_pays", "is_plain", "summed"]
 
 LossFn = Callable[..., Tensor]
 
@@ -73,8 +74,7 @@ def compiling_pays(
 ) -> bool:
     """Whether a run of this length is faster with the time to compile than without.
 
-    ``plain`` says that it is one process without masks of documents and activation checkpointing: on a CPU,
-    others are compiled only if that is asked for.
+    On a CPU, a run that is not ``plain`` (`is_plain`) is compiled only if that is asked for.
     """
     operations = total_tokens * model.flops_per_token()
     if device.type == "cpu":
@@ -82,6 +82,12 @@ def compiling_pays(
     if device.type != "cuda":
         return False
     return total_steps >= LAUNCHES_PAY or operations >= SECONDS_PAY * CUDA_FLOPS
+
+
+def is_plain(config: Config, processes: int) -> bool:
+    """Whether a run is one process without masks of documents and without activation checkpointing."""
+    masked = config.data.documents != "stream"
+    return processes == 1 and not masked and not config.train.activation_checkpointing
 
 
 def rehearse(model: GPT, loss_fn: LossFn, rows: int, masked: bool = False) -> None:

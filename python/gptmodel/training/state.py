@@ -33,7 +33,7 @@ from gptmodel.device import (
 from gptmodel.errors import CheckpointError, ConfigError, DataError
 from gptmodel.load import GPT
 from gptmodel.model import ModelConfig
-from gptmodel.training.compile import compiling_pays
+from gptmodel.training.compile import compiling_pays, is_plain
 from gptmodel.training.config import Config, TrainConfig, dump_toml, parse
 from gptmodel.training.distributed import Ranks
 from gptmodel.training.fit import check_memory, fitting_rows
@@ -145,7 +145,7 @@ def start(config: Config, resume: Path | None, ranks: Ranks) -> Iterator[TrainSt
         total_tokens = total_steps * settings.batch_size * model_config.context_length
         compiled = settings.compile
         if compiled is None:
-            plain = ranks.size == 1 and not data.masked and not settings.activation_checkpointing
+            plain = is_plain(config, ranks.size)
             compiled = compiling_pays(model, device, total_steps, total_tokens, plain=plain)
         if device.type == "cpu" and precision == "fp32":
             settings = _multiplying(model_config, settings, ranks, compiled)

@@ -24,7 +24,7 @@ from torch import Tensor
 __all__ = ["LEAST_SIZE", "has_amx", "in_compiled_graphs", "load"]
 
 FOLDER = Path(__file__).parent
-SOURCES = (FOLDER / "transpose.h", FOLDER / "split_products.cpp")
+SOURCES = tuple(FOLDER / name for name in ("workspace.h", "transpose.h", "split_products.cpp"))
 
 FLAGS = ("-mavx512f", "-mavx512bw", "-mavx512bf16", "-mamx-tile", "-mamx-bf16")
 

@@ -177,7 +177,7 @@ bool for_each_group(const Attention& s, long numbers, int threads, const Work& w
   bool failed = false;
 #pragma omp parallel num_threads(threads) reduction(|| : failed)
   {
-    float* const memory = workspace(numbers);
+    float* const memory = workspace<float>(numbers);
     failed = memory == nullptr;
 #pragma omp for schedule(static)
     for (int i = 0; i < s.B * s.G; ++i)

@@ -2,7 +2,7 @@
 // product to the last, and their F numbers stay in its second-level cache in between.
 //
 // The forward pass keeps what `up` gave, without the bias. The backward pass computes the activation and its
-// slope from that again, which takes no longer than to read both from memory.
+// slope from that again: it takes a twentieth of the products' time, and keeps half of the numbers.
 
 namespace {
 
@@ -71,7 +71,7 @@ bool feed_forward(const FeedForward& s, const float* x, const float* up, const f
   const int D = s.D, F = s.F, out = s.out;
   TwoFactors weights = factors(s, {{up, 1, D}, D, F}, {{down, 1, F}, F, out});
   const long some = s.at_a_time(), held = some * F;
-  float* const memory = workspace(s.threads * held + weights.numbers());
+  float* const memory = workspace<float>(s.threads * held + weights.numbers());
   if (memory == nullptr) return false;
 #pragma omp parallel num_threads(s.threads)
   {
@@ -104,7 +104,7 @@ bool feed_forward_backward(const FeedForward& s, const float* dy, const float* x
   TwoFactors weights = factors(s, {{down, F, 1}, out, F}, {{up, D, 1}, F, D});
   const size_t wide = s.rows * s.F, sums_size = (s.threads * s.F + LANES - 1) / LANES * LANES;
   const size_t parts = std::max(numbers_of_parts(F, D, s.threads), numbers_of_parts(out, F, s.threads));
-  float* const memory = workspace(2 * wide + sums_size + std::max(parts, weights.numbers()));
+  float* const memory = workspace<float>(2 * wide + sums_size + std::max(parts, weights.numbers()));
   if (memory == nullptr) return false;
   float *const values = memory, *const gradients = values + wide, *const sums = gradients + wide;
   float* const rest = sums + sums_size;

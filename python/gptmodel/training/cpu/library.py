@@ -13,8 +13,8 @@ import torch
 
 __all__ = ["has_avx512", "library", "source"]
 
-LOOPS = ("transpose.h", "vectors.h", "gelu.cpp", "attention.cpp", "products.cpp", "feed_forward.cpp")
-SOURCES = (*LOOPS, "operators.cpp")
+HEADERS = ("workspace.h", "transpose.h", "vectors.h")
+SOURCES = (*HEADERS, "gelu.cpp", "attention.cpp", "products.cpp", "feed_forward.cpp", "operators.cpp")
 
 FLAGS = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
 

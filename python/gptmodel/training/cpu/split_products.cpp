@@ -144,22 +144,6 @@ void multiply_strips(const bf16* a, const bf16* b, int steps, float* c, long str
   _tile_stored(2, c + 16 * stride, bytes); _tile_stored(3, c + 16 * stride + 16, bytes);
 }
 
-// Memory of the calling thread, kept for the next product.
-bf16* workspace(size_t numbers) {
-  struct Block {
-    bf16* at = nullptr;
-    size_t numbers = 0;
-    ~Block() { free(at); }
-  };
-  static thread_local Block held;
-  if (held.numbers < numbers) {
-    free(held.at);
-    held.at = (bf16*)aligned_alloc(4096, (numbers * sizeof(bf16) + 4095) / 4096 * 4096);
-    held.numbers = held.at == nullptr ? 0 : numbers;
-  }
-  return held.at;
-}
-
 template <bool left_is_shared>
 bool multiply(const Factor& left, const Factor& right, float* c, long stride, int K, int threads) {
   const Factor &shared = left_is_shared ? left : right, &own = left_is_shared ? right : left;
@@ -168,7 +152,7 @@ bool multiply(const Factor& left, const Factor& right, float* c, long stride, in
   const size_t strip = (size_t)std::min(DEPTH / STEP, (K + STEP - 1) / STEP) * PLACE, panel = panel_strips * strip;
   // two panels, so that one is packed while a slower thread reads the other; a strip of each thread; what is
   // fetched ahead of the last one
-  bf16* const memory = workspace(2 * panel + threads * strip + PLACE);
+  bf16* const memory = workspace<bf16>(2 * panel + threads * strip + PLACE);
   if (memory == nullptr) return false;
 #pragma omp parallel num_threads(threads)
   {

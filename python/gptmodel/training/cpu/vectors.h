@@ -71,20 +71,4 @@ INLINE void multiply_block(const float* a, long a_row, long a_depth, const float
     for (int h = 0; h < 2; ++h) _mm512_storeu_ps(c + r * c_row + h * LANES, sum[r][h]);
 }
 
-// Memory of the calling thread, kept for the next call; null when there is none. Aligned to 4096 bytes.
-inline float* workspace(size_t numbers) {
-  struct Block {
-    float* at = nullptr;
-    size_t numbers = 0;
-    ~Block() { free(at); }
-  };
-  static thread_local Block held;
-  if (held.numbers < numbers) {
-    free(held.at);
-    held.at = (float*)aligned_alloc(4096, (numbers * sizeof(float) + 4095) / 4096 * 4096);
-    held.numbers = held.at == nullptr ? 0 : numbers;
-  }
-  return held.at;
-}
-
 }  // namespace
